@@ -1,0 +1,89 @@
+# Needs a Python (3.11 to 3.14) with venv, make and git; brings everything else itself.
+# Another Python:  make test PYTHON=python3.13 VENV=.venv-3.13
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_VENV ?= .venv-demo
+ARGS ?=
+
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+PROJECTS := . adapters/aws adapters/gcp
+
+# Sets and dicts iterate alike in every process that runs workflow bodies.
+export PYTHONHASHSEED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export UV_PYTHON_DOWNLOADS := never
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check unit bench storm lint types format requirements clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+# --- what people run -------------------------------------------------------------------------------------------------
+
+demo: $(DEMO_VENV)/.installed ## install the core alone and watch a workflow survive the death of its worker
+	@$(DEMO_VENV)/bin/python examples/signup/demo.py $(ARGS)
+
+test: lint types ## install everything, then lint, types and all tests but the storms
+	@$(BIN)/pytest --ignore=tests/storm -n 2 --dist worksteal -r fEs $(ARGS)
+
+check: lint types unit ## lint, types and unit tests: within a minute
+
+unit: $(VENV)/.installed ## unit tests
+	@$(BIN)/pytest tests/unit -n 2 --dist worksteal $(ARGS)
+
+bench: $(VENV)/.installed ## benchmarks, as JSON
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+storm: $(VENV)/.installed ## the long suites: many processes, many deaths
+	@$(BIN)/pytest tests/storm --timeout 3600 $(ARGS)
+
+lint: $(VENV)/.installed ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed ## basedpyright, strict on the library, and mypy on what users see
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
+	@$(if $(wildcard tests/typing/*.py),$(BIN)/mypy)
+
+format: $(VENV)/.installed ## let ruff mend what it can
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+# --- environments: a stamp in each says that it is up to date --------------------------------------------------------
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml adapters/aws/pyproject.toml adapters/gcp/pyproject.toml | $(UV)
+	@echo "Installing the development environment into $(VENV) …"
+	@$(UV) pip sync --quiet --python $(BIN)/python requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(PROJECTS))
+	@touch $@
+
+$(UV):
+	@$(PYTHON) requirements/check_python.py
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint requirements/dev.txt uv
+
+$(DEMO_VENV)/.installed: requirements/core.txt pyproject.toml
+	@$(PYTHON) requirements/check_python.py
+	@echo "Installing the core into $(DEMO_VENV) …"
+	@$(PYTHON) -m venv $(DEMO_VENV)
+	@$(DEMO_VENV)/bin/python -m pip install --quiet --requirement requirements/core.txt
+	@$(DEMO_VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+# --- upkeep ----------------------------------------------------------------------------------------------------------
+
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url
+
+requirements: | $(UV) ## compile requirements/*.txt again (newer versions: ARGS=--upgrade)
+	@$(COMPILE) $(ARGS) pyproject.toml requirements/core.in --output-file requirements/core.txt
+	@$(COMPILE) $(ARGS) --extra http --extra crypto --extra pydantic --extra otel \
+		pyproject.toml requirements/dev.in --output-file requirements/dev.txt
+
+clean: ## remove environments, caches and builds
+	@rm -rf $(VENV) $(DEMO_VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .wdk build dist
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,280 @@
+"""The file of the local world: how it is made, and what is refused with which words."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.world.local import LocalWorld, open_world
+from wdk_cloud.world.local import database as database_module
+from wdk_cloud.world.local.schema import APPLICATION_ID, HEAD_FIELDS, VERSION
+from wdk_cloud.world.ports import Batch, Head, Trouble
+
+
+def open_and_close(path, **options):
+    async def main():
+        world = LocalWorld(path, **options)
+        await world.open()
+        await world.close()
+
+    asyncio.run(main())
+
+
+def refused(path):
+    with pytest.raises(WorldConfigurationError) as caught:
+        open_and_close(path)
+    return str(caught.value)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_opening_makes_a_folder_and_a_file_for_their_owner_alone(tmp_path):
+    path = tmp_path / ".wdk" / "local.db"
+    open_and_close(path)
+    assert (mode(path.parent), mode(path)) == (0o700, 0o600)
+    assert [entry.name for entry in path.parent.iterdir()] == ["local.db"]
+
+
+def test_a_folder_that_was_there_keeps_its_rights(tmp_path):
+    tmp_path.chmod(0o755)
+    open_and_close(tmp_path / "local.db")
+    assert mode(tmp_path) == 0o755
+
+
+def test_the_file_says_whose_it_is_and_of_which_version(tmp_path):
+    path = tmp_path / "local.db"
+    open_and_close(path)
+    sql = sqlite3.connect(path)
+    try:
+        assert sql.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        assert sql.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert sql.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        columns = {row[1] for row in sql.execute("PRAGMA table_info(heads)")}
+    finally:
+        sql.close()
+    assert columns == {*HEAD_FIELDS, "namespace", "owner", "unclean"}
+
+
+def test_path_and_sync_come_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("WDK_LOCAL_PATH", str(tmp_path / "named.db"))
+    monkeypatch.setenv("WDK_LOCAL_SYNC", "full")
+
+    async def main():
+        world = open_world("shop")
+        await world.open()
+        try:
+            return world.path, world.namespace, world._database.read("PRAGMA synchronous")
+        finally:
+            await world.close()
+
+    assert asyncio.run(main()) == (tmp_path / "named.db", "shop", [(2,)])
+
+
+def test_the_path_is_below_the_working_directory_by_default(tmp_path, monkeypatch):
+    monkeypatch.delenv("WDK_LOCAL_PATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert LocalWorld().path == tmp_path / ".wdk" / "local.db"
+
+
+def test_an_unknown_sync_is_refused():
+    with pytest.raises(WorldConfigurationError) as caught:
+        LocalWorld("x.db", sync="off")
+    assert str(caught.value).startswith("WDK_LOCAL_SYNC is 'off'; it can be 'normal', ")
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"to do: buy milk\n" * 100)
+    assert refused(path) == (
+        f"the file {path} is not a database of wdk-cloud, and was left as it is; set WDK_LOCAL_PATH to another place, "
+        "or move that file away"
+    )
+    assert path.read_bytes() == b"to do: buy milk\n" * 100
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_database_of_somebody_else_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "theirs.db"
+    sql = sqlite3.connect(path)
+    sql.execute("CREATE TABLE theirs (x)")
+    sql.close()
+    before = path.read_bytes()
+    assert refused(path).startswith(f"the file {path} is not a database of wdk-cloud")
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path):
+    path = tmp_path / "local.db"
+    open_and_close(path)
+    sql = sqlite3.connect(path)
+    sql.execute(f"PRAGMA user_version = {VERSION + 1}")
+    sql.close()
+    assert refused(path) == (
+        f"the database {path} was written by a newer wdk-cloud (format {VERSION + 1}, this one knows up to {VERSION}); "
+        "install that version or a later one, or set WDK_LOCAL_PATH to another file"
+    )
+
+
+def test_an_empty_file_becomes_a_database(tmp_path):
+    path = tmp_path / "local.db"
+    path.touch()
+    open_and_close(path)
+    assert path.stat().st_size > 0
+
+
+def test_a_folder_as_path_is_refused(tmp_path):
+    assert refused(tmp_path) == (
+        f"WDK_LOCAL_PATH names the folder {tmp_path}; name a file in it, for example {tmp_path / 'local.db'}"
+    )
+
+
+def test_a_path_through_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    assert refused(tmp_path / "file" / "local.db").startswith("the database ")
+
+
+def test_a_read_only_folder_is_refused(tmp_path):
+    """In a process without root's rights, which no folder stops."""
+    script = (
+        "import asyncio, sys\n"
+        "from wdk_cloud.world.local import LocalWorld\n"
+        "try:\n"
+        "    asyncio.run(LocalWorld(sys.argv[1]).open())\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    folder = tmp_path / "readonly"
+    folder.mkdir()
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == os.geteuid() and parent != parent.parent and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    folder.chmod(0o555)
+    path = folder / "local.db"
+
+    def told():
+        return subprocess.run(
+            [sys.executable, "-c", script, path],
+            user=65534 if os.geteuid() == 0 else None,
+            env={**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    try:
+        assert told() == (
+            f"WorldConfigurationError the database {path} cannot be made (Permission denied): give this user the right "
+            "to write its folder, or set WDK_LOCAL_PATH to another place\n"
+        )
+        folder.chmod(0o755)
+        open_and_close(path)
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        assert told().startswith(f"WorldConfigurationError the database {path} cannot be ")
+    finally:
+        folder.chmod(0o755)
+
+
+def test_a_locked_file_is_waited_for_and_then_reported(tmp_path, monkeypatch):
+    path = tmp_path / "local.db"
+    open_and_close(path)
+    monkeypatch.setattr(database_module, "PATIENCE", 0.0)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(WorldUnavailableError, match="stayed locked by another process"):
+            open_and_close(path)
+    finally:
+        holder.close()
+    open_and_close(path)
+
+
+def test_a_world_that_is_not_open_says_so(tmp_path):
+    async def main():
+        world = LocalWorld(tmp_path / "local.db")
+        with pytest.raises(WorldUnavailableError, match=r"is not open: await its open\(\) first"):
+            await world.runs.head("run")
+        with pytest.raises(WorldUnavailableError, match=r"is not open: await its open\(\) first"):
+            await world.runs.append("run", "birth", Batch(at=1, count=1, fence=1, nonce="n", data=b""))
+        with pytest.raises(WorldUnavailableError, match=r"is not open: await its open\(\) first"):
+            world.runs.renew("run", "birth", holder="m", fence=1, until=1.0)
+
+    asyncio.run(main())
+
+
+def test_a_world_stays_open_until_its_last_user_closes_it(tmp_path):
+    async def main():
+        world = LocalWorld(tmp_path / "local.db")
+        shop = world.scoped("shop")
+        await shop.open()
+        await world.open()
+        await world.open()
+        await world.close()
+        await world.close()
+        assert await shop.runs.head("run") is None
+        await shop.close()
+        with pytest.raises(WorldUnavailableError):
+            await shop.runs.head("run")
+
+    asyncio.run(main())
+
+
+def test_every_field_of_a_head_comes_back_as_it_was(tmp_path):
+    full = Head(
+        run_id="run",
+        birth="birth",
+        workflow="workflow",
+        created_at=1767225600.123456,
+        seed=bytes(range(32)),
+        input_digest="digest",
+        input=b"\0input",
+        status="running",
+        not_before=40.0,
+        data_key="key",
+        parent="parent",
+        root="root",
+        trace="trace",
+        idempotency_key="idempotency",
+        version="v1",
+        last_version="v2",
+        holder="holder",
+        fence=3,
+        until=50.0,
+        dirty=True,
+        last="last",
+        armed=60.0,
+        stalls=1,
+        stalls_length=2,
+        length=3,
+        retired=("1", 'with "quotes"', "with\nnewline", "line\u2028separator", "ünï"),
+        trouble=Trouble(reason="why", since=1.0, count=2, pending=True, interrupt=True),
+        ended_at=70.0,
+        end_at=4,
+        error_code="RUNTIME_ERROR",
+        wake_by=80.0,
+    )
+    least = Head(run_id="least", birth="b", workflow="w", created_at=2.0, seed=b"", input_digest="")
+
+    async def main():
+        world = LocalWorld(tmp_path / "local.db")
+        await world.open()
+        try:
+            await world.runs.create(full)
+            await world.runs.create(least)
+            found = await world.runs.head("run"), await world.runs.head("least")
+            changed = await world.runs.change("run", "birth", {"stalls": 0}, holder="holder", fence=3)
+        finally:
+            await world.close()
+        return found, changed
+
+    (found, other), (written, changed) = asyncio.run(main())
+    assert (found, other, written) == (full, least, True)
+    assert all(getattr(full, name) != field for name, field in zip(HEAD_FIELDS, (None,) * len(HEAD_FIELDS), strict=True))
+    assert [type(getattr(changed, name)) for name in HEAD_FIELDS] == [type(getattr(full, name)) for name in HEAD_FIELDS]

@@ -1,0 +1,366 @@
+"""`Workflows`, the registry that people call "the app", with its steps and workflows."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import typing
+from functools import partial, update_wrapper
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from wdk_cloud import registration
+from wdk_cloud.options import RetryPolicy, StartOptions, StepOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+    from wdk_cloud.codec.known import KnownTypes
+    from wdk_cloud.durations import Duration
+    from wdk_cloud.engine.replay import Body
+    from wdk_cloud.options import Dispatch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+AnyFunction = typing.Callable[..., Any]
+
+NAMESPACE = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+def current_body() -> Body | None:
+    """The body whose slice this thread is in. Its loop is the running one and carries it."""
+    loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage] -- None instead of an error outside
+    return getattr(loop, "owner", None)
+
+
+class Signature:
+    """How the arguments of a function are bound to its parameters' names, and given back to it."""
+
+    def __init__(self, fn: AnyFunction) -> None:
+        self._fn = fn
+        self._signature = inspect.signature(fn)
+        kinds = [parameter.kind for parameter in self._signature.parameters.values()]
+        self._names = tuple(self._signature.parameters)
+        self._plain = all(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
+        self._by_name = all(
+            kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY) for kind in kinds
+        )
+        self._required = sum(p.default is inspect.Parameter.empty for p in self._signature.parameters.values())
+        self._hints: dict[str, object] | None = None
+
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """The arguments by parameter name, in the order of the parameters; defaults are not applied."""
+        if self._plain and not kwargs and self._required <= len(args) <= len(self._names):
+            return dict(zip(self._names, args, strict=False))
+        try:
+            return dict(self._signature.bind(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise TypeError(f"{self._fn.__qualname__}{self._signature}: {error}") from None
+
+    def call(self, arguments: Mapping[str, object]) -> Any:
+        if self._by_name:
+            return self._fn(**arguments)
+        bound = inspect.BoundArguments(self._signature, dict(arguments))  # pyright: ignore[reportArgumentType] -- a dict will do
+        return self._fn(*bound.args, **bound.kwargs)
+
+    @property
+    def hints(self) -> dict[str, object]:
+        """Annotations by parameter, and `return`; one that cannot be resolved counts as none."""
+        if self._hints is None:
+            try:
+                self._hints = typing.get_type_hints(self._fn, include_extras=True)
+            except (NameError, AttributeError, TypeError):
+                self._hints = _hints_one_by_one(self._fn)
+        return self._hints
+
+
+def _hints_one_by_one(fn: AnyFunction) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, annotation in fn.__annotations__.items():
+        probe = partial(_nothing)
+        probe.__annotations__ = {name: annotation}  # pyright: ignore[reportAttributeAccessIssue] -- a namespace for typing
+        try:
+            found.update(typing.get_type_hints(probe, fn.__globals__, include_extras=True))
+        except (NameError, AttributeError, TypeError):
+            continue
+    return found
+
+
+def _nothing() -> None: ...
+
+
+class Step(Generic[P, T]):
+    """A step: a function whose result is recorded once. In a body a call is durable; elsewhere it is just awaited."""
+
+    def __init__(self, app: Workflows, id: str, fn: AnyFunction, options: StepOptions, static: bool = False) -> None:
+        self.app = app
+        self.id = id
+        self.fn = fn
+        self.options = options
+        self.name = fn.__name__
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.signature = Signature(fn)
+        self._static = static
+        update_wrapper(self, fn)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if not self._static:
+            raise TypeError(_NO_METHODS.format(self.fn.__qualname__))
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T]:
+        arguments = self.signature.bind(args, kwargs)
+        body = current_body()
+        if body is not None:
+            return body.step(self, arguments)
+        return run_plain(self, arguments)
+
+    def with_options(
+        self,
+        *,
+        max_retries: int | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        dispatch: Dispatch | None = None,
+        cancellable: bool | None = None,
+    ) -> Step[P, T]:
+        """A copy with other options; what is left out stays as declared."""
+        given: dict[str, object] = {
+            "max_retries": max_retries,
+            "retry": retry,
+            "timeout": timeout,
+            "dispatch": dispatch,
+            "cancellable": cancellable,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        return Step(self.app, self.id, self.fn, self.options.updated(changes), self._static)
+
+    @property
+    def annotations(self) -> Mapping[str, object]:
+        return self.signature.hints
+
+    @property
+    def returns(self) -> object:
+        return self.signature.hints.get("return", Any)
+
+    def __repr__(self) -> str:
+        return f"<step {self.id}>"
+
+
+async def run_plain(step: Step[..., T], arguments: Mapping[str, object]) -> T:
+    """Run the function once, as itself: no retries, nothing recorded. A plain function runs in a thread."""
+    if step.is_async:
+        return await step.signature.call(arguments)
+    return await asyncio.to_thread(step.signature.call, arguments)
+
+
+class Workflow(Generic[P, T]):
+    """A workflow: an `async def` that survives. Awaited in a body it runs inside that run; `start` makes a run of it."""
+
+    def __init__(
+        self, app: Workflows, id: str, fn: Callable[P, Coroutine[Any, Any, T]], options: StartOptions | None = None
+    ) -> None:
+        self.app = app
+        self.id = id
+        self.fn = fn
+        self.options = options or StartOptions()
+        self.signature = Signature(fn)
+        update_wrapper(self, fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return self.fn(*args, **kwargs)
+
+    def invoke(self, arguments: Mapping[str, object]) -> Coroutine[Any, Any, T]:
+        return self.signature.call(arguments)
+
+    def with_options(
+        self,
+        *,
+        run_id: str | None = None,
+        idempotency_key: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        delay: object = None,
+    ) -> Workflow[P, T]:
+        """A copy with options for `start`; what is left out stays."""
+        given = {"run_id": run_id, "idempotency_key": idempotency_key, "attributes": attributes, "delay": delay}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return Workflow(self.app, self.id, self.fn, self.options.updated(changes))
+
+    @property
+    def annotations(self) -> Mapping[str, object]:
+        return self.signature.hints
+
+    @property
+    def returns(self) -> object:
+        return self.signature.hints.get("return", Any)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.id}>"
+
+
+_NO_METHODS = (
+    "{} is a class or instance method: its class or instance would become a recorded argument. "
+    "Make it a static method (@staticmethod), or a function outside the class"
+)
+
+
+class Workflows:
+    """The registry of an application's workflows and steps.
+
+    `namespace` (lower case letters, digits and dashes, at most 32) becomes part of all keys, tokens and messages, so
+    that apps can share a table or a database file.
+    """
+
+    def __init__(self, namespace: str | None = None) -> None:
+        if namespace is not None and not (isinstance(namespace, str) and NAMESPACE.fullmatch(namespace)):
+            raise ValueError(
+                f"a namespace is 1 to 32 lower case letters, digits and dashes, beginning with a letter, not {namespace!r}"
+            )
+        self.namespace = namespace or ""
+        self.steps: dict[str, Step[..., Any]] = {}
+        self.workflows: dict[str, Workflow[..., Any]] = {}
+        self._known: KnownTypes | None = None
+        self._modules: dict[int, tuple[dict[str, object], int]] = {}
+        self._learned: set[str] = set()
+        self._process_wide = 0
+        self._pending: list[Callable[[KnownTypes], None]] = []
+
+    # -- declaring --------------------------------------------------------------------------------------------------
+
+    @overload
+    def step(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...
+    @overload
+    def step(self, fn: Callable[P, T], /) -> Step[P, T]: ...
+    @overload
+    def step(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        max_retries: int = 3,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        dispatch: Dispatch = "auto",
+        cancellable: bool = False,
+    ) -> StepDecorator: ...
+    def step(
+        self,
+        fn: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        max_retries: int = 3,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        dispatch: Dispatch = "auto",
+        cancellable: bool = False,
+    ) -> Any:
+        """Declare a step; see API.md 1 for the options. Raises `TypeError` for what cannot be one."""
+        options = StepOptions(max_retries, retry if retry is not None else RetryPolicy(), timeout, dispatch, cancellable)
+        decorate = partial(self._declare_step, name, options)
+        return decorate if fn is None else decorate(fn)
+
+    @overload
+    def workflow(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...
+    @overload
+    def workflow(
+        self, /, *, name: str | None = None
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Workflow[P, T]]: ...
+    def workflow(self, fn: Any = None, /, *, name: str | None = None) -> Any:
+        """Declare a workflow, an `async def`; its id is `workflow//<module>//<qualname>` unless named."""
+        decorate = partial(self._declare_workflow, name)
+        return decorate if fn is None else decorate(fn)
+
+    def _declare_step(self, name: str | None, options: StepOptions, fn: Any) -> Step[..., Any]:
+        static = isinstance(fn, staticmethod)
+        function: Any = fn.__func__ if static else fn  # pyright: ignore[reportUnknownMemberType] -- any function
+        if isinstance(fn, classmethod):
+            raise TypeError(_NO_METHODS.format(fn.__func__.__qualname__))  # pyright: ignore[reportUnknownMemberType]
+        if not inspect.isfunction(function):
+            raise TypeError(f"@app.step takes a function, not {fn!r}; write @app.step(option=…) to give options")
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(f"{function.__qualname__} is a generator; a step returns its result as one value")
+        first = next(iter(inspect.signature(function).parameters), "")
+        in_class = function.__qualname__.rpartition(".")[0].rpartition(".")[2] not in ("", "<locals>")
+        if in_class and not static and first in ("self", "cls"):
+            raise TypeError(_NO_METHODS.format(function.__qualname__))
+        id = self._new_id(name, "step", function)
+        step = self.steps[id] = Step(self, id, function, options, static)
+        self._note_module(function)
+        return step
+
+    def _declare_workflow(self, name: str | None, fn: Any) -> Workflow[..., Any]:
+        if not inspect.iscoroutinefunction(fn):
+            what = getattr(fn, "__qualname__", repr(fn))
+            raise TypeError(f"@app.workflow takes an `async def`; {what} is none. Work that is not async belongs in a step")
+        id = self._new_id(name, "workflow", fn)
+        workflow = self.workflows[id] = Workflow(self, id, fn)
+        self._note_module(fn)
+        return workflow
+
+    def _new_id(self, name: str | None, kind: str, fn: AnyFunction) -> str:
+        if name is not None and (not isinstance(name, str) or not name or "#" in name):
+            raise ValueError(f"name= must be text that is not empty and has no '#', not {name!r}")
+        id = name or f"{kind}//{fn.__module__}//{fn.__qualname__}"
+        other = self.steps.get(id) or self.workflows.get(id)
+        if other is not None:
+            raise ValueError(
+                f"{id} is declared twice, by {other.fn.__qualname__} in {other.fn.__module__} and by {fn.__qualname__} in "
+                f"{fn.__module__}: ids must be unique in an app; give one of them another name="
+            )
+        return id
+
+    # -- types ------------------------------------------------------------------------------------------------------
+
+    def _note_module(self, fn: AnyFunction) -> None:
+        self._modules.setdefault(id(fn.__globals__), (fn.__globals__, -1))
+
+    def register_serializable(
+        self,
+        cls: type,
+        serialize: Callable[[Any], object] | None = None,
+        deserialize: Callable[[Any], Any] | None = None,
+        class_id: str | None = None,
+    ) -> None:
+        """Make a class one whose values can be recorded by this app; `register_serializable` does so for all apps."""
+        self._pending.append(
+            lambda known: known.register(cls, serialize=serialize, deserialize=deserialize, class_id=class_id)
+        )
+
+    @property
+    def known(self) -> KnownTypes:
+        """The types that may come back from a record: what the modules of the app know by now."""
+        if self._known is None:
+            from wdk_cloud.codec.known import KnownTypes
+
+            self._known = KnownTypes()
+        known = self._known
+        self._process_wide = registration.apply_to(known, self._process_wide)
+        while self._pending:
+            self._pending.pop(0)(known)
+        for key, (module, size) in list(self._modules.items()):
+            if len(module) != size:
+                self._modules[key] = (module, len(module))
+                known.learn_module(module)
+        if len(self._learned) < len(self.steps) + len(self.workflows):
+            self._learn_annotations(known)
+        return known
+
+    def _learn_annotations(self, known: KnownTypes) -> None:
+        for id, declared in (*self.steps.items(), *self.workflows.items()):
+            if id not in self._learned:
+                self._learned.add(id)
+                for annotation in declared.annotations.values():
+                    known.learn_annotation(annotation)
+
+
+if TYPE_CHECKING:
+
+    class StepDecorator(typing.Protocol):
+        """What `@app.step(…)` gives: it keeps the signature of what it decorates."""
+
+        @overload
+        def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...
+        @overload
+        def __call__(self, fn: Callable[P, Awaitable[T]], /) -> Step[P, T]: ...
+        @overload
+        def __call__(self, fn: Callable[P, T], /) -> Step[P, T]: ...

@@ -1,0 +1,384 @@
+"""Starting runs and watching them, from anywhere: outside a workflow, in a step, and in a body (then recorded)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+from wdk_cloud.app import Workflow, current_body
+from wdk_cloud.context import check_attribute_count, check_attributes
+from wdk_cloud.errors import WorkflowContextError
+from wdk_cloud.world.opening import current_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from wdk_cloud.codec.keys import KeyService
+    from wdk_cloud.codec.known import KnownTypes
+    from wdk_cloud.engine.events import AnyEvent
+    from wdk_cloud.engine.replay import Body
+    from wdk_cloud.world.ports import Head, Status, World
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+MAX_IDEMPOTENCY_KEY = 256
+
+LONGEST_WAIT = 3600.0
+"""Seconds of one wait for a notice; then the head is read again anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What is known of a run without reading its log."""
+
+    run_id: str
+    workflow_name: str
+    status: Status
+    created_at: datetime
+    ended_at: datetime | None = None
+    error: BaseException | None = None
+    """How a failed run failed: the exception of its body."""
+    error_code: str | None = None
+    version: str = ""
+    parent: str | None = None
+    """The run that started it from its body."""
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One event of a run's log. `data` holds its other fields; payloads are JSON text as the codec writes it."""
+
+    position: int
+    type: str
+    time: datetime
+    step_id: str | None
+    step_name: str | None
+    data: dict[str, object]
+
+
+class RunPage(list[RunInfo]):
+    """One page of runs, newest first; `cursor` leads to the next, None on the last."""
+
+    def __init__(self, infos: Sequence[RunInfo], cursor: str | None) -> None:
+        super().__init__(infos)
+        self.cursor = cursor
+
+
+class Run(Generic[T]):
+    """A handle on a run. Making one asks nothing; in a body its awaitable methods are recorded operations."""
+
+    def __init__(self, run_id: str, workflow: Workflow[..., T] | None = None, namespace: str = "") -> None:
+        self.run_id = run_id
+        self._workflow = workflow
+        self._namespace = workflow.app.namespace if workflow is not None else namespace
+
+    def __repr__(self) -> str:
+        return f"<run {self.run_id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and cast("Run[Any]", other).run_id == self.run_id
+
+    def __hash__(self) -> int:
+        return hash(self.run_id)
+
+    # -- asking -----------------------------------------------------------------------------------------------------
+
+    async def status(self) -> Status:
+        """`pending`, `running`, `completed`, `failed` or `cancelled`; raises WorkflowRunNotFoundError."""
+        if (body := current_body()) is not None:
+            return await body.operation("run.status", {"run_id": self.run_id}, str)
+        return (await self._head()).status
+
+    async def exists(self) -> bool:
+        if (body := current_body()) is not None:
+            return await body.operation("run.exists", {"run_id": self.run_id}, bool)
+        head = await (await self._world()).runs.head(self.run_id)
+        return head is not None and head.status != "deleted"
+
+    async def info(self) -> RunInfo:
+        """All fields of the run; raises WorkflowRunNotFoundError."""
+        if (body := current_body()) is not None:
+            return _info_of(await body.operation("run.info", {"run_id": self.run_id}))
+        from wdk_cloud.engine import requests
+
+        head = await self._head()
+        error = await self._error(head) if head.status == "failed" else None
+        return _info_of(requests.described(head), error)
+
+    async def attributes(self) -> dict[str, str]:
+        """The run's labels."""
+        if (body := current_body()) is not None:
+            return await body.operation("run.attributes", {"run_id": self.run_id}, dict[str, str])
+        from wdk_cloud.engine import requests
+
+        return await requests.attributes(await self._world(), self.run_id)
+
+    async def return_value(self, timeout: float | None = None) -> T:
+        """Wait for the run's end and give its result.
+
+        Raises WorkflowRunFailedError with the body's exception as its cause, WorkflowRunCancelledError,
+        WorkflowRunNotFoundError, RunExpiredError; `TimeoutError` after `timeout` seconds of real time.
+        """
+        if (body := current_body()) is not None:
+            waiting = self._awaited_in_body(body)
+            return await (waiting if timeout is None else asyncio.wait_for(waiting, timeout))
+        from wdk_cloud.engine import requests
+
+        world = await self._world()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        subscription = world.subscribe(self.run_id)
+        try:
+            while True:
+                head = await requests.require_head(world, self.run_id)
+                if head.ended:
+                    return cast("T", await self._result(world, head))
+                left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"run {self.run_id} has not ended within {timeout} s; it goes on")
+                await subscription.wait(min(left, LONGEST_WAIT))
+        finally:
+            subscription.close()
+
+    async def _awaited_in_body(self, body: Body) -> T:
+        returns = self._workflow.returns if self._workflow is not None else Any
+        return await body.operation("run.return_value", {"run_id": self.run_id}, returns)
+
+    async def events(self) -> AsyncIterator[EventRecord]:
+        """The run's log as it is now, in order."""
+        if current_body() is not None:
+            raise WorkflowContextError("events() cannot be read in a workflow body; do it in a step")
+        from wdk_cloud.engine import events as ev
+        from wdk_cloud.engine import requests
+
+        world = await self._world()
+        head = await self._head()
+        payloads = await requests.payloads_of(world, _keys(), head)
+        for batch in await world.runs.read(head.run_id, head.birth, 0):
+            for position, event in enumerate(ev.decode_batch(batch.data, head.run_id, batch.at).events, batch.at):
+                yield _record(head.run_id, position, await payloads.open_event(event))
+
+    # -- acting -----------------------------------------------------------------------------------------------------
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Ask for the run's end: it comes at its next suspension. Idempotent; an ended run stays as it is."""
+        if reason is not None and not isinstance(reason, str):
+            raise TypeError(f"a reason is text, not {type(reason).__name__}")
+        if (body := current_body()) is not None:
+            return await body.operation("run.cancel", {"run_id": self.run_id, "reason": reason})
+        from wdk_cloud.engine import requests
+
+        await requests.cancel(await self._world(), self.run_id, reason)
+        return None
+
+    terminate = cancel
+
+    async def wake_up(self) -> None:
+        """End the run's pending sleeps now."""
+        if (body := current_body()) is not None:
+            return await body.operation("run.wake_up", {"run_id": self.run_id})
+        from wdk_cloud.engine import requests
+
+        await requests.wake_up(await self._world(), self.run_id, f"wake_up:{os.urandom(12).hex()}")
+        return None
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    async def _world(self) -> World:
+        return await current_world(self._namespace)
+
+    async def _head(self) -> Head:
+        from wdk_cloud.engine import requests
+
+        return await requests.require_head(await self._world(), self.run_id)
+
+    def _known(self) -> KnownTypes:
+        if self._workflow is not None:
+            return self._workflow.app.known
+        from wdk_cloud.codec.known import KnownTypes
+
+        return KnownTypes()
+
+    async def _result(self, world: World, head: Head) -> object:
+        from wdk_cloud.engine import requests
+
+        returns = self._workflow.returns if self._workflow is not None else Any
+        return await requests.result(world, _keys(), head, known=self._known(), returns=returns)
+
+    async def _error(self, head: Head) -> BaseException | None:
+        from wdk_cloud.codec.errors import decode_error
+        from wdk_cloud.engine import events as ev
+        from wdk_cloud.engine import requests
+
+        end = await requests.end_of(await self._world(), _keys(), head)
+        return decode_error(bytes(end.error), known=self._known()) if isinstance(end, ev.RunFailed) else None
+
+
+def get_run(run_id: str) -> Run[Any]:
+    """A handle on a run; asks nothing. Raises `ValueError` for text that cannot be a run id."""
+    return Run(_check_run_id(run_id))
+
+
+async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
+    """Start a run; returns when it is durable and enqueued. In a body it is recorded, once.
+
+    Raises `TypeError` for arguments that do not fit, SerializationError, RunExistsError, IdempotencyConflictError.
+    """
+    if not isinstance(workflow, Workflow):
+        raise TypeError(f"start() takes a workflow (a function under @app.workflow), not {workflow!r}")
+    from wdk_cloud.codec.values import encode_arguments
+    from wdk_cloud.engine import requests
+
+    known = workflow.app.known
+    arguments = workflow.signature.bind(args, kwargs)
+    data, digest = encode_arguments(arguments, known=known, annotations=workflow.annotations)
+    options = workflow.options
+    if options.run_id is not None:
+        _check_run_id(options.run_id)
+    key = _check_idempotency_key(options.idempotency_key, options.run_id)
+    attributes = cast("dict[str, str]", check_attributes(options.attributes))
+    check_attribute_count(set(), attributes)
+    body = current_body()
+    if body is not None:
+        order = {
+            "workflow": workflow.id,
+            "input": data,
+            "digest": digest,
+            "run_id": options.run_id,
+            "idempotency_key": key,
+            "attributes": attributes,
+            "not_before": requests.due_of(options.delay, body.loop.now),
+        }
+        return Run(await body.operation("start", order, str), workflow)
+    world = await current_world(workflow.app.namespace)
+    now = world.clock.now()
+    run_id = options.run_id or requests.new_run_id(now)
+    if key is not None:
+        run_id = requests.derived_run_id("key", workflow.id, key)
+    order = requests.Order(
+        workflow=workflow.id,
+        input=data,
+        digest=digest,
+        run_id=run_id,
+        version=os.environ.get("WDK_CODE_VERSION", ""),
+        attributes=attributes,
+        not_before=requests.due_of(options.delay, now),
+        idempotency_key=key,
+    )
+    return Run(await requests.start(world, _keys(), order), workflow)
+
+
+async def list_runs(
+    workflow: Workflow[..., Any] | str | None = None,
+    status: Status | None = None,
+    version: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+    *,
+    namespace: str = "",
+) -> RunPage:
+    """One page of runs, newest first. `since` ≤ created_at < `until`, both aware."""
+    from wdk_cloud.engine import requests
+    from wdk_cloud.world.ports import RunQuery
+
+    if not isinstance(limit, int) or not 1 <= limit <= 1000:
+        raise ValueError(f"limit must be from 1 to 1000, not {limit!r}")
+    if isinstance(workflow, Workflow):
+        namespace = workflow.app.namespace
+    query = RunQuery(
+        workflow=workflow.id if isinstance(workflow, Workflow) else workflow,
+        status=status,
+        version=version,
+        since=_moment(since, "since"),
+        until=_moment(until, "until"),
+        limit=limit,
+        cursor=cursor,
+    )
+    page = await (await current_world(namespace)).runs.list_heads(query)
+    return RunPage([_info_of(requests.described(head)) for head in page.heads], page.cursor)
+
+
+def _moment(value: datetime | None, what: str) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"{what} must be a datetime with a time zone, not {value!r}")
+    return value.timestamp()
+
+
+def _keys() -> KeyService | None:
+    if not os.environ.get("WDK_ENCRYPTION_KEY"):
+        return None
+    from wdk_cloud.codec.keys import key_service
+
+    return key_service()
+
+
+def _check_run_id(run_id: object) -> str:
+    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+        raise ValueError(f"a run id is 1 to 128 of A-Z a-z 0-9 _ -, not {run_id!r}")
+    return run_id
+
+
+def _check_idempotency_key(key: object, run_id: str | None) -> str | None:
+    if key is None:
+        return None
+    if not isinstance(key, str) or not key or len(key.encode("utf-8", "surrogatepass")) > MAX_IDEMPOTENCY_KEY:
+        raise ValueError(f"an idempotency key is text of 1 to {MAX_IDEMPOTENCY_KEY} bytes, not {key!r}")
+    if run_id is not None:
+        raise ValueError("give run_id or idempotency_key, not both: the key makes the id")
+    return key
+
+
+def _info_of(fields: dict[str, Any], error: BaseException | None = None) -> RunInfo:
+    def when(seconds: float | None) -> datetime | None:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+    created = when(fields["created_at"])
+    assert created is not None  # every run has been created
+    parent = fields["parent"]
+    return RunInfo(
+        run_id=fields["run_id"],
+        workflow_name=fields["workflow_name"],
+        status=fields["status"],
+        created_at=created,
+        ended_at=when(fields["ended_at"]),
+        error=error,
+        error_code=fields["error_code"],
+        version=fields["version"],
+        parent=parent.partition("/")[0] if parent else None,
+        idempotency_key=fields["idempotency_key"],
+    )
+
+
+def _record(run_id: str, position: int, event: AnyEvent) -> EventRecord:
+    import msgspec
+
+    from wdk_cloud.context import step_id
+
+    fields: dict[str, object] = {}
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if name != "time" and value is not None:
+            fields[name] = bytes(value).decode() if isinstance(value, msgspec.Raw) else value
+    kind = str(event.__struct_config__.tag)
+    call = getattr(event, "id", None)
+    is_step = kind.startswith("step_") and isinstance(call, str)
+    return EventRecord(
+        position=position,
+        type=kind,
+        time=datetime.fromtimestamp(event.time, UTC),
+        step_id=step_id(run_id, call) if is_step else None,
+        step_name=call.rpartition("#")[0] if is_step else None,
+        data=fields,
+    )
+

@@ -1,0 +1,240 @@
+"""What may be made from a record: the classes that an app knows. Nothing is ever imported by a name from data."""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+import wdk_cloud.errors
+from wdk_cloud.codec.shapes import Shape, default_id, is_named_tuple, is_pydantic, shape_of
+
+T = TypeVar("T")
+
+
+class Extension(NamedTuple):
+    """A type of the engine itself, with a tag of its own: runs, streams, references to steps and workflows."""
+
+    tag: str
+    cls: type[Any]
+    to_json: Callable[[Any], object]
+    from_json: Callable[[Any], object]
+
+
+EXTENSIONS: dict[type[Any], Extension] = {}
+EXTENSION_TAGS: dict[str, Extension] = {}
+
+_OURS = wdk_cloud.errors.__name__
+_OURS_PREFIX = "wdk_cloud."
+
+
+def register_extension(
+    cls: type[T], tag: str, to_json: Callable[[T], object], from_json: Callable[[Any], T]
+) -> None:
+    """Give a type of the engine, with its subclasses, a tag; what `to_json` returns may hold any value of the codec."""
+    extension = Extension("$" + tag.removeprefix("$"), cls, to_json, from_json)
+    EXTENSIONS[cls] = extension
+    EXTENSION_TAGS[extension.tag] = extension
+
+
+def extension_of(cls: type) -> Extension | None:
+    for base in cls.__mro__:
+        if base in EXTENSIONS:
+            return EXTENSIONS[base]
+    return None
+
+
+def error_id(cls: type[BaseException]) -> str:
+    """The name of an exception class in records; ours do not depend on the module they lie in."""
+    if cls.__module__ == "builtins":
+        return cls.__qualname__
+    if cls.__module__ == _OURS:
+        return _OURS_PREFIX + cls.__qualname__
+    return default_id(cls)
+
+
+class KnownTypes:
+    """The classes of one app: registered, named by annotations, or exceptions of its modules."""
+
+    def __init__(self) -> None:
+        self._by_class: dict[type, Shape] = {}
+        self._by_id: dict[str, Shape] = {}
+        self._explicit: set[str] = set()
+        self._errors: dict[str, type[BaseException]] = {}
+        self._error_ids: dict[type[BaseException], str] = {}
+        self._modules: list[tuple[Mapping[str, object], int]] = []
+        self._learned: set[object] = set()
+        self._unresolved: list[type] = []
+
+    # learning ---------------------------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        cls: type[Any],
+        *,
+        serialize: Callable[[Any], object] | None = None,
+        deserialize: Callable[[Any], Any] | None = None,
+        class_id: str | None = None,
+    ) -> None:
+        """Make a class one whose objects can be recorded, under `class_id` (default: module and qualified name)."""
+        if (serialize is None) != (deserialize is None):
+            raise TypeError(f"register {cls.__qualname__} with both serialize= and deserialize=, or with neither")
+        name = class_id or default_id(cls)
+        there = self._by_id.get(name)
+        if there is not None and name in self._explicit and default_id(there.cls) != default_id(cls):
+            raise ValueError(f"the class id {name!r} belongs to {default_id(there.cls)}; give {default_id(cls)} another")
+        if serialize is not None and deserialize is not None:
+            shape = Shape(name, cls, serialize, deserialize)
+        elif issubclass(cls, BaseException):
+            self._errors[name] = cls
+            self._error_ids[cls] = name
+            return
+        else:
+            made = shape_of(cls, name)
+            if made is None:
+                raise TypeError(
+                    f"{default_id(cls)} is no dataclass, enum, named tuple or pydantic model: register it with "
+                    "serialize= and deserialize="
+                )
+            shape = made
+            self._learn_fields(cls)
+        self._explicit.add(name)
+        self._add(shape)
+
+    def learn_module(self, module_globals: Mapping[str, object]) -> None:
+        """Know the exception classes defined in, or imported into, a module; also those it gets later."""
+        self._modules = [(seen, size) for seen, size in self._modules if seen is not module_globals]
+        self._modules.append((module_globals, len(module_globals)))
+        for value in list(module_globals.values()):
+            if isinstance(value, type) and issubclass(value, BaseException):
+                self._errors[error_id(value)] = value
+
+    def learn_annotation(self, annotation: object) -> None:
+        """Know the classes that an annotation names, those of their fields too."""
+        try:
+            if annotation in self._learned:
+                return
+            self._learned.add(annotation)
+        except TypeError:  # `Annotated` with something unhashable
+            pass
+        if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+            self._learn_class(annotation)
+            return
+        for part in (typing.get_origin(annotation), *typing.get_args(annotation)):
+            if part is not None and not isinstance(part, str):
+                self.learn_annotation(cast("object", part))
+        for name in ("__supertype__", "__value__", "__bound__"):  # NewType, `type X = …`, TypeVar
+            try:
+                inner: object = getattr(annotation, name, None)
+            except NameError:  # an alias of something that is not there yet
+                continue
+            if inner is not None:
+                self.learn_annotation(inner)
+
+    def _learn_class(self, cls: type[Any]) -> None:
+        if cls.__module__ == "builtins":
+            return
+        if issubclass(cls, BaseException):
+            self._errors.setdefault(error_id(cls), cls)
+        elif cls not in self._by_class:
+            shape = shape_of(cls)
+            if shape is not None:
+                self._add(shape)
+        self._learn_fields(cls)
+
+    def _learn_fields(self, cls: type[Any]) -> None:
+        if not (dataclasses.is_dataclass(cls) or is_named_tuple(cls) or is_pydantic(cls) or typing.is_typeddict(cls)):
+            return
+        for annotation in field_annotations(cls).values():
+            if isinstance(annotation, str):
+                if cls not in self._unresolved:
+                    self._unresolved.append(cls)
+            else:
+                self.learn_annotation(annotation)
+
+    def _add(self, shape: Shape) -> None:
+        self._by_class[shape.cls] = shape
+        self._by_id[shape.class_id] = shape
+
+    def _look_again(self) -> bool:
+        """Learn what has been defined since: forward references, classes below a decorator. Rare: on a miss only."""
+        unresolved, self._unresolved = self._unresolved, []
+        for cls in unresolved:
+            self._learn_fields(cls)
+        grown = [seen for seen, size in self._modules if len(seen) != size]
+        for module_globals in grown:
+            self.learn_module(module_globals)
+        return bool(unresolved or grown)
+
+    # asking -----------------------------------------------------------------------------------------------------------
+
+    def shape_of(self, cls: type) -> Shape | None:
+        """The shape of a class that is known."""
+        shape = self._by_class.get(cls)
+        if shape is None and self._unresolved and self._look_again():
+            shape = self._by_class.get(cls)
+        return shape
+
+    def shape_named(self, class_id: str) -> Shape | None:
+        """The shape under a name in a record."""
+        shape = self._by_id.get(class_id)
+        if shape is None and self._unresolved and self._look_again():
+            shape = self._by_id.get(class_id)
+        return shape
+
+    def error_id(self, cls: type[BaseException]) -> str:
+        return self._error_ids.get(cls) or error_id(cls)
+
+    def error_named(self, name: str) -> type[BaseException] | None:
+        """The exception class under a name in a record: built in, ours, or known."""
+        found = self._errors.get(name)
+        if found is None and "." not in name:
+            found = getattr(builtins, name, None)
+        elif found is None and name.startswith(_OURS_PREFIX):
+            found = getattr(wdk_cloud.errors, name.removeprefix(_OURS_PREFIX), None)
+        if found is None and self._look_again():
+            found = self._errors.get(name)
+        return found if isinstance(found, type) and issubclass(found, BaseException) else None
+
+    # for apps that share ----------------------------------------------------------------------------------------------
+
+    def merge(self, other: KnownTypes) -> None:
+        """Know also what another app knows."""
+        self._by_class.update(other._by_class)
+        self._by_id.update(other._by_id)
+        self._explicit |= other._explicit
+        self._errors.update(other._errors)
+        self._error_ids.update(other._error_ids)
+        self._modules += other._modules
+        self._learned |= other._learned
+        self._unresolved += other._unresolved
+
+    def copy(self) -> KnownTypes:
+        twin = KnownTypes()
+        twin.merge(self)
+        return twin
+
+
+def field_annotations(cls: type[Any]) -> dict[str, object]:
+    """The annotations of a class and its bases, each resolved as far as names exist; what is not stays a text."""
+    try:
+        return dict(typing.get_type_hints(cls))
+    except Exception:  # a name that only type checkers import, say: take the fields one by one
+        annotations: dict[str, object] = {}
+        for base in reversed(cls.__mro__):
+            names = vars(sys.modules.get(base.__module__, builtins))
+            for name, text in base.__dict__.get("__annotations__", {}).items():
+                annotations[name] = _resolved(text, names, dict(vars(base)))
+        return annotations
+
+
+def _resolved(annotation: object, names: dict[str, Any], own: dict[str, Any]) -> object:
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(holder, names, own)["it"]
+    except Exception:
+        return annotation

@@ -1,0 +1,150 @@
+"""The words that JSON lacks: one tag for each builtin type, `{"$tag": …}`, as small as it can be and readable.
+
+`to_json` and `from_json` of a tag deal in values of the codec: what they return is encoded, and was decoded, in turn.
+Tuples, sets, mappings with other keys, exceptions and objects of classes are in `values`.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from wdk_cloud.codec.refusal import Refusal
+
+
+class Tag(NamedTuple):
+    name: str
+    to_json: Callable[[Any], object]
+    from_json: Callable[[Any], object]
+
+
+def _base64(value: bytes | bytearray) -> str:
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
+
+
+def _from_base64(text: str) -> bytes:
+    return binascii.a2b_base64(text, strict_mode=True)
+
+
+def _float_name(value: float) -> str:
+    return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+
+
+def _float_named(name: str) -> float:
+    return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[name]
+
+
+def _moment(value: datetime) -> object:
+    """ISO text with the offset; beside it, when there is one, the zone, the fold and the name of the offset."""
+    zone, offset = value.tzinfo, value.utcoffset()
+    key, name = _zone_names(zone, value, offset)
+    if zone is not None and type(zone) not in (timezone, ZoneInfo) and offset is not None:
+        value = value.replace(tzinfo=timezone(offset))
+    elif zone is not None and offset is None:
+        raise Refusal("a datetime whose tzinfo knows no offset cannot be recorded")
+    text = value.replace(fold=0, tzinfo=None if offset is None else timezone(offset)).isoformat()
+    return [text, key, value.fold, name] if key or value.fold or name else text
+
+
+def _zone_names(zone: tzinfo | None, value: datetime | None, offset: timedelta | None) -> tuple[str | None, str | None]:
+    if type(zone) is ZoneInfo:
+        return zone.key, None
+    if type(zone) is timezone and offset is not None:
+        name = zone.tzname(value)
+        return None, name if name != timezone(offset).tzname(None) else None
+    return None, None
+
+
+def _moment_from(body: Any) -> datetime:
+    if isinstance(body, str):
+        return datetime.fromisoformat(body)
+    text, key, fold, name = body
+    value = datetime.fromisoformat(text).replace(fold=fold)
+    offset = value.utcoffset()
+    if name is not None and offset is not None:
+        return value.replace(tzinfo=timezone(offset, name))
+    zone = _zone(key)
+    if zone is not None and value.replace(tzinfo=zone).utcoffset() == offset:
+        return value.replace(tzinfo=zone)
+    return value  # this machine has other rules for the zone: the instant counts, and it is in the offset
+
+
+def _zone(key: str | None) -> ZoneInfo | None:
+    try:
+        return None if key is None else ZoneInfo(key)
+    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError
+        return None
+    except KeyError:
+        return None
+
+
+def _clock(value: time) -> object:
+    zone, offset = value.tzinfo, value.utcoffset()
+    key, name = _zone_names(zone, None, offset)
+    if zone is not None and offset is None and key is None:
+        raise Refusal("a time whose tzinfo knows no offset cannot be recorded")
+    text = value.replace(fold=0, tzinfo=None if offset is None else timezone(offset)).isoformat()
+    return [text, key, value.fold, name] if key or value.fold or name else text
+
+
+def _clock_from(body: Any) -> time:
+    if isinstance(body, str):
+        return time.fromisoformat(body)
+    text, key, fold, name = body
+    value = time.fromisoformat(text).replace(fold=fold)
+    offset = value.utcoffset()
+    if name is not None and offset is not None:
+        return value.replace(tzinfo=timezone(offset, name))
+    return value if key is None else value.replace(tzinfo=ZoneInfo(key))
+
+
+_PURE = {"posix": PurePosixPath, "windows": PureWindowsPath}
+
+
+def _pure_path(value: PurePath) -> list[str]:
+    return ["windows" if isinstance(value, PureWindowsPath) else "posix", str(value)]
+
+
+def _range(value: range) -> list[int]:
+    return [value.start, value.stop, value.step]
+
+
+def _spans(body: list[int]) -> timedelta:
+    days, seconds, microseconds = body
+    return timedelta(days, seconds, microseconds)
+
+
+def _surrogates(value: str) -> str:
+    return _base64(value.encode("utf-8", "surrogatepass"))
+
+
+PATH = Tag("$path", str, Path)
+
+# By exact type: a subclass is a class of its own and must be known.
+TAGS: dict[type, Tag] = {
+    int: Tag("$int", hex, lambda text: int(text, 16)),  # decimal text has a limit of digits, and takes quadratic time
+    float: Tag("$float", _float_name, _float_named),
+    str: Tag("$str", _surrogates, lambda text: _from_base64(text).decode("utf-8", "surrogatepass")),
+    bytes: Tag("$bytes", _base64, _from_base64),
+    bytearray: Tag("$bytearray", _base64, lambda text: bytearray(_from_base64(text))),
+    datetime: Tag("$datetime", _moment, _moment_from),
+    date: Tag("$date", date.isoformat, date.fromisoformat),
+    time: Tag("$time", _clock, _clock_from),
+    timedelta: Tag("$timedelta", lambda value: [value.days, value.seconds, value.microseconds], _spans),
+    Decimal: Tag("$decimal", str, Decimal),
+    UUID: Tag("$uuid", str, UUID),
+    complex: Tag("$complex", lambda value: [value.real, value.imag], lambda body: complex(*body)),
+    range: Tag("$range", _range, lambda body: range(*body)),
+    type(Path()): PATH,
+    PurePosixPath: Tag("$purepath", _pure_path, lambda body: _PURE[body[0]](body[1])),
+}
+TAGS[PureWindowsPath] = TAGS[PurePosixPath]
+
+TAG_NAMES: dict[str, Tag] = {tag.name: tag for tag in TAGS.values()}

@@ -1,0 +1,217 @@
+"""One attempt of a step in this process: its body, its time-out, its cancellation, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from wdk_cloud import durations
+from wdk_cloud.codec.errors import encode_error
+from wdk_cloud.codec.values import decode_arguments, encode
+from wdk_cloud.context import StepContext, step_context
+from wdk_cloud.engine.payloads import check_size
+from wdk_cloud.errors import (
+    FatalError,
+    RetryableError,
+    SerializationError,
+    StepFailedError,
+    StepNotRegisteredError,
+    StepTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from wdk_cloud.app import Step
+    from wdk_cloud.codec.known import KnownTypes
+    from wdk_cloud.options import StepOptions
+    from wdk_cloud.world.ports import Clock
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How an attempt ended. `final` failures are not retried; an `interrupted` attempt has no end at all."""
+
+    kind: Literal["completed", "failed", "interrupted"]
+    data: bytes = b""
+    final: bool = False
+    retry_at: float | None = None
+    """Not before this time, when the step said so itself."""
+    cause: BaseException | None = None
+
+
+class Attempt:
+    """A running attempt. `run` never raises; `cancel` ends a cancellable one."""
+
+    def __init__(
+        self,
+        step: Step[..., Any],
+        options: StepOptions,
+        arguments: bytes,
+        context: StepContext,
+        clock: Clock,
+        executor: Callable[[], Executor],
+        after: asyncio.Future[object] | None = None,
+    ) -> None:
+        self.step = step
+        self.options = options
+        self.context = context
+        self._arguments = arguments
+        self._clock = clock
+        self._executor = executor
+        self._after = after
+        self._task: asyncio.Future[Any] | None = None
+        self._timed_out = False
+        self._cancelled = False
+        self.thread: asyncio.Future[object] | None = None
+        """The thread that still runs when a plain function outlived its time-out."""
+
+    @property
+    def known(self) -> KnownTypes:
+        return self.step.app.known
+
+    def cancel(self) -> None:
+        """Raise CancelledError inside the step; a thread cannot be ended, its result will be ignored."""
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self) -> Ending:
+        if self._after is not None:
+            await asyncio.wait([self._after])
+        try:
+            arguments = decode_arguments(self._arguments, self.step.annotations, known=self.known)
+            result = await self._call(arguments)
+            if inspect.isawaitable(result):
+                if inspect.iscoroutine(result):
+                    result.close()
+                raise SerializationError(
+                    f"step {self.step.id} returned {type(result).__name__}, which cannot be recorded: await it in the "
+                    "step and return its result"
+                )
+            what = f"the result of step {self.step.id}"
+            return Ending("completed", check_size(encode(result, path="result", known=self.known), what))
+        except asyncio.CancelledError as error:
+            return self._after_cancelled(error)
+        except (KeyboardInterrupt, MemoryError) as error:
+            return Ending("interrupted", cause=error)
+        except BaseException as error:  # noqa: BLE001 -- whatever a step raises is the end of its attempt
+            return self._failed(error)
+
+    async def _call(self, arguments: dict[str, object]) -> object:
+        timeout = self.options.timeout_seconds
+        token = step_context.set(self.context)
+        try:
+            if timeout is None and not self.options.cancellable and self.step.is_async:
+                return await self.step.signature.call(arguments)
+            return await self._call_interruptibly(arguments, timeout)
+        finally:
+            step_context.reset(token)
+
+    async def _call_interruptibly(self, arguments: dict[str, object], timeout: float | None) -> object:
+        if self.step.is_async:
+            task: asyncio.Future[object] = asyncio.ensure_future(self.step.signature.call(arguments))
+        else:
+            call = contextvars.copy_context().run
+            task = asyncio.get_running_loop().run_in_executor(
+                self._executor(), call, _in_thread, self.step.signature.call, arguments
+            )
+        self._task = task
+        if self._cancelled:
+            task.cancel()
+        handle = None
+        if timeout is not None:
+            handle = self._clock.call_at(self._clock.now() + timeout, self._time_out)
+        try:
+            if self.step.is_async:
+                return await task
+            return await self._await_thread(task)
+        finally:
+            if handle is not None:
+                handle.cancel()
+
+    async def _await_thread(self, thread: asyncio.Future[object]) -> object:
+        """Until the thread returns, or its time is over: then it goes on, and only the attempt ends."""
+        self._task = over = asyncio.get_running_loop().create_future()
+        thread.add_done_callback(lambda _: over.done() or over.set_result(None))
+        try:
+            await over
+        except asyncio.CancelledError:
+            self.thread = thread
+            thread.add_done_callback(_retrieve)
+            raise
+        result = thread.result()
+        if type(result) is _Exit:
+            raise SystemExit(*result.args)
+        return result
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _after_cancelled(self, error: BaseException) -> Ending:
+        if self._timed_out:
+            return self._failed(
+                StepTimeoutError(
+                    f"attempt {self.context.attempt} of step {self.step.id} outlived its timeout of "
+                    f"{self.options.timeout_seconds} s"
+                )
+            )
+        if self._cancelled:
+            return Ending("failed", self._encoded(error), final=True)
+        if self._task is None or self._task.cancelled():
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                return Ending("interrupted", cause=error)  # the worker shuts down
+        return self._failed(error)
+
+    def _failed(self, error: BaseException) -> Ending:
+        final = isinstance(error, FatalError | SerializationError | StepNotRegisteredError)
+        retry_at = None
+        if isinstance(error, RetryableError) and error.retry_after is not None:
+            try:
+                retry_at = durations.due(error.retry_after, self._clock.now(), "RetryableError(retry_after=)")
+            except (TypeError, ValueError) as bad:
+                bad.__cause__ = error
+                error, final = bad, True
+        return Ending("failed", self._encoded(error), final=final, retry_at=retry_at, cause=error)
+
+    def _encoded(self, error: BaseException) -> bytes:
+        return encode_error(error, known=self.known)
+
+
+class _Exit(SystemExit):
+    """A SystemExit of a thread, carried as a value: raised, it would end the event loop's thread."""
+
+
+def _in_thread(call: Callable[[dict[str, object]], object], arguments: dict[str, object]) -> object:
+    try:
+        return call(arguments)
+    except SystemExit as error:
+        return _Exit(*error.args)
+
+
+def _retrieve(thread: asyncio.Future[object]) -> None:
+    if not thread.cancelled():
+        thread.exception()  # the attempt has ended without it; asked for, so that nobody logs it as forgotten
+
+
+def exhausted(step_id: str, attempts: int, cause: BaseException | None, known: KnownTypes) -> bytes:
+    """The error that the body sees when the attempts are used up."""
+    error = StepFailedError(
+        step_id, attempts, f"step {step_id} failed after {attempts} attempt{'s' * (attempts != 1)}: {_text(cause)}"
+    )
+    error.__cause__ = cause
+    return encode_error(error, known=known)
+
+
+def _text(cause: BaseException | None) -> str:
+    try:
+        return f"{type(cause).__name__}: {cause}"
+    except Exception as broken:  # noqa: BLE001 -- a `__str__` that raises must not hide the failure itself
+        return f"{type(cause).__name__} (its text cannot be shown: {type(broken).__name__})"

@@ -1,0 +1,251 @@
+"""The vocabulary of the event log, and batches of events as bytes.
+
+An event is either what a body asked for (a *command*: `step_created`, `wait_created`, `operation_created`, …), or what
+came of it (a *completion*), or a moment in the life of the run. Payloads are JSON text as the codec makes it, possibly
+sealed, compressed or replaced by a reference to a blob (`payloads.py`).
+
+`key` on an event names the inbox item that it admitted.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from wdk_cloud.codec.sealing import pack, unpack
+from wdk_cloud.errors import CorruptedEventLogError
+
+FORMAT = 1
+"""The version of the records that this code writes. Code that meets a higher one hands the run on."""
+
+Raw = msgspec.Raw
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Something that happened to a run, at a time that is never before its predecessor's."""
+
+    time: float
+    PAYLOAD: ClassVar[str | None] = None
+    """The name of the field that holds a payload."""
+
+
+class RunCreated(Event, tag="run_created"):
+    workflow: str
+    input: Raw
+    digest: str
+    seed: bytes
+    version: str = ""
+    attributes: dict[str, str] = {}
+    parent: str | None = None
+    root: str | None = None
+    trace: str | None = None
+    PAYLOAD = "input"
+
+
+class RunStarted(Event, tag="run_started"):
+    """The first line of the body runs at this time."""
+
+
+class StepCreated(Event, tag="step_created"):
+    id: str
+    name: str
+    digest: str
+    input: Raw
+    queued: bool = False
+    PAYLOAD = "input"
+
+
+class StepStarted(Event, tag="step_started"):
+    id: str
+    attempt: int
+
+
+class StepRetrying(Event, tag="step_retrying"):
+    id: str
+    attempt: int
+    error: Raw
+    retry_at: float
+    PAYLOAD = "error"
+
+
+class StepInterrupted(Event, tag="step_interrupted"):
+    """An attempt that was found begun and without an end; `charged` if it counts as a try."""
+
+    id: str
+    attempt: int
+    charged: bool = False
+
+
+class StepCompleted(Event, tag="step_completed"):
+    id: str
+    attempt: int
+    result: Raw
+    key: str | None = None
+    PAYLOAD = "result"
+
+
+class StepFailed(Event, tag="step_failed"):
+    id: str
+    attempt: int
+    error: Raw
+    key: str | None = None
+    PAYLOAD = "error"
+
+
+class StepCancelled(Event, tag="step_cancelled"):
+    """The body no longer waits for a cancellable step; its absence is no difference."""
+
+    id: str
+
+
+class WaitCreated(Event, tag="wait_created"):
+    id: str
+    due: float
+    delay: float | None = None
+
+
+class WaitCompleted(Event, tag="wait_completed"):
+    id: str
+
+
+class WaitCancelled(Event, tag="wait_cancelled"):
+    """The body no longer waits for a timer; its absence is no difference."""
+
+    id: str
+
+
+class OperationCreated(Event, tag="operation_created"):
+    """A call of the engine's own: starting a child, asking another run for something."""
+
+    id: str
+    name: str
+    digest: str
+    input: Raw
+    PAYLOAD = "input"
+
+
+class OperationCompleted(Event, tag="operation_completed"):
+    id: str
+    result: Raw
+    PAYLOAD = "result"
+
+
+class OperationFailed(Event, tag="operation_failed"):
+    id: str
+    error: Raw
+    PAYLOAD = "error"
+
+
+class AttributesSet(Event, tag="attributes_set"):
+    """Labels that were set, or removed (None), by the body (`id`) or from a step (`key`)."""
+
+    changes: dict[str, str | None]
+    id: str | None = None
+    key: str | None = None
+
+
+class PatchRecorded(Event, tag="patch_recorded"):
+    """The run has first reached `patched(id)` with the change deployed."""
+
+    id: str
+
+
+class CancelRequested(Event, tag="cancel_requested"):
+    key: str
+    reason: str | None = None
+
+
+class WakeRequested(Event, tag="wake_requested"):
+    """Pending sleeps end now; their `wait_completed` follow."""
+
+    key: str
+
+
+class RunCompleted(Event, tag="run_completed"):
+    result: Raw
+    PAYLOAD = "result"
+
+
+class RunFailed(Event, tag="run_failed"):
+    code: str
+    error: Raw
+    PAYLOAD = "error"
+
+
+class RunCancelled(Event, tag="run_cancelled"):
+    reason: str | None = None
+
+
+AnyEvent = (
+    RunCreated
+    | RunStarted
+    | StepCreated
+    | StepStarted
+    | StepRetrying
+    | StepInterrupted
+    | StepCompleted
+    | StepFailed
+    | StepCancelled
+    | WaitCreated
+    | WaitCompleted
+    | WaitCancelled
+    | OperationCreated
+    | OperationCompleted
+    | OperationFailed
+    | AttributesSet
+    | PatchRecorded
+    | CancelRequested
+    | WakeRequested
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+)
+
+COMPLETIONS = (StepCompleted, StepFailed, WaitCompleted, OperationCompleted, OperationFailed)
+ENDS = (RunCompleted, RunFailed, RunCancelled)
+
+
+class NewerFormatError(Exception):
+    """A record of a newer format than this code knows: the run is handed on, it does not fail."""
+
+
+class _Envelope(msgspec.Struct):
+    v: int
+    version: str
+    events: msgspec.Raw
+
+
+_encoder = msgspec.json.Encoder()
+_envelope = msgspec.json.Decoder(_Envelope)
+_events = msgspec.json.Decoder(list[AnyEvent])
+
+
+class DecodedBatch(msgspec.Struct, frozen=True):
+    version: str
+    """The code version that wrote it."""
+    events: list[AnyEvent]
+
+
+def encode_batch(events: list[AnyEvent], version: str) -> bytes:
+    """The bytes of one append: format, code version and events, compressed when that saves."""
+    return pack(_encoder.encode({"v": FORMAT, "version": version, "events": events}))
+
+
+def decode_batch(data: bytes, run_id: str, at: int) -> DecodedBatch:
+    """The events of one append.
+
+    Raises NewerFormatError for a newer format, CorruptedEventLogError for bytes that are no batch.
+    """
+    try:
+        envelope = _envelope.decode(unpack(data))
+        if envelope.v > FORMAT:
+            raise NewerFormatError(
+                f"run {run_id}: the record at {at} has format {envelope.v}, this code reads up to {FORMAT}"
+            )
+        return DecodedBatch(envelope.version, _events.decode(envelope.events))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CorruptedEventLogError(
+            f"run {run_id}: the record at position {at} of its log cannot be read ({error}); it was changed by "
+            "something else than wdk-cloud, or its storage is damaged: restore it, or start the run again"
+        ) from error

@@ -1,0 +1,246 @@
+"""The guard: what a body may not do, and the values of its own that it gets instead.
+
+A body runs again from its log after every pause, so whatever it learns from the machine must be the same each time:
+clocks and randomness are answered per run (`names` puts the answers in place), and opening files, sockets, databases,
+subprocesses and threads is refused by an audit hook. It is a seat belt and no jail: what was opened before, the
+environment, `os.stat` and C extensions are not seen.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import functools
+import gc
+import hmac
+import inspect
+import logging
+import os
+import signal
+import sys
+from random import Random  # noqa: TID251 - one per run, seeded from the run
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from wdk_cloud.errors import WorkflowSandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType
+
+    from wdk_cloud.engine.loop import BodyLoop
+
+Bytes = bytes  # the class below has a method of that name
+
+logger = logging.getLogger("wdk_cloud.engine")
+
+active: dict[int, BodyLoop] = {}
+"""Which thread is inside a slice of which loop. Everything that is guarded asks here first."""
+
+boundaries: set[CodeType] = set()
+"""Code that runs a body's callbacks: a walk up the stack ends there."""
+
+
+class BodyGuard:
+    """The values that belong to one run, all made from its seed, and the first thing its body was refused."""
+
+    __slots__ = ("_blocks", "_pool", "_random", "_seed", "module_globals", "violation")
+
+    def __init__(self, seed: Bytes) -> None:
+        self._seed = seed
+        self._random: Random | None = None
+        self._pool = b""
+        self._blocks = 0
+        self.violation: WorkflowSandboxError | None = None
+        self.module_globals: dict[str, object] | None = None
+
+    @property
+    def random(self) -> Random:
+        """What `random.*` draws from inside the body."""
+        if self._random is None:
+            key = hmac.digest(self._seed, b"random", "sha256")
+            self._random = Random(int.from_bytes(key, "big"))  # noqa: S311 - a body's `random`; secrets use bytes()
+        return self._random
+
+    def bytes(self, n: int) -> Bytes:
+        """The next `n` bytes of the run's stream: tokens, `os.urandom`, `uuid` and `secrets` inside the body."""
+        if n < 0:
+            raise ValueError("negative argument not allowed")
+        while len(self._pool) < n:
+            block = b"bytes" + self._blocks.to_bytes(8, "big")
+            self._pool += hmac.digest(self._seed, block, "sha256")
+            self._blocks += 1
+        taken, self._pool = self._pool[:n], self._pool[n:]
+        return taken
+
+
+def refuse(loop: BodyLoop, what: str, instead: str) -> NoReturn:
+    """Raise, and remember: the run fails even when the body catches the error."""
+    error = WorkflowSandboxError(
+        f"the body of run {loop.run_id} tried to {what}. A body runs again from its log after every pause, so it may "
+        f"not do that. {instead}"
+    )
+    if loop.guard.violation is None:
+        loop.guard.violation = error
+    raise error
+
+
+# --- datetime: a descriptor in the type's own dict --------------------------------------------------------------------
+
+
+class _Clock:
+    """Stands where `datetime.now` stood; hands out the genuine builtin, except to a thread inside a slice.
+
+    Never a function or a classmethod of ours for everybody: time-machine writes through the builtin's method table
+    and would take the interpreter down. Never a subclass in place of `datetime`: pydantic and msgspec refuse it.
+    """
+
+    __slots__ = ("genuine", "inside")
+
+    def __init__(self, genuine: object, inside: Callable[..., object]) -> None:
+        self.genuine: Any = genuine
+        self.inside = inside
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        loop = active.get(get_ident())
+        if loop is None:
+            return self.genuine.__get__(instance, owner)
+        return functools.partial(self.inside, loop, owner or type(instance))
+
+
+def _now(loop: BodyLoop, cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
+    if tz is None:  # naive is UTC: a laptop and a Lambda must agree
+        return cls.fromtimestamp(loop.now, datetime.UTC).replace(tzinfo=None)
+    return cls.fromtimestamp(loop.now, tz)
+
+
+def _utcnow(loop: BodyLoop, cls: type[datetime.datetime]) -> datetime.datetime:
+    return _now(loop, cls)
+
+
+def _today(loop: BodyLoop, cls: type[datetime.date]) -> datetime.date:
+    if issubclass(cls, datetime.datetime):
+        return _now(loop, cls)
+    return cls.fromordinal(_now(loop, datetime.datetime).toordinal())
+
+
+def _put_clock(cls: type, name: str, inside: Callable[..., object]) -> None:
+    # CPython internals: the only thing that a type's mappingproxy refers to is the dict that it hides. A change made
+    # there by hand must be announced, or cached look-ups go on finding the old entry.
+    (namespace,) = gc.get_referents(cls.__dict__)
+    if not isinstance(namespace.get(name), _Clock):
+        namespace[name] = _Clock(namespace[name], inside)
+        ctypes.pythonapi.PyType_Modified(ctypes.py_object(cls))
+    if not isinstance(cls.__dict__[name], _Clock):
+        raise TypeError(f"{cls.__name__}.{name} did not change")
+
+
+def _guard_datetime() -> None:
+    try:
+        _put_clock(datetime.datetime, "now", _now)
+        _put_clock(datetime.datetime, "utcnow", _utcnow)
+        _put_clock(datetime.date, "today", _today)
+    except Exception:
+        logger.warning(
+            "datetime.now() cannot be guarded on this interpreter: in a workflow body use wdk_cloud.now() instead, "
+            "or the body sees another time at every replay",
+            exc_info=True,
+        )
+
+
+# --- the audit hook ---------------------------------------------------------------------------------------------------
+
+_FILE = "Read or write files in a step, and pass on what the body needs as its result."
+_SOCKET = "Talk to the network in a step, or use wdk_cloud.fetch()."
+_DATABASE = "Use a database in a step."
+_PROCESS = "Run other programs in a step."
+_THREAD = "Make it a step: a plain `def` step runs in a thread of its own, and asyncio.gather runs several at once."
+
+_OPENING: dict[str, tuple[str, str]] = {
+    "open": ("open the file {0!r}", _FILE),
+    "socket.__new__": ("open a socket", _SOCKET),
+    "socket.connect": ("connect a socket to {1!r}", _SOCKET),
+    "socket.bind": ("bind a socket to {1!r}", _SOCKET),
+    "socket.getaddrinfo": ("look up the host {0!r}", _SOCKET),
+    "socket.gethostbyname": ("look up the host {0!r}", _SOCKET),
+    "socket.gethostbyaddr": ("look up the host {0!r}", _SOCKET),
+    "sqlite3.connect": ("open the database {0!r}", _DATABASE),
+    "subprocess.Popen": ("run the program {0!r}", _PROCESS),
+    "os.system": ("run the command {0!r}", _PROCESS),
+    "os.exec": ("run the program {0!r}", _PROCESS),
+    "os.posix_spawn": ("run the program {0!r}", _PROCESS),
+    "os.spawn": ("run the program {1!r}", _PROCESS),
+    "os.startfile": ("open {0!r}", _PROCESS),
+    "os.fork": ("fork the process", _PROCESS),
+    "os.forkpty": ("fork the process", _PROCESS),
+    "pty.spawn": ("run the program {0!r}", _PROCESS),
+    "_thread.start_new_thread": ("start a thread", _THREAD),
+    "_thread.start_joinable_thread": ("start a thread", _THREAD),
+}
+
+_LENIENT = frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport"}) | frozenset(
+    {"logging", "linecache", "traceback", "warnings"}
+)
+"""Packages that may open things on a body's behalf: what they read does not steer it."""
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def _audit(event: str, args: tuple[object, ...]) -> None:
+    if not active:  # nearly always, and this runs for every audit event of the process
+        return
+    opening = _OPENING.get(event)
+    if opening is None:
+        return
+    loop = active.get(get_ident())
+    if loop is None or (event == "open" and _harmless(*args)) or _on_behalf(inspect.currentframe()):
+        return
+    what, instead = opening
+    refuse(loop, what.format(*args), instead)
+
+
+def _harmless(path: object, mode: object = None, flags: object = 0) -> bool:
+    """A file that is open already, or reading what belongs to the installation: packaged data, time zones."""
+    if isinstance(path, int):
+        return True
+    if not isinstance(path, (str, bytes)) or not isinstance(flags, int) or flags & _WRITING:
+        return False
+    name = os.path.abspath(os.fsdecode(path))
+    return any(name.startswith(os.path.join(root, "")) for root in _readable())
+
+
+def _readable() -> list[str]:
+    roots = [sys.prefix, sys.base_prefix]
+    zoneinfo = sys.modules.get("zoneinfo")
+    if zoneinfo is not None:
+        roots.extend(zoneinfo.TZPATH)
+    return roots
+
+
+def _on_behalf(frame: FrameType | None) -> bool:
+    handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
+    while frame is not None and frame.f_code not in boundaries:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in _LENIENT or frame.f_code in handlers:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_lifted: dict[int, BodyLoop] = {}
+
+
+def _during_collection(phase: str, info: dict[str, int]) -> None:
+    # A finalizer that a collection runs is a stranger's: it must find the world as it is.
+    thread = get_ident()
+    if phase == "start" and thread in active:
+        _lifted[thread] = active.pop(thread)
+    elif phase == "stop" and thread in _lifted:
+        active[thread] = _lifted.pop(thread)
+
+
+@functools.cache
+def install() -> None:
+    """Once, with the first slice and never at import: an audit hook can never be removed again."""
+    _guard_datetime()
+    gc.callbacks.append(_during_collection)
+    sys.addaudithook(_audit)

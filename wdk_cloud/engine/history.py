@@ -1,0 +1,198 @@
+"""What the events of a run add up to: the state that a turn decides by, folded from the log one event at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from wdk_cloud.engine import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Command = ev.StepCreated | ev.WaitCreated | ev.OperationCreated | ev.AttributesSet
+
+
+@dataclass(slots=True)
+class StepState:
+    """A step that is in the log and has no end yet."""
+
+    created: ev.StepCreated
+    attempt: int = 0
+    """The number of the last attempt that began."""
+    open: bool = False
+    """An attempt has begun and has no end."""
+    tries: int = 0
+    """Attempts that count against the step's budget."""
+    interruptions: int = 0
+    charged_last: bool = False
+    """The last try was an interruption."""
+    retry_at: float = 0.0
+    suspect: bool = False
+    """It was interrupted together with others: it runs alone until it ends."""
+
+
+@dataclass(slots=True)
+class History:
+    """The fold. Steps and timers leave it when they end, so that a long run does not grow it."""
+
+    run_id: str
+    position: int = 0
+    last_time: float = 0.0
+    created: ev.RunCreated | None = None
+    started_at: float | None = None
+    end: ev.RunCompleted | ev.RunFailed | ev.RunCancelled | None = None
+    end_at: int = 0
+    """The position of the batch with the end event."""
+    cancel: ev.CancelRequested | None = None
+    steps: dict[str, StepState] = field(default_factory=dict[str, StepState])
+    waits: dict[str, float] = field(default_factory=dict[str, float])
+    operations: dict[str, ev.OperationCreated] = field(default_factory=dict[str, ev.OperationCreated])
+    admitted: set[str] = field(default_factory=set[str])
+    patches: set[str] = field(default_factory=set[str])
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+    labels_at: int = 0
+    """The position of the last event that changed the labels."""
+    last_version: str = ""
+    versions: list[str] = field(default_factory=list[str])
+    """The code versions that wrote to the log, each once, in order of their first record."""
+
+    def extend(self, events: Iterable[ev.AnyEvent], version: str) -> None:
+        """Take in one batch that lies in the log."""
+        at = self.position + 1
+        for event in events:
+            self.apply(event)
+        if self.end is not None and not self.end_at:
+            self.end_at = at
+        self.last_version = version
+        if version not in self.versions:
+            self.versions.append(version)
+
+    def apply(self, event: ev.AnyEvent) -> None:
+        """Take in the next event of the log."""
+        self.position += 1
+        self.last_time = max(self.last_time, event.time)
+        _APPLY[type(event)](self, event)
+
+
+def _admit(history: History, key: str | None) -> None:
+    if key is not None:
+        history.admitted.add(key)
+
+
+def _run_created(h: History, e: ev.RunCreated) -> None:
+    h.created = e
+    if e.attributes:
+        h.labels.update(e.attributes)
+        h.labels_at = h.position
+
+
+def _run_started(h: History, e: ev.RunStarted) -> None:
+    h.started_at = e.time
+
+
+def _step_created(h: History, e: ev.StepCreated) -> None:
+    h.steps[e.id] = StepState(e)
+
+
+def _step_started(h: History, e: ev.StepStarted) -> None:
+    if (step := h.steps.get(e.id)) is not None:
+        step.attempt = e.attempt
+        step.open = True
+        step.charged_last = False
+
+
+def _step_retrying(h: History, e: ev.StepRetrying) -> None:
+    if (step := h.steps.get(e.id)) is not None:
+        step.open = False
+        step.tries += 1
+        step.retry_at = e.retry_at
+        step.suspect = False
+
+
+def _step_interrupted(h: History, e: ev.StepInterrupted) -> None:
+    if (step := h.steps.get(e.id)) is not None:
+        step.open = False
+        step.interruptions += 1
+        step.suspect = True
+        if e.charged:
+            step.tries += 1
+            step.charged_last = True
+
+
+def _step_ended(h: History, e: ev.StepCompleted | ev.StepFailed) -> None:
+    h.steps.pop(e.id, None)
+    _admit(h, e.key)
+
+
+def _step_cancelled(h: History, e: ev.StepCancelled) -> None:
+    pass  # the step itself goes on to its end
+
+
+def _wait_created(h: History, e: ev.WaitCreated) -> None:
+    h.waits[e.id] = e.due
+
+
+def _wait_over(h: History, e: ev.WaitCompleted | ev.WaitCancelled) -> None:
+    h.waits.pop(e.id, None)
+
+
+def _operation_created(h: History, e: ev.OperationCreated) -> None:
+    h.operations[e.id] = e
+
+
+def _operation_over(h: History, e: ev.OperationCompleted | ev.OperationFailed) -> None:
+    h.operations.pop(e.id, None)
+
+
+def _attributes_set(h: History, e: ev.AttributesSet) -> None:
+    for name, value in e.changes.items():
+        if value is None:
+            h.labels.pop(name, None)
+        else:
+            h.labels[name] = value
+    h.labels_at = h.position
+    _admit(h, e.key)
+
+
+def _patch_recorded(h: History, e: ev.PatchRecorded) -> None:
+    h.patches.add(e.id)
+
+
+def _cancel_requested(h: History, e: ev.CancelRequested) -> None:
+    h.cancel = h.cancel or e
+    _admit(h, e.key)
+
+
+def _wake_requested(h: History, e: ev.WakeRequested) -> None:
+    _admit(h, e.key)
+
+
+def _ended(h: History, e: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
+    h.end = e
+
+
+_APPLY = {
+    ev.RunCreated: _run_created,
+    ev.RunStarted: _run_started,
+    ev.StepCreated: _step_created,
+    ev.StepStarted: _step_started,
+    ev.StepRetrying: _step_retrying,
+    ev.StepInterrupted: _step_interrupted,
+    ev.StepCompleted: _step_ended,
+    ev.StepFailed: _step_ended,
+    ev.StepCancelled: _step_cancelled,
+    ev.WaitCreated: _wait_created,
+    ev.WaitCompleted: _wait_over,
+    ev.WaitCancelled: _wait_over,
+    ev.OperationCreated: _operation_created,
+    ev.OperationCompleted: _operation_over,
+    ev.OperationFailed: _operation_over,
+    ev.AttributesSet: _attributes_set,
+    ev.PatchRecorded: _patch_recorded,
+    ev.CancelRequested: _cancel_requested,
+    ev.WakeRequested: _wake_requested,
+    ev.RunCompleted: _ended,
+    ev.RunFailed: _ended,
+    ev.RunCancelled: _ended,
+}

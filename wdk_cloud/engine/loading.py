@@ -1,0 +1,131 @@
+"""What a turn begins with: the log past what this process has, and the body that it leads to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from wdk_cloud.engine import events as ev
+from wdk_cloud.engine import trouble
+from wdk_cloud.engine.history import History
+from wdk_cloud.engine.payloads import Payloads
+from wdk_cloud.engine.replay import Body
+from wdk_cloud.errors import BUG, CorruptedEventLogError
+
+if TYPE_CHECKING:
+    from wdk_cloud.engine.turn import Turn
+    from wdk_cloud.world.ports import Batch
+
+
+class Loaded(NamedTuple):
+    history: History
+    payloads: Payloads
+    body: Body | None
+    """A body that was kept warm."""
+    events: list[ev.AnyEvent]
+    """What neither the history nor the warm body had: the history has it now, the body has not."""
+    longer: bool
+    """The log is longer than the last release knew."""
+    read_inbox: bool
+
+
+async def load(turn: Turn) -> Loaded:
+    """Read the log. Raises CorruptedEventLogError, or HandOn for a record of a newer format."""
+    head, engine = turn.head, turn.engine
+    warm = engine.take_warm(turn.key)
+    if warm is not None:
+        history, payloads, body = warm.history, warm.payloads, warm.body
+    else:
+        key = None
+        if head.data_key is not None:
+            if engine.keys is None:
+                raise trouble.HandOn(
+                    f"run {head.run_id} is encrypted and this process has no key; set WDK_ENCRYPTION_KEY", None
+                )
+            key = await engine.keys.unwrap(head.run_id, head.data_key)
+        history, body = History(head.run_id), None
+        payloads = Payloads(engine.world.blobs, head.run_id, head.birth, key)
+    first = head.fence == 1 and turn.delivery.message.identity == head.birth and head.input is not None
+    events: list[ev.AnyEvent] = []
+    try:
+        if not first:
+            for batch in await _dense(turn, history.position):
+                decoded = _decoded(turn, batch)
+                opened = [await payloads.open_event(event) for event in decoded.events]
+                history.extend(opened, decoded.version)
+                events.extend(opened)
+        if history.created is None:
+            await _create(turn, history, payloads)
+    except BaseException:
+        if body is not None:
+            body.discard()
+        raise
+    return Loaded(history, payloads, body, events, not first and history.position > head.length, not first)
+
+
+async def _dense(turn: Turn, after: int) -> list[Batch]:
+    """The batches past a position without a hole. A query is no snapshot: a hole is read again by its key."""
+    runs, expected, dense = turn.engine.world.runs, after + 1, list["Batch"]()
+    for batch in await runs.read(*turn.key, after):
+        while batch.at > expected:
+            missing = await runs.read_at(*turn.key, expected)
+            if missing is None:
+                raise CorruptedEventLogError(
+                    f"run {turn.head.run_id}: its log has a hole at position {expected}; something else than wdk-cloud "
+                    "deleted a record: restore it, or start the run again"
+                )
+            dense.append(missing)
+            expected += missing.count
+        if batch.at == expected:
+            dense.append(batch)
+            expected += batch.count
+    return dense
+
+
+def _decoded(turn: Turn, batch: Batch) -> ev.DecodedBatch:
+    try:
+        return ev.decode_batch(batch.data, turn.head.run_id, batch.at)
+    except ev.NewerFormatError as error:
+        raise trouble.HandOn(str(error), None) from error
+
+
+async def _create(turn: Turn, history: History, payloads: Payloads) -> None:
+    """The first event of a run whose input still lies in its head."""
+    head = turn.head
+    if head.input is None:
+        raise CorruptedEventLogError(
+            f"run {head.run_id}: its log does not begin and its head has no input. {BUG}fence {head.fence}, "
+            f"length {head.length}"
+        )
+    created = ev.RunCreated(
+        time=head.created_at,
+        workflow=head.workflow,
+        input=ev.Raw(await payloads.open("input", "", head.input)),
+        digest=head.input_digest,
+        seed=head.seed,
+        version=head.version,
+        parent=head.parent,
+        root=head.root,
+        trace=head.trace,
+    )
+    history.created = created
+    history.last_time = created.time
+    turn.batch.append(created)
+
+
+async def bring_up(turn: Turn, loaded: Loaded) -> Body | None:
+    """The body, up to the end of the log. A divergence is tried once more, from a fresh read without the warm body."""
+    history = loaded.history
+    if history.end is not None:
+        if loaded.body is not None:
+            loaded.body.discard()
+        return None
+    workflow = turn.engine.workflow(turn.head.workflow)
+    if workflow is None:
+        raise trouble.not_registered(turn)
+    body = loaded.body or Body(workflow, history, turn.engine.settings.public_url)
+    turn.body = body  # from here on the turn closes it
+    body.load(loaded.events)
+    body.replay()
+    if body.differences:
+        raise trouble.Diverged
+    return body

@@ -1,0 +1,135 @@
+"""Operations: what a body asks of other runs. Carried out after they are in the log; all are harmless when repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from wdk_cloud.codec.errors import encode_error
+from wdk_cloud.codec.values import decode_arguments, encode
+from wdk_cloud.engine import events as ev
+from wdk_cloud.engine import requests
+from wdk_cloud.engine.inbox import Watch, encode_item
+from wdk_cloud.errors import WorkflowError, WorldUnavailableError
+from wdk_cloud.world.ports import InboxItem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from wdk_cloud.engine.turn import Turn
+
+Arguments = dict[str, Any]
+
+WAITING = object()
+"""The operation's completion will be announced through the inbox."""
+
+
+class Operations:
+    """Of one turn."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self.running: dict[str, asyncio.Task[None]] = {}
+        self.done: list[ev.OperationCompleted | ev.OperationFailed] = []
+        self.unavailable: WorldUnavailableError | None = None
+
+    def start(self, created: Iterable[ev.OperationCreated]) -> None:
+        for event in created:
+            if event.id not in self.running:
+                self.running[event.id] = asyncio.create_task(self._run(event))
+
+    def start_again(self, id: str) -> None:
+        event = self._turn.history.operations.get(id)
+        if event is not None and not any(done.id == id for done in self.done):
+            self.start([event])
+
+    def take(self) -> list[ev.OperationCompleted | ev.OperationFailed]:
+        """What has completed; raises WorldUnavailableError if one could not be carried out."""
+        if self.unavailable is not None:
+            raise self.unavailable
+        done, self.done = self.done, []
+        return done
+
+    async def _run(self, event: ev.OperationCreated) -> None:
+        turn = self._turn
+        assert turn.body is not None  # operations come from a body
+        known = turn.body.known
+        try:
+            arguments = decode_arguments(bytes(event.input), {}, known=known)
+            result = await HANDLERS[event.name](turn, event.id, arguments)
+            if result is not WAITING:
+                data = ev.Raw(encode(result, known=known))
+                self.done.append(ev.OperationCompleted(time=turn.now(), id=event.id, result=data))
+        except WorldUnavailableError as error:
+            self.unavailable = error
+        except WorkflowError as error:
+            failed = ev.OperationFailed(time=turn.now(), id=event.id, error=ev.Raw(encode_error(error, known=known)))
+            self.done.append(failed)
+        finally:
+            del self.running[event.id]
+            turn._wake()  # pyright: ignore[reportPrivateUsage] -- its own part
+
+
+async def _start(turn: Turn, id: str, a: Arguments) -> object:
+    head = turn.head
+    root = head.root or head.run_id
+    return await requests.start_child(turn.engine, parent=head, root=root, call=id, order=a)
+
+
+async def _status(turn: Turn, _: str, a: Arguments) -> object:
+    return (await requests.require_head(turn.engine.world, a["run_id"])).status
+
+
+async def _exists(turn: Turn, _: str, a: Arguments) -> object:
+    head = await turn.engine.world.runs.head(a["run_id"])
+    return head is not None and head.status != "deleted"
+
+
+async def _info(turn: Turn, _: str, a: Arguments) -> object:
+    return await requests.info(turn.engine.world, turn.engine.keys, a["run_id"])
+
+
+async def _cancel(turn: Turn, id: str, a: Arguments) -> object:
+    key = f"cancel:{turn.head.run_id}:{id}"
+    await requests.cancel(turn.engine.world, a["run_id"], a.get("reason"), key)
+    return None
+
+
+async def _wake_up(turn: Turn, id: str, a: Arguments) -> object:
+    await requests.wake_up(turn.engine.world, a["run_id"], f"wake_up:{turn.head.run_id}:{id}")
+    return None
+
+
+async def _attributes(turn: Turn, _: str, a: Arguments) -> object:
+    return await requests.attributes(turn.engine.world, a["run_id"])
+
+
+async def _return_value(turn: Turn, id: str, a: Arguments) -> object:
+    """Register as a watcher first, then look: so the end of the other run cannot fall between the two."""
+    world, me = turn.engine.world, turn.head
+    other = await requests.require_head(world, a["run_id"])
+    if not other.ended:
+        watch = encode_item(Watch(me.run_id, me.birth, id))
+        item = InboxItem(key=f"watch:{me.run_id}:{me.birth}:{id}", kind="watch", data=watch, time=world.clock.now())
+        await world.runs.put_item(other.run_id, other.birth, item)
+        other = await requests.require_head(world, a["run_id"])
+        if not other.ended:
+            return WAITING
+    return await requests.result(world, turn.engine.keys, other, known=_known(turn))
+
+
+def _known(turn: Turn) -> Any:
+    assert turn.body is not None  # operations come from a body
+    return turn.body.known
+
+
+HANDLERS: dict[str, Callable[[Turn, str, Arguments], Awaitable[object]]] = {
+    "start": _start,
+    "run.status": _status,
+    "run.exists": _exists,
+    "run.info": _info,
+    "run.cancel": _cancel,
+    "run.wake_up": _wake_up,
+    "run.attributes": _attributes,
+    "run.return_value": _return_value,
+}

@@ -1,0 +1,82 @@
+"""Payloads on their way into the log and out of it: sealed, and moved to blobs when they are large."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from wdk_cloud.codec.sealing import HARD_LIMIT, INLINE_LIMIT, Sealer, blob_reference, is_blob, pack, unpack
+from wdk_cloud.errors import CorruptedEventLogError, SerializationError
+
+if TYPE_CHECKING:
+    from wdk_cloud.engine.events import AnyEvent
+    from wdk_cloud.world.ports import BlobStore
+
+E = TypeVar("E", bound="AnyEvent")
+
+
+def check_size(data: bytes, what: str) -> bytes:
+    """Raises SerializationError for a payload over the hard limit, before anything is written."""
+    if len(data) > HARD_LIMIT:
+        raise SerializationError(
+            f"{what} is {len(data):,} bytes, more than the {HARD_LIMIT:,} that one value may have; put it into a file "
+            "or an object store and pass its name"
+        )
+    return data
+
+
+class Payloads:
+    """Of one run."""
+
+    def __init__(self, blobs: BlobStore, run_id: str, birth: str, key: bytes | None) -> None:
+        self._blobs = blobs
+        self._run_id = run_id
+        self._birth = birth
+        self._plain = key is None
+        self._sealer = Sealer(run_id, key)
+
+    async def seal(self, kind: str, id: str, data: bytes) -> bytes:
+        """What lies in a record for this payload: JSON text of at most about INLINE_LIMIT bytes."""
+        if len(data) <= INLINE_LIMIT:
+            return data if self._plain else self._sealer.seal(kind, id, data)
+        sealed = self._sealer.seal(kind, id, data)
+        name = self._sealer.blob_name(data)
+        await self._blobs.put_blob(self._run_id, self._birth, name, pack(sealed))
+        return blob_reference(name, len(data))
+
+    async def open(self, kind: str, id: str, data: bytes) -> bytes:
+        """The payload of a record. Raises CorruptedEventLogError when its blob is gone."""
+        if self._plain and not data.startswith(b'{"$'):
+            return data
+        reference = is_blob(data)
+        if reference is not None:
+            blob = await self._blobs.get_blob(self._run_id, self._birth, reference.name)
+            if blob is None:
+                raise CorruptedEventLogError(
+                    f"run {self._run_id}: the blob {reference.name} that its log names is gone; it was deleted by "
+                    "something else than wdk-cloud: restore it, or start the run again"
+                )
+            data = unpack(blob)
+        return self._sealer.open(kind, id, data)
+
+    async def seal_event(self, event: E) -> E:
+        field = event.PAYLOAD
+        if field is None:
+            return event
+        data = bytes(getattr(event, field))
+        sealed = await self.seal(*_place(event), data)
+        return event if sealed is data else msgspec.structs.replace(event, **{field: msgspec.Raw(sealed)})
+
+    async def open_event(self, event: E) -> E:
+        field = event.PAYLOAD
+        if field is None:
+            return event
+        data = bytes(getattr(event, field))
+        opened = await self.open(*_place(event), data)
+        return event if opened is data else msgspec.structs.replace(event, **{field: msgspec.Raw(opened)})
+
+
+def _place(event: AnyEvent) -> tuple[str, str]:
+    """What a sealed payload is bound to, besides its run: its field and the id of its call."""
+    return event.PAYLOAD or "", getattr(event, "id", "")

@@ -1,0 +1,306 @@
+"""What callers ask of runs: start, cancel, wake up, and what became of them. No lease is taken here.
+
+A caller puts its item first and sends its message then; it never touches the head of a running run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from wdk_cloud import durations
+from wdk_cloud.codec.errors import decode_error
+from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.codec.values import decode
+from wdk_cloud.engine import events as ev
+from wdk_cloud.engine.inbox import CancelItem, encode_item
+from wdk_cloud.engine.payloads import Payloads, check_size
+from wdk_cloud.errors import (
+    CorruptedEventLogError,
+    IdempotencyConflictError,
+    RunExistsError,
+    RunExpiredError,
+    WorkflowRunCancelledError,
+    WorkflowRunFailedError,
+    WorkflowRunNotFoundError,
+    WorldConfigurationError,
+)
+from wdk_cloud.world.ports import Batch, Head, InboxItem, Labels, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wdk_cloud.codec.keys import KeyService
+    from wdk_cloud.engine.service import Engine
+    from wdk_cloud.world.ports import World
+
+INPUT_IN_HEAD = 512
+"""Bytes of input that lie in the head until the first release: the head stays under 1 KB, one write unit."""
+
+PENDING_GRACE = 300.0
+"""Seconds after which a run that was created and never worked on is one for the sweep."""
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run to be created."""
+
+    workflow: str
+    input: bytes
+    digest: str
+    run_id: str
+    version: str
+    attributes: Mapping[str, str]
+    not_before: float = 0.0
+    idempotency_key: str | None = None
+    parent: str | None = None
+    root: str | None = None
+    trace: str | None = None
+
+
+def new_run_id(now: float) -> str:
+    """Random first, so that no key range runs hot; then the time, which tells an expired id from an unknown one."""
+    return "wrun_" + _text(int.from_bytes(os.urandom(10), "big"), 16) + _text(int(now * 1000), 10)
+
+
+def derived_run_id(*parts: str) -> str:
+    """The same parts give the same id: of a child from its parent and its call, of a run from its idempotency key."""
+    digest = hashlib.sha256("\n".join(parts).encode()).digest()
+    return "wrun_" + _text(int.from_bytes(digest[:16], "big"), 26)
+
+
+def _text(number: int, length: int) -> str:
+    digits: list[str] = []
+    for _ in range(length):
+        number, digit = divmod(number, 32)
+        digits.append(ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+async def create(world: World, keys: KeyService | None, order: Order) -> tuple[Head, bool]:
+    """Create the run and send its first message; returns the head that is there, and whether it is ours.
+
+    Head first, then the message: a caller that dies between the two got no answer and tries again; a head that is
+    pending gets its message again.
+    """
+    now = world.clock.now()
+    birth, seed = os.urandom(12).hex(), os.urandom(32)
+    data_key = await keys.generate(order.run_id) if keys is not None else None
+    payloads = Payloads(world.blobs, order.run_id, birth, data_key.plain if data_key else None)
+    check_size(order.input, f"the input of {order.workflow}")
+    sealed = await payloads.seal("input", "", order.input)
+    in_head = len(sealed) <= INPUT_IN_HEAD and not order.attributes
+    head = Head(
+        run_id=order.run_id,
+        birth=birth,
+        workflow=order.workflow,
+        created_at=now,
+        seed=seed,
+        input_digest=order.digest,
+        input=sealed if in_head else None,
+        not_before=order.not_before,
+        data_key=data_key.wrapped if data_key else None,
+        parent=order.parent,
+        root=order.root,
+        trace=order.trace,
+        idempotency_key=order.idempotency_key,
+        version=order.version,
+        last_version=order.version,
+        length=0 if in_head else 1,
+        wake_by=max(now, order.not_before) + PENDING_GRACE,
+    )
+    if not in_head:
+        await _write_first_batch(world, head, sealed, order)
+    existing = await world.runs.create(head)
+    if existing is None and order.attributes:
+        await world.runs.put_labels(head.run_id, birth, Labels(values=dict(order.attributes), position=1))
+    there = existing or head
+    if there.status == "pending":
+        await _send_first(world, there)
+    return there, existing is None
+
+
+async def _write_first_batch(world: World, head: Head, sealed: bytes, order: Order) -> None:
+    """A large input, or labels: the first event is in the log before the head, under the birth that only we know."""
+    created = ev.RunCreated(
+        time=head.created_at,
+        workflow=head.workflow,
+        input=ev.Raw(sealed),
+        digest=head.input_digest,
+        seed=head.seed,
+        version=head.version,
+        attributes=dict(order.attributes),
+        parent=head.parent,
+        root=head.root,
+        trace=head.trace,
+    )
+    data = ev.encode_batch([created], head.version)
+    batch = Batch(at=1, count=1, fence=0, nonce=head.birth, data=data)
+    await world.runs.append(head.run_id, head.birth, batch)
+
+
+async def _send_first(world: World, head: Head) -> None:
+    now = world.clock.now()
+    if head.not_before > now:
+        delay = min(head.not_before - now, world.queue.longest_delay)
+        hop = head.not_before - now > delay
+        first = Message(
+            kind="timer", run_id=head.run_id, birth=head.birth, identity=head.birth, due=head.not_before, hop=hop
+        )
+        await world.queue.send([(first, delay)])
+    else:
+        first = Message(kind="wake", run_id=head.run_id, birth=head.birth, identity=head.birth, trace=head.trace)
+        await world.queue.send([(first, 0.0)])
+
+
+async def start(world: World, keys: KeyService | None, order: Order) -> str:
+    """`create`, with the errors of `start`: an id that is taken, a key that was used with another input."""
+    head, created = await create(world, keys, order)
+    if created:
+        return head.run_id
+    if head.status == "deleted":
+        raise RunExpiredError(order.run_id)
+    if order.idempotency_key is not None:
+        if (head.workflow, head.input_digest) != (order.workflow, order.digest):
+            raise IdempotencyConflictError(head.run_id, order.idempotency_key)
+    elif order.parent is None or head.parent != order.parent:
+        raise RunExistsError(head.run_id)
+    return head.run_id
+
+
+async def start_child(engine: Engine, *, parent: Head, root: str, call: str, order: Mapping[str, Any]) -> str:
+    """A run started by a body: its id comes from the parent and the call, so that starting it twice is harmless."""
+    world = engine.world
+    idempotency_key = cast("str | None", order.get("idempotency_key"))
+    workflow = cast("str", order["workflow"])
+    chosen = cast("str | None", order.get("run_id"))
+    if idempotency_key is not None:
+        run_id = derived_run_id("key", workflow, idempotency_key)
+    else:
+        run_id = chosen or derived_run_id("child", parent.run_id, parent.birth, call)
+    attributes = {**cast("dict[str, str]", order.get("attributes") or {}), "$parentRunId": parent.run_id, "$rootRunId": root}
+    child = Order(
+        workflow=workflow,
+        input=cast("bytes", order["input"]),
+        digest=cast("str", order["digest"]),
+        run_id=run_id,
+        version=engine.version,
+        attributes=attributes,
+        not_before=cast("float", order.get("not_before") or 0.0),
+        idempotency_key=idempotency_key,
+        parent=None if idempotency_key is not None else f"{parent.run_id}/{parent.birth}/{call}",
+        root=root,
+    )
+    return await start(world, engine.keys, child)
+
+
+async def require_head(world: World, run_id: str) -> Head:
+    """The head; raises WorkflowRunNotFoundError, or RunExpiredError for a run that was deleted."""
+    head = await world.runs.head(run_id)
+    if head is None:
+        raise WorkflowRunNotFoundError(run_id)
+    if head.status == "deleted":
+        raise RunExpiredError(run_id)
+    return head
+
+
+async def put(world: World, head: Head, item: InboxItem) -> None:
+    """The item, then a message: whoever holds the run, or receives the message, looks at it."""
+    await world.runs.put_item(head.run_id, head.birth, item)
+    wake = Message(kind="wake", run_id=head.run_id, birth=head.birth, identity=os.urandom(12).hex())
+    await world.queue.send([(wake, 0.0)])
+
+
+async def cancel(world: World, run_id: str, reason: str | None, key: str = "cancel") -> None:
+    """Ask for the run's end; cancelling an ended one changes nothing."""
+    head = await require_head(world, run_id)
+    if not head.ended:
+        data = encode_item(CancelItem(reason))
+        await put(world, head, InboxItem(key=key, kind="cancel", data=data, time=world.clock.now()))
+
+
+async def wake_up(world: World, run_id: str, key: str) -> None:
+    """End the run's pending sleeps now."""
+    head = await require_head(world, run_id)
+    if not head.ended:
+        await put(world, head, InboxItem(key=key, kind="wake_up", data=b"{}", time=world.clock.now()))
+
+
+async def attributes(world: World, run_id: str) -> dict[str, str]:
+    head = await require_head(world, run_id)
+    return dict((await world.runs.labels(head.run_id, head.birth)).values)
+
+
+async def payloads_of(world: World, keys: KeyService | None, head: Head) -> Payloads:
+    key = None
+    if head.data_key is not None:
+        if keys is None:
+            raise WorldConfigurationError(
+                f"run {head.run_id} is encrypted; set WDK_ENCRYPTION_KEY to the key that it was started with"
+            )
+        key = await keys.unwrap(head.run_id, head.data_key)
+    return Payloads(world.blobs, head.run_id, head.birth, key)
+
+
+async def end_of(world: World, keys: KeyService | None, head: Head) -> ev.AnyEvent | None:
+    """The end event of an ended run; None if its log could not be read."""
+    if not head.end_at:
+        return None
+    batch = await world.runs.read_at(head.run_id, head.birth, head.end_at)
+    if batch is None:
+        raise RunExpiredError(head.run_id)
+    last = ev.decode_batch(batch.data, head.run_id, batch.at).events[-1]
+    return await (await payloads_of(world, keys, head)).open_event(last)
+
+
+async def result(
+    world: World, keys: KeyService | None, head: Head, *, known: KnownTypes, returns: object = Any
+) -> object:
+    """The result of an ended run; raises what `return_value` does."""
+    if head.status == "deleted":
+        raise RunExpiredError(head.run_id)
+    match await end_of(world, keys, head):
+        case ev.RunCompleted(result=data):
+            return decode(bytes(data), returns, known=known, path=f"the result of run {head.run_id}")
+        case ev.RunCancelled(reason=reason):
+            raise WorkflowRunCancelledError(head.run_id, reason)
+        case ev.RunFailed(code=code, error=error):
+            cause = decode_error(bytes(error), known=known)
+            raise WorkflowRunFailedError(
+                head.run_id, code, f"run {head.run_id} of {head.workflow} failed with {code}: {cause}"
+            ) from cause
+        case _:
+            reason = head.trouble.reason if head.trouble is not None else f"the log of run {head.run_id} cannot be read"
+            raise WorkflowRunFailedError(head.run_id, head.error_code or "") from CorruptedEventLogError(reason)
+
+
+async def info(world: World, keys: KeyService | None, run_id: str) -> dict[str, object]:
+    """The fields of a run, for people and programs."""
+    return described(await require_head(world, run_id))
+
+
+def described(head: Head) -> dict[str, object]:
+    return {
+        "run_id": head.run_id,
+        "workflow_name": head.workflow,
+        "status": head.status,
+        "created_at": head.created_at,
+        "ended_at": head.ended_at,
+        "error_code": head.error_code,
+        "version": head.version,
+        "parent": head.parent,
+        "idempotency_key": head.idempotency_key,
+    }
+
+
+def due_of(delay: object, now: float) -> float:
+    """The `not_before` of a delay for `start`; 0.0 without one."""
+    if delay is None:
+        return 0.0
+    due = durations.due(delay, now, "delay")
+    return round(due, 6) if due > now else 0.0
+

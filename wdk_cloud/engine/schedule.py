@@ -1,0 +1,46 @@
+"""When a turn has something to do by itself: timers of the body, and retries that are not due yet."""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wdk_cloud.engine.replay import Body
+
+Kind = Literal["wait", "retry"]
+
+
+class Schedule:
+    """Entries by due time, then in the order in which they were made; those that no longer matter are skipped."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Kind, str]] = []
+        self._order = count()
+        self.unclaimed = False
+        """The log holds inline steps without an end that the body has not asked for (yet)."""
+
+    def fill(self, body: Body | None) -> None:
+        for id, (due, _) in body.timers.items() if body is not None else ():
+            self.wait(id, due)
+
+    def wait(self, id: str, due: float) -> None:
+        heapq.heappush(self._heap, (due, next(self._order), "wait", id))
+
+    def retry(self, id: str, due: float) -> None:
+        heapq.heappush(self._heap, (due, next(self._order), "retry", id))
+
+    def next_due(self, valid: Callable[[Kind, str], bool]) -> float | None:
+        while self._heap and not valid(self._heap[0][2], self._heap[0][3]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: float, valid: Callable[[Kind, str], bool]) -> tuple[Kind, str, float] | None:
+        due = self.next_due(valid)
+        if due is None or due > now:
+            return None
+        _, _, kind, id = heapq.heappop(self._heap)
+        return kind, id, due

@@ -1,0 +1,267 @@
+"""A message for a queue-dispatched step: claimed, run, and its end told to the run (PROTOCOL.md, "A worker that
+receives a step message")."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from wdk_cloud.codec.errors import encode_error
+from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.context import StepContext
+from wdk_cloud.engine import outgoing
+from wdk_cloud.engine.attempt import Attempt, Ending, exhausted
+from wdk_cloud.engine.inbox import AttributesItem, StepEnd, encode_item
+from wdk_cloud.engine.inline import INTERRUPTIONS_UNCHARGED
+from wdk_cloud.engine.leasing import RENEW_AT
+from wdk_cloud.engine.orders import decode_order
+from wdk_cloud.engine.payloads import Payloads
+from wdk_cloud.errors import StepInterruptedError, StepNotRegisteredError
+from wdk_cloud.world.ports import InboxItem, Message
+
+if TYPE_CHECKING:
+    from wdk_cloud.engine.orders import StepOrder
+    from wdk_cloud.engine.service import Engine
+    from wdk_cloud.world.ports import Delivery, StepItem
+
+log = logging.getLogger("wdk_cloud")
+
+CANCEL_LOOK = 1.0
+"""Seconds between two renewals of a cancellable step: it must see its cancellation within two seconds."""
+
+
+class Claim:
+    """A step item that is ours while we renew it."""
+
+    def __init__(self, engine: Engine, delivery: Delivery, item: StepItem, cancellable: bool) -> None:
+        self._engine = engine
+        self._delivery = delivery
+        self._item = item
+        self._loop = asyncio.get_running_loop()
+        self._pause = CANCEL_LOOK if cancellable else engine.settings.lease * RENEW_AT
+        self.renew_after = engine.world.clock.monotonic() + self._pause
+        self.attempt: Attempt | None = None
+        self.lost = False
+
+    def renew(self) -> None:
+        engine, message = self._engine, self._delivery.message
+        engine.world.queue.extend(self._delivery, 2 * engine.settings.lease)
+        self.renew_after = engine.world.clock.monotonic() + self._pause
+        item = engine.world.runs.renew_step(
+            message.run_id,
+            message.birth,
+            self._item.step_id,
+            attempt=self._item.attempt,
+            identity=message.identity,
+            until=round(engine.world.clock.now() + engine.settings.lease, 6),
+        )
+        if item is None:
+            self.lost = True
+        elif item.cancelled and self.attempt is not None and self.attempt.options.cancellable:
+            self._loop.call_soon_threadsafe(self.attempt.cancel)
+
+
+async def deliver(engine: Engine, delivery: Delivery) -> bool:
+    """Whether to acknowledge."""
+    message, world = delivery.message, engine.world
+    assert message.step_id is not None  # step messages name their step
+    run_id, birth, step_id = message.run_id, message.birth, message.step_id
+    now = world.clock.now()
+    if delivery.again:
+        item = await world.runs.retire_step(run_id, birth, step_id, delivery.provider_id)
+        held = item is not None and item.end is None and item.holder == message.identity
+        await outgoing.send_copy(engine, message, item.until - now if item is not None and held else 0.0)
+        return True
+    head = await world.runs.head(run_id)
+    if head is None or head.birth != birth or head.ended:
+        return True
+    claimed, item = await world.runs.claim_step(
+        run_id,
+        birth,
+        step_id,
+        identity=message.identity,
+        provider_id=delivery.provider_id,
+        now=now,
+        until=round(now + engine.settings.lease, 6),
+    )
+    if not claimed:
+        return await _refused(engine, delivery, item, now)
+    order = decode_order(message.order)
+    key = None
+    if order.data_key is not None and engine.keys is not None:
+        key = await engine.keys.unwrap(run_id, order.data_key)
+    payloads = Payloads(world.blobs, run_id, birth, key)
+    if (end := _over_already(engine, message, order, item)) is not None:
+        return await _end(engine, delivery, payloads, item, "failed", end, attempt=item.attempt)
+    return await _run(engine, delivery, payloads, order, item)
+
+
+async def _refused(engine: Engine, delivery: Delivery, item: StepItem, now: float) -> bool:
+    message = delivery.message
+    if delivery.provider_id in item.retired:
+        return False
+    if item.end is not None:
+        await nudge(engine, message.run_id, message.birth)
+        return True
+    if item.holder is not None and item.until > now:
+        if item.holder == message.identity:
+            await outgoing.send_copy(engine, message, item.until - now)
+        return True
+    await outgoing.send_copy(engine, message, item.retry_at - now)
+    return True
+
+
+def _over_already(engine: Engine, message: Message, order: StepOrder, item: StepItem) -> bytes | None:
+    """The error of a step that must not begin (again), or None."""
+    step = engine.step(order.name)
+    if step is None:
+        error = StepNotRegisteredError(
+            f"run {message.run_id}: step {order.name} is not registered; this code does not declare it. Deploy code that "
+            "does, or keep its old id with @app.step(name=…)"
+        )
+        return encode_error(error, known=KnownTypes())
+    if not item.interrupted or _tries(engine, item) <= order.max_retries:
+        return None
+    lost = StepInterruptedError(
+        f"run {message.run_id}: the process died while attempt {item.attempt - 1} of step {order.name} ran; it may have "
+        "happened, wholly or in part: make the step idempotent, or look before you repeat it"
+    )
+    if order.max_retries == 0:
+        return encode_error(lost, known=step.app.known)
+    return exhausted(order.name, item.attempt - 1, lost, step.app.known)
+
+
+def _tries(engine: Engine, item: StepItem) -> int:
+    """Attempts before this one that count. In a process that serves many deliveries at once another step may have
+    brought it down; an interruption is then charged from the fifth on (DESIGN.md 3.5), but `max_retries=0` never
+    begins twice."""
+    failures = item.attempt - 1 - item.interrupted
+    if engine.world.receiver is None:
+        return failures + item.interrupted
+    return failures + max(0, item.interrupted - INTERRUPTIONS_UNCHARGED)
+
+
+async def _run(engine: Engine, delivery: Delivery, payloads: Payloads, order: StepOrder, item: StepItem) -> bool:
+    message, step = delivery.message, engine.step(order.name)
+    assert step is not None  # looked up before
+    context = StepContext(
+        run_id=message.run_id,
+        call_id=item.step_id,
+        step_name=order.name,
+        attempt=item.attempt,
+        first_started=item.first_started,
+        workflow_name=order.workflow,
+        run_started=order.run_started,
+        url=engine.settings.public_url,
+        set_attributes=_attributes_setter(engine, message, item),
+    )
+    arguments = await payloads.open("input", item.step_id, bytes(order.input))
+    claim = Claim(engine, delivery, item, order.cancellable)
+    attempt = claim.attempt = Attempt(step, order.options, arguments, context, engine.world.clock, engine.executor)
+    engine.keeper.keep(claim)
+    try:
+        ending = await attempt.run()
+        if attempt.thread is not None:
+            await asyncio.wait([attempt.thread])
+    finally:
+        engine.keeper.drop(claim)
+    return await _ended(engine, delivery, payloads, order, item, attempt, ending)
+
+
+async def _ended(
+    engine: Engine,
+    delivery: Delivery,
+    payloads: Payloads,
+    order: StepOrder,
+    item: StepItem,
+    attempt: Attempt,
+    ending: Ending,
+) -> bool:
+    if ending.kind == "interrupted":
+        if isinstance(ending.cause, KeyboardInterrupt | asyncio.CancelledError):
+            raise ending.cause
+        log.error("run %s: step %s was interrupted: %r", delivery.message.run_id, item.step_id, ending.cause)
+        return False
+    if ending.kind == "completed":
+        return await _end(engine, delivery, payloads, item, "completed", ending.data, attempt=None)
+    tries = _tries(engine, item) + 1
+    if ending.final:
+        return await _end(engine, delivery, payloads, item, "failed", ending.data, attempt=item.attempt)
+    if tries > order.max_retries:
+        error = exhausted(order.name, item.attempt, ending.cause, attempt.known)
+        return await _end(engine, delivery, payloads, item, "failed", error, attempt=item.attempt)
+    return await _retry(engine, delivery, order, item, ending, tries)
+
+
+async def _retry(
+    engine: Engine, delivery: Delivery, order: StepOrder, item: StepItem, ending: Ending, tries: int
+) -> bool:
+    """One update, then the copy with the delay, then the acknowledgement: no turn of the run."""
+    message, now = delivery.message, engine.world.clock.now()
+    pause = order.options.retry.pause(tries, engine.draw())
+    retry_at = ending.retry_at if ending.retry_at is not None else round(now + pause, 6)
+    freed = await engine.world.runs.retry_step(
+        message.run_id, message.birth, item.step_id, attempt=item.attempt, identity=message.identity, retry_at=retry_at
+    )
+    if not freed:
+        return False
+    await outgoing.send_copy(engine, message, retry_at - now)
+    return True
+
+
+async def _end(
+    engine: Engine,
+    delivery: Delivery,
+    payloads: Payloads,
+    item: StepItem,
+    kind: Literal["completed", "failed"],
+    data: bytes,
+    *,
+    attempt: int | None,
+) -> bool:
+    """The first end wins: a success asks only that there is none, a failure that the claim is still ours."""
+    message = delivery.message
+    field = "result" if kind == "completed" else "error"
+    sealed = await payloads.seal(field, item.step_id, data)
+    end = encode_item(StepEnd(item.step_id, kind, item.attempt, msgspec.Raw(sealed)))
+    written = await engine.world.runs.end_step(message.run_id, message.birth, item.step_id, attempt=attempt, end=end)
+    if not written:
+        there = await engine.world.runs.step(message.run_id, message.birth, item.step_id)
+        if there is None or there.end is None:
+            return False
+    await nudge(engine, message.run_id, message.birth)
+    return True
+
+
+async def nudge(engine: Engine, run_id: str, birth: str) -> None:
+    """Make sure that somebody will look into the inbox: its holder, or whoever receives a `wake`."""
+    while True:
+        head = await engine.world.runs.head(run_id)
+        if head is None or head.birth != birth or head.ended:
+            return
+        if head.holder is None:
+            wake = Message(kind="wake", run_id=run_id, birth=birth, identity=engine.identity())
+            await engine.world.queue.send([(wake, 0.0)])
+            return
+        if head.dirty or await engine.world.runs.mark_dirty(run_id, birth, holder=head.holder, fence=head.fence):
+            turn = engine.live.get((run_id, birth))
+            if turn is not None and turn.fence == head.fence:
+                turn.told()
+            return
+
+
+def _attributes_setter(engine: Engine, message: Message, item: StepItem):  # noqa: ANN202
+    count = 0
+
+    async def set_attributes(changes: dict[str, str | None]) -> None:
+        nonlocal count
+        count += 1
+        key = f"attributes:{item.step_id}:{item.attempt}:{count}"
+        data = encode_item(AttributesItem(changes))
+        put = InboxItem(key=key, kind="attributes", data=data, time=engine.world.clock.now())
+        await engine.world.runs.put_item(message.run_id, message.birth, put)
+
+    return set_attributes

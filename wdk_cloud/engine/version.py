@@ -1,0 +1,58 @@
+"""Code versions: which code wrote a record, and which of two is newer.
+
+The default version is `<time>.<hash>`: the newest modification time and a hash of the sources of the modules that
+declare the app. Two versions with one hash are the same code. A version from WDK_CODE_VERSION may have no time; then
+names cannot be ordered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wdk_cloud.app import Workflows
+
+
+def code_version(apps: Sequence[Workflows]) -> str:
+    """Of the sources of the packages in which the apps' workflows and steps are declared."""
+    files = sorted({file for app in apps for file in _sources(app)})
+    digest, newest = hashlib.sha256(), 0.0
+    for file in files:
+        try:
+            digest.update(file.read_bytes())
+            newest = max(newest, file.stat().st_mtime)
+        except OSError:
+            continue  # code that came from no file (a prompt, a zip) has no source to hash
+    return f"{int(newest):010d}.{digest.hexdigest()[:12]}"
+
+
+def _sources(app: Workflows) -> set[Path]:
+    found: set[Path] = set()
+    for declared in (*app.steps.values(), *app.workflows.values()):
+        module = sys.modules.get(declared.fn.__module__.partition(".")[0])
+        package = getattr(module, "__path__", None)
+        if package is not None:
+            found.update(file for folder in package for file in Path(folder).rglob("*.py"))
+        else:
+            found.add(Path(declared.fn.__code__.co_filename))
+    return found
+
+
+def written_by_newer(theirs: str, mine: str) -> bool:
+    """Whether the code `theirs`, which wrote last, is newer than `mine`.
+
+    Versions without a time cannot be ordered; then the other one counts as newer: a run that is handed on can still
+    end well, one that failed cannot.
+    """
+    their_time, _, their_hash = theirs.rpartition(".")
+    my_time, _, my_hash = mine.rpartition(".")
+    if theirs == mine or (their_time and my_time and their_hash == my_hash):
+        return False
+    if their_time.isdigit() and my_time.isdigit():
+        return int(their_time) > int(my_time)
+    return True

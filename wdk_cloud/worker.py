@@ -1,0 +1,141 @@
+"""Workers for worlds that are asked for messages (`local`, `memory`): receive, deliver, acknowledge."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.world.opening import current_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from wdk_cloud.app import Workflows
+    from wdk_cloud.engine.service import Engine
+    from wdk_cloud.engine.settings import Settings
+    from wdk_cloud.world.ports import Delivery, Receiver, World
+
+log = logging.getLogger("wdk_cloud")
+
+CONCURRENCY = 1000
+"""Deliveries that one worker has in hand at once: waiting ones cost a few kilobytes each."""
+
+SWEEP_EVERY = 60.0
+
+COME_BACK = 1.0
+"""Seconds until a message that could not be worked on is visible again, where nothing else says so."""
+
+
+class Worker:
+    """Serves one engine from its world's queue."""
+
+    def __init__(self, engine: Engine, receiver: Receiver) -> None:
+        self.engine = engine
+        self._receiver = receiver
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(CONCURRENCY)
+        self._failed: BaseException | None = None
+        self._loop_task: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not self._tasks
+
+    def start(self) -> None:
+        self._loop_task = asyncio.create_task(self._serve(), name="wdk-worker")
+
+    async def _serve(self) -> None:
+        while True:
+            await self._room.acquire()
+            self._room.release()
+            try:
+                deliveries = await self._receiver.receive(CONCURRENCY - len(self._tasks))
+            except WorldUnavailableError as error:
+                log.warning("no messages can be received, tried again in %s s: %s", COME_BACK, error)
+                await asyncio.sleep(COME_BACK)
+                continue
+            for delivery in deliveries:
+                await self._room.acquire()
+                task = asyncio.create_task(self._work(delivery))
+                self._tasks.add(task)
+                task.add_done_callback(self._done)
+
+    async def _work(self, delivery: Delivery) -> None:
+        from wdk_cloud.engine.delivery import deliver
+
+        acknowledge = False
+        try:
+            acknowledge = await deliver(self.engine, delivery)
+        except Exception:
+            log.exception("run %s: the delivery failed, its message comes back", delivery.message.run_id)
+        if acknowledge:
+            await self._receiver.acknowledge(delivery)
+        else:
+            await self._receiver.put_back(delivery, COME_BACK)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a message could not be acknowledged, it comes back: %r", error)
+
+    async def stop(self) -> None:
+        """Stop receiving and interrupt what runs; the messages in hand come back to whoever serves next."""
+        tasks = [*self._tasks, *([self._loop_task] if self._loop_task is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.engine.close()
+
+
+def engine_for(world: World, apps: Sequence[Workflows], settings: Settings | None = None) -> Engine:
+    """An engine with the settings and keys of the environment."""
+    from wdk_cloud.engine.service import Engine
+    from wdk_cloud.engine.settings import Settings
+
+    keys = None
+    if os.environ.get("WDK_ENCRYPTION_KEY"):
+        from wdk_cloud.codec.keys import key_service
+
+        keys = key_service()
+    return Engine(world, apps, settings or Settings.from_environment(), keys)
+
+
+@asynccontextmanager
+async def worker(
+    *apps: Workflows, world: World | None = None, settings: Settings | None = None
+) -> AsyncGenerator[list[Worker]]:
+    """Serve the given apps on the open world while the block runs, on the caller's event loop.
+
+    One worker for each namespace. Raises WorldConfigurationError for a world that delivers its messages itself.
+    """
+    if not apps:
+        raise TypeError("worker() takes the Workflows to serve: worker(app)")
+    _warn_of_hash_seed()
+    workers: list[Worker] = []
+    try:
+        for namespace in dict.fromkeys(app.namespace for app in apps):
+            seen = await current_world(namespace) if world is None else world.scoped(namespace)
+            if seen.receiver is None:
+                raise WorldConfigurationError(f"the world {seen.name} delivers its messages itself; deploy its handler")
+            engine = engine_for(seen, [app for app in apps if app.namespace == namespace], settings)
+            workers.append(Worker(engine, seen.receiver))
+        for one in workers:
+            one.start()
+        yield workers
+    finally:
+        for one in workers:
+            await one.stop()
+
+
+def _warn_of_hash_seed() -> None:
+    if sys.flags.hash_randomization:
+        log.warning(
+            "PYTHONHASHSEED is not set: a workflow body that iterates a set of strings may diverge at replay. "
+            "Start this process with PYTHONHASHSEED=0; `wdk dev` and `wdk worker` do so by themselves"
+        )

@@ -1,0 +1,42 @@
+"""The inbox: what came from outside, in the order of its commits, until the holder has admitted it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wdk_cloud.world.local.records import Shelf
+from wdk_cloud.world.ports import InboxItem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from sqlite3 import Connection
+
+
+class Inbox(Shelf):
+    async def put_item(self, run_id: str, birth: str, item: InboxItem) -> bool:
+        args = (self._namespace, run_id, birth, item.key, item.kind, item.data, item.time)
+        return await self._database.write(_put, args)
+
+    async def items(self, run_id: str, birth: str) -> list[InboxItem]:
+        rows = self._database.read(
+            "SELECT key, kind, data, time FROM inbox WHERE namespace = ? AND run_id = ? AND birth = ? ORDER BY place",
+            (self._namespace, run_id, birth),
+        )
+        return [InboxItem(key=key, kind=kind, data=data, time=time) for key, kind, data, time in rows]
+
+    async def drop_items(self, run_id: str, birth: str, keys: Sequence[str]) -> None:
+        if keys:
+            await self._database.write_apart(_drop, [(self._namespace, run_id, birth, key) for key in keys])
+
+
+def _put(sql: Connection, args: tuple[object, ...]) -> bool:
+    # Two deliveries of one thing may race: one puts it, the other learns that it is there.
+    statement = (
+        "INSERT INTO inbox (namespace, run_id, birth, key, kind, data, time) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING"
+    )
+    return sql.execute(statement, args).rowcount > 0
+
+
+def _drop(sql: Connection, keys: list[tuple[str, str, str, str]]) -> None:
+    sql.executemany("DELETE FROM inbox WHERE namespace = ? AND run_id = ? AND birth = ? AND key = ?", keys)

@@ -1,0 +1,78 @@
+"""Which world is open: the one of `use_world`, or the one that WDK_WORLD names."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from wdk_cloud.errors import WorldConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from wdk_cloud.world.ports import World
+
+BUILT_IN = {"local": "wdk_cloud.world.local:open_world", "memory": "wdk_cloud.world.memory:open_world"}
+
+_in_use: list[World] = []
+_from_environment: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, ...], World]] = WeakKeyDictionary()
+
+
+@contextmanager
+def use_world(world: World) -> Generator[World]:
+    """Make `world` the one of `start`, `get_run`, workers and all else in this process, until the block is left."""
+    _in_use.append(world)
+    try:
+        yield world
+    finally:
+        _in_use.remove(world)
+
+
+async def current_world(namespace: str = "") -> World:
+    """The open world, seen by a namespace. One from the environment is opened once for each event loop."""
+    if _in_use:
+        return _in_use[-1].scoped(namespace)
+    name = os.environ.get("WDK_WORLD") or "local"
+    worlds = _from_environment.setdefault(asyncio.get_running_loop(), {})
+    key = (name, os.environ.get("WDK_LOCAL_PATH", ""))
+    if key not in worlds:
+        world = make_world(name)
+        await world.open()
+        worlds[key] = world
+    return worlds[key].scoped(namespace)
+
+
+async def close_worlds() -> None:
+    """Close what `current_world` opened on the running loop."""
+    for world in _from_environment.pop(asyncio.get_running_loop(), {}).values():
+        await world.close()
+
+
+def make_world(name: str) -> World:
+    """The world of a name: built in, of an installed distribution (`wdk_cloud.worlds`), or `module:factory`.
+
+    Raises WorldConfigurationError that lists what there is.
+    """
+    if name in BUILT_IN:
+        return _load(BUILT_IN[name])()
+    found = {point.name: point for point in entry_points(group="wdk_cloud.worlds")}
+    if name in found:
+        return found[name].load()()
+    if ":" in name:
+        try:
+            return _load(name)()
+        except (ImportError, AttributeError) as error:
+            raise WorldConfigurationError(f"WDK_WORLD={name!r} cannot be loaded: {error}") from error
+    hint = f"; install wdk-cloud[{name}]" if name in ("aws", "gcp") else ""
+    there = ", ".join(sorted({*BUILT_IN, *found}))
+    raise WorldConfigurationError(f"WDK_WORLD={name!r} is not known here; there are: {there}, or module:factory{hint}")
+
+
+def _load(path: str) -> Callable[[], Any]:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
