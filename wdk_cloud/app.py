@@ -6,8 +6,9 @@ import asyncio
 import inspect
 import re
 import typing
+import weakref
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
 
 from wdk_cloud import registration
 from wdk_cloud.options import RetryPolicy, StartOptions, StepOptions
@@ -210,6 +211,13 @@ class Workflows:
     that apps can share a table or a database file.
     """
 
+    _every: ClassVar[weakref.WeakSet[Workflows]] = weakref.WeakSet()
+
+    @classmethod
+    def all(cls) -> list[Workflows]:
+        """Every app of the process, for tests that serve them all."""
+        return sorted(cls._every, key=id)
+
     def __init__(self, namespace: str | None = None) -> None:
         if namespace is not None and not (isinstance(namespace, str) and NAMESPACE.fullmatch(namespace)):
             raise ValueError(
@@ -223,6 +231,7 @@ class Workflows:
         self._learned: set[str] = set()
         self._process_wide = 0
         self._pending: list[Callable[[KnownTypes], None]] = []
+        Workflows._every.add(self)
 
     # -- declaring --------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class Worker:
 
     def __init__(self, engine: Engine, receiver: Receiver) -> None:
         self.engine = engine
-        self._receiver = receiver
+        self.receiver = receiver
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(CONCURRENCY)
         self._failed: BaseException | None = None
@@ -54,7 +54,7 @@ class Worker:
             await self._room.acquire()
             self._room.release()
             try:
-                deliveries = await self._receiver.receive(CONCURRENCY - len(self._tasks))
+                deliveries = await self.receiver.receive(CONCURRENCY - len(self._tasks))
             except WorldUnavailableError as error:
                 log.warning("no messages can be received, tried again in %s s: %s", COME_BACK, error)
                 await asyncio.sleep(COME_BACK)
@@ -74,9 +74,9 @@ class Worker:
         except Exception:
             log.exception("run %s: the delivery failed, its message comes back", delivery.message.run_id)
         if acknowledge:
-            await self._receiver.acknowledge(delivery)
+            await self.receiver.acknowledge(delivery)
         else:
-            await self._receiver.put_back(delivery, COME_BACK)
+            await self.receiver.put_back(delivery, COME_BACK)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

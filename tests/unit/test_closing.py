@@ -390,6 +390,15 @@ def test_a_dropped_run_is_held_until_it_is_closed() -> None:
     assert lines == ["finally"]
 
 
+def test_a_run_that_has_ended_is_not_held() -> None:
+    async def body(run: Run) -> None:
+        await asyncio.create_task(asyncio.sleep(0))
+
+    run = Run()
+    run.suspend(body)
+    assert id(run.loop) not in closing.open_loops
+
+
 SCRIPT = """
     import asyncio, sys
     from wdk_cloud.engine import closing

@@ -24,6 +24,7 @@ import textwrap
 import threading
 import time
 import uuid
+from pathlib import Path
 from random import choice
 from time import time as seconds
 from typing import TYPE_CHECKING, Any
@@ -226,12 +227,11 @@ def test_uuid4_and_secrets_follow_the_stream() -> None:
     expected = uuid.UUID(bytes=stream(16), version=4)
     assert inside(lambda: uuid.uuid4()) == expected
     assert inside(lambda: secrets.token_bytes(16)) == stream(16)
-    draw = lambda: (
-        secrets.token_hex(),
-        secrets.choice("abcdef"),
-        secrets.randbelow(10**9),
-        random.SystemRandom().random(),
-    )  # noqa: E731
+
+    def draw() -> tuple[object, ...]:
+        system = random.SystemRandom()
+        return secrets.token_hex(), secrets.choice("abcdef"), secrets.randbelow(10**9), system.random()
+
     assert inside(draw) == inside(draw)
     assert inside(draw) != inside(draw, make_loop(seed=b"another"))
 
@@ -350,8 +350,8 @@ def _start_thread() -> None:
     [
         (lambda: open("/etc/hostname"), "open the file '/etc/hostname'.*in a step"),  # noqa: SIM115
         (lambda: os.open("/tmp/new", os.O_CREAT | os.O_WRONLY), "open the file '/tmp/new'"),
-        (lambda: open(os.path.join(sys.prefix, "new"), "w"), "open the file"),  # noqa: SIM115
-        (lambda: tempfile.TemporaryFile(), "open the file"),
+        (lambda: Path(sys.prefix, "new").write_text("x"), "open the file"),
+        (lambda: tempfile.mkstemp(dir="/tmp"), "open the file '/tmp/"),
         (lambda: socket.socket(), "open a socket.*fetch"),
         (lambda: socket.getaddrinfo("localhost", 1), "look up the host 'localhost'"),
         (lambda: sqlite3.connect(":memory:"), "open the database.*in a step"),

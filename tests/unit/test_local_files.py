@@ -4,8 +4,8 @@ import asyncio
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -140,46 +140,44 @@ def test_a_path_through_a_file_is_refused(tmp_path):
     assert refused(tmp_path / "file" / "local.db").startswith("the database ")
 
 
-def test_a_read_only_folder_is_refused(tmp_path):
-    """In a process without root's rights, which no folder stops."""
-    script = (
-        "import asyncio, sys\n"
-        "from wdk_cloud.world.local import LocalWorld\n"
-        "try:\n"
-        "    asyncio.run(LocalWorld(sys.argv[1]).open())\n"
-        "except Exception as error:\n"
-        "    print(type(error).__name__, error)\n"
+@pytest.fixture
+def somebody():
+    """Their folder, while this process has their rights and not root's, which no folder stops."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = os.geteuid() == 0
+        if root:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            if root:
+                os.seteuid(0)
+            os.chmod(folder, 0o700)
+
+
+def test_a_read_only_folder_is_refused(somebody):
+    path = somebody / "local.db"
+    somebody.chmod(0o555)
+    assert refused(path) == (
+        f"the database {path} cannot be made (Permission denied): give this user the right to write its folder, or "
+        "set WDK_LOCAL_PATH to another place"
     )
-    folder = tmp_path / "readonly"
-    folder.mkdir()
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.geteuid() and parent != parent.parent and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    folder.chmod(0o555)
-    path = folder / "local.db"
+    assert list(somebody.iterdir()) == []
 
-    def told():
-        return subprocess.run(
-            [sys.executable, "-c", script, path],
-            user=65534 if os.geteuid() == 0 else None,
-            env={**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
 
-    try:
-        assert told() == (
-            f"WorldConfigurationError the database {path} cannot be made (Permission denied): give this user the right "
-            "to write its folder, or set WDK_LOCAL_PATH to another place\n"
-        )
-        folder.chmod(0o755)
-        open_and_close(path)
-        path.chmod(0o444)
-        folder.chmod(0o555)
-        assert told().startswith(f"WorldConfigurationError the database {path} cannot be ")
-    finally:
-        folder.chmod(0o755)
+def test_a_read_only_file_is_refused(somebody):
+    path = somebody / "local.db"
+    open_and_close(path)
+    path.chmod(0o444)
+    assert refused(path).startswith(f"the database {path} cannot be written: give this user the right to write ")
+
+
+def test_a_file_in_a_folder_that_became_read_only_is_refused(somebody):
+    path = somebody / "local.db"
+    open_and_close(path)
+    somebody.chmod(0o555)
+    assert refused(path).startswith(f"the database {path} cannot be written: give this user the right to write ")
 
 
 def test_a_locked_file_is_waited_for_and_then_reported(tmp_path, monkeypatch):
@@ -276,5 +274,7 @@ def test_every_field_of_a_head_comes_back_as_it_was(tmp_path):
 
     (found, other), (written, changed) = asyncio.run(main())
     assert (found, other, written) == (full, least, True)
-    assert all(getattr(full, name) != field for name, field in zip(HEAD_FIELDS, (None,) * len(HEAD_FIELDS), strict=True))
+    assert all(
+        getattr(full, name) != field for name, field in zip(HEAD_FIELDS, (None,) * len(HEAD_FIELDS), strict=True)
+    )
     assert [type(getattr(changed, name)) for name in HEAD_FIELDS] == [type(getattr(full, name)) for name in HEAD_FIELDS]

@@ -88,7 +88,11 @@ def test_one_that_fails_undoes_no_other(tmp_path):
             world.runs.append("run", "b", batch(3)),
             return_exceptions=True,
         )
-        return answers, [found.at for found in await world.runs.read("run", "b", 0)], await world.runs.labels("run", "b")
+        return (
+            answers,
+            [found.at for found in await world.runs.read("run", "b", 0)],
+            await world.runs.labels("run", "b"),
+        )
 
     answers, positions, labels = on_world(tmp_path / "local.db", body)
     assert [type(answer) for answer in answers] == [type(None), WorldUnavailableError, UnicodeEncodeError, type(None)]
@@ -228,9 +232,7 @@ def test_a_lock_that_stays_is_reported(tmp_path, monkeypatch):
 
 def test_leases_claims_and_messages_are_renewed_from_other_threads_beside_the_host(tmp_path):
     async def body(world):
-        await world.runs.create(
-            Head(run_id="run", birth="b", workflow="w", created_at=1.0, seed=b"", input_digest="")
-        )
+        await world.runs.create(Head(run_id="run", birth="b", workflow="w", created_at=1.0, seed=b"", input_digest=""))
         await world.runs.acquire("run", "b", identity="m", provider_id="p", now=1.0, until=2.0)
         await world.runs.claim_step("run", "b", "s", identity="m", provider_id="p", now=1.0, until=2.0)
         await world.queue.send([(Message(kind="wake", run_id="run", birth="b", identity="m"), 0.0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import math
 import signal
@@ -106,8 +107,8 @@ async def _as_completed(host: Host, seen: list[Any]) -> None:
         seen.append(n)
         return await host.step(n)
 
-    for earliest in asyncio.as_completed([one(n) for n in range(12)], timeout=60):
-        seen.append(await earliest)
+    steps = asyncio.as_completed([one(n) for n in range(12)], timeout=60)
+    seen.extend([await earliest for earliest in steps])
 
 
 async def _task_group_abort(host: Host, seen: list[Any]) -> None:
@@ -127,8 +128,7 @@ async def _task_group_abort(host: Host, seen: list[Any]) -> None:
 
 async def _set_of_gathers(host: Host, seen: list[Any]) -> None:
     gathers = {asyncio.gather(host.step(n), host.step(-n)) for n in range(8)}
-    for gathered in gathers:
-        seen.append(await gathered)
+    seen.extend([await gathered for gathered in gathers])
 
 
 async def _queue_and_locks(host: Host, seen: list[Any]) -> None:
@@ -203,7 +203,7 @@ def test_as_completed_refuses_what_the_original_refuses(host: Host) -> None:
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="as_completed is an async iterator from 3.13 on")
 def test_as_completed_is_an_async_iterator_too(host: Host) -> None:
     async def body() -> list[int]:
-        return [await task async for task in asyncio.as_completed([host.step(n) for n in range(5)])]  # type: ignore
+        return [await task async for task in asyncio.as_completed([host.step(n) for n in range(5)])]
 
     assert host.run(body()) == [0, 1, 2, 3, 4]
 
@@ -217,7 +217,7 @@ def test_tasks_and_futures_hash_by_birth_above_a_base_of_the_run(host: Host) -> 
         future = asyncio.get_running_loop().create_future()
         gathered = asyncio.gather(future)
         child.cancel(), gathered.cancel()
-        return [hash(root), hash(child), hash(future), hash(gathered), root.get_name(), child.get_name()]  # type: ignore
+        return [hash(root), hash(child), hash(future), hash(gathered), root.get_name(), child.get_name()]
 
     assert host.run(body()) == [base + 1, base + 2, base + 3, base + 4, "Task-1", "Task-2"]
 
@@ -362,10 +362,8 @@ def test_the_loop_tells_the_time_of_the_last_delivery(host: Host) -> None:
 def test_a_body_that_never_rests_is_stalled_even_if_it_catches_everything(host: Host) -> None:
     async def body() -> None:
         while True:
-            try:
+            with contextlib.suppress(BaseException):
                 await asyncio.sleep(0)
-            except BaseException:
-                pass
 
     host.loop.start(body())
     with host.loop.slice(live=True), pytest.raises(WorkflowStalledError, match=r"100,000 callbacks .* never rests"):

@@ -362,6 +362,9 @@ def test_a_debugger_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "debugpy")
     monkeypatch.setattr(sys, "gettrace", lambda: print)
     assert under_debugger()
+    tracer = types.SimpleNamespace(__module__="coverage.pytracer")
+    monkeypatch.setattr(sys, "gettrace", lambda: tracer)
+    assert not under_debugger()
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with 3.12")

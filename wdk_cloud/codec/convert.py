@@ -63,3 +63,286 @@ def _compile(annotation: object, known: KnownTypes) -> Converter | None:
 
 
 _WRAPPERS: set[object] = {typing.Annotated, typing.Required, typing.NotRequired, typing.Final, typing.ClassVar}
+
+
+def _compile_class(cls: type[Any], args: tuple[Any, ...], known: KnownTypes) -> Converter | None:
+    if cls in _SCALARS:
+        return _scalar(cls, *_SCALARS[cls])
+    if cls is tuple:
+        return _tuple(args, known)
+    items = [converter_for(arg, known) for arg in args]
+    if cls in _COLLECTIONS:
+        return _collection(cls, items[0] if items else None)
+    if cls in _MAPPINGS:
+        return _mapping(cls, *(items if len(items) == 2 else (None, None)))
+    if issubclass(cls, Enum):
+        return _made_from(cls, lambda value: cast("object", cls(value)))
+    if is_pydantic(cls):
+        return _made_from(cls, cls.model_validate)
+    if dataclasses.is_dataclass(cls):
+        return _made_from(cls, lambda value: _fill(cls, value, known))
+    if is_named_tuple(cls):
+        return _made_from(cls, lambda value: _fill(cls, value, known))
+    if hasattr(cls, "__required_keys__"):
+        return _typed_dict(cls, known)
+    if cls.__module__ in ("collections.abc", "typing") or issubclass(cls, type):
+        return None
+    return _made_from(BaseException if issubclass(cls, BaseException) else cls, None)
+
+
+def _unfit(value: object, expected: object) -> Refusal:
+    name = expected.__qualname__ if isinstance(expected, type) else str(expected).replace("typing.", "")
+    return Refusal(f"{shown(value)} ({type(value).__qualname__}) does not fit its annotation {name}")
+
+
+# scalars --------------------------------------------------------------------------------------------------------------
+
+
+def _decimal(value: object) -> Decimal:
+    if type(value) not in (str, int, float):
+        raise TypeError
+    return Decimal(str(value))
+
+
+def _of_text(make: Callable[[str], object]) -> Callable[[object], object]:
+    def from_json(value: object) -> object:
+        if not isinstance(value, str):
+            raise TypeError
+        return make(value)
+
+    return from_json
+
+
+def _seconds(value: object) -> timedelta:
+    if type(value) not in (int, float):
+        raise TypeError
+    return timedelta(seconds=cast("float", value))
+
+
+# What else passes as it is (PEP 484: an int is a float), and what makes the type from a JSON value.
+_SCALARS: dict[type, tuple[tuple[type, ...], Callable[[object], object] | None]] = {
+    **dict.fromkeys((str, bool, int, bytes, bytearray, range), ((), None)),
+    float: ((int,), None),
+    complex: ((int, float), None),
+    Decimal: ((), _decimal),
+    datetime: ((), _of_text(datetime.fromisoformat)),
+    date: ((), _of_text(date.fromisoformat)),
+    time: ((), _of_text(time.fromisoformat)),
+    timedelta: ((), _seconds),
+    UUID: ((), _of_text(UUID)),
+    Path: ((), _of_text(Path)),
+    PurePath: ((), _of_text(PurePath)),
+}
+
+
+def _scalar(cls: type[Any], accepted: tuple[type, ...], from_json: Callable[[object], object] | None) -> Converter:
+    return _made_from(cls, from_json, accepted)
+
+
+def _made_from(
+    cls: type[Any], from_json: Callable[[Any], object] | None, accepted: tuple[type, ...] = ()
+) -> Converter:
+    fitting = (cls, *accepted)
+
+    def convert(value: object, exact: bool = False) -> object:
+        if type(value) is cls or isinstance(value, fitting):
+            return value
+        if exact or from_json is None:
+            raise _unfit(value, cls)
+        try:
+            return from_json(value)
+        except Refusal:
+            raise
+        except Exception as error:
+            refusal = _unfit(value, cls)
+            refusal.reason += f": {error}" if str(error) else ""
+            raise refusal from error
+
+    return convert
+
+
+def _literal(choices: tuple[object, ...]) -> Converter:
+    def convert(value: object, exact: bool = False) -> object:
+        for choice in choices:
+            if value == choice and (type(value) is type(choice) or (isinstance(choice, Enum) and not exact)):
+                return choice
+        raise _unfit(value, "Literal" + str(list(choices)))
+
+    return convert
+
+
+def _union(annotation: object, arms: list[Converter | None]) -> Converter | None:
+    checks = [arm for arm in arms if arm is not None]
+    if len(checks) < len(arms):
+        return None  # `X | Any`
+
+    def convert(value: object, exact: bool = False) -> object:
+        for mode in (True,) if exact else (True, False):
+            for check in checks:
+                try:
+                    return check(value, mode)
+                except Refusal:
+                    continue
+        raise _unfit(value, annotation)
+
+    return convert
+
+
+def _later(annotation: object, name: str, known: KnownTypes) -> Converter:
+    def convert(value: object, exact: bool = False) -> object:
+        converter = converter_for(getattr(annotation, name), known)
+        return value if converter is None else converter(value, exact)
+
+    return convert
+
+
+# containers -----------------------------------------------------------------------------------------------------------
+
+# What is made, and of what else than itself.
+_COLLECTIONS: dict[type, tuple[type[Any], tuple[type, ...]]] = {
+    list: (list, (tuple,)),
+    set: (set, (list, tuple, frozenset)),
+    frozenset: (frozenset, (list, tuple, set)),
+    collections.abc.Sequence: (list, ()),
+    collections.abc.MutableSequence: (list, (tuple,)),
+    collections.abc.Set: (frozenset, (list, tuple)),
+    collections.abc.MutableSet: (set, (list, tuple, frozenset)),
+}
+_MAPPINGS: dict[type, type[Any]] = {
+    dict: dict,
+    collections.OrderedDict: collections.OrderedDict,
+    collections.abc.Mapping: dict,
+    collections.abc.MutableMapping: dict,
+}
+
+
+def _converted(items: list[object], converter: Converter, exact: bool) -> list[object]:
+    converted: list[object] = []
+    for item in items:
+        try:
+            converted.append(converter(item, exact))
+        except Refusal as refusal:
+            refusal.inside(len(converted))
+            raise
+    return converted
+
+
+def _collection(cls: type[Any], item: Converter | None) -> Converter:
+    made, others = _COLLECTIONS[cls]
+
+    def convert(value: Any, exact: bool = False) -> object:
+        fits = isinstance(value, cls)
+        if not fits and (exact or not isinstance(value, others)):
+            raise _unfit(value, cls)
+        if isinstance(value, (str, bytes)) or (fits and item is None):
+            return value
+        items: list[object] = list(value)
+        converted = items if item is None else _converted(items, item, exact)
+        if fits and (exact or all(map(_is, items, converted))):
+            return value
+        return cast("object", (type(value) if fits and type(value) in (list, tuple, set, frozenset) else made)(converted))
+
+    return convert
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+def _tuple(args: tuple[Any, ...], known: KnownTypes) -> Converter:
+    endless = len(args) == 2 and args[1] is Ellipsis
+    items = [converter_for(arg, known) for arg in (args[:1] if endless else args)]
+
+    def convert(value: Any, exact: bool = False) -> object:
+        if not isinstance(value, tuple) and (exact or not isinstance(value, list)):
+            raise _unfit(value, tuple)
+        members: list[object] = list(cast("tuple[object, ...]", value))
+        if endless:
+            converted = members if items[0] is None else _converted(members, items[0], exact)
+        elif args and len(members) != len(items):
+            raise Refusal(f"{shown(value)} has {len(members)} members, its annotation {len(items)}")
+        else:
+            converted = [_each(item, index, items, exact) for index, item in enumerate(members)] if args else members
+        if isinstance(value, tuple) and all(map(_is, members, converted)):
+            return cast("object", value)
+        return tuple(converted)
+
+    return convert
+
+
+def _each(item: object, index: int, converters: list[Converter | None], exact: bool) -> object:
+    converter = converters[index]
+    return item if converter is None else _at(index, item, converter, exact)
+
+
+def _at(place: object, item: object, converter: Converter, exact: bool) -> object:
+    try:
+        return converter(item, exact)
+    except Refusal as refusal:
+        refusal.inside(place)
+        raise
+
+
+def _mapping(cls: type[Any], key: Converter | None, item: Converter | None) -> Converter:
+    made = _MAPPINGS[cls]
+
+    def convert(value: Any, exact: bool = False) -> object:
+        fits = isinstance(value, cls)
+        if not fits and (exact or not isinstance(value, dict)):
+            raise _unfit(value, cls)
+        members = cast("dict[object, object]", value)
+        if key is None and item is None:
+            return cast("object", value) if fits else made(members)
+        converted = {
+            (name if key is None else _at(name, name, key, exact)): (
+                member if item is None else _at(name, member, item, exact)
+            )
+            for name, member in members.items()
+        }
+        unchanged = all(map(_is, members, converted)) and all(map(_is, members.values(), converted.values()))
+        return cast("object", value) if fits and (exact or unchanged) else made(converted)
+
+    return convert
+
+
+# classes with fields --------------------------------------------------------------------------------------------------
+
+
+def _fill(cls: type[Any], value: object, known: KnownTypes) -> object:
+    """An object of a dataclass or named tuple from a mapping of its fields (or a list, for a named tuple)."""
+    if is_named_tuple(cls) and isinstance(value, (list, tuple)):
+        value = dict(zip(cls._fields, cast("list[object]", value), strict=True))
+    if not isinstance(value, dict):
+        raise TypeError
+    return cls(**_fields(cls, cast("dict[str, object]", value), known))
+
+
+def _fields(cls: type[Any], value: dict[str, object], known: KnownTypes) -> dict[str, object]:
+    annotations = field_annotations(cls)
+    converted: dict[str, object] = {}
+    for name, item in value.items():
+        converter = converter_for(annotations.get(name, Any), known)
+        converted[name] = item if converter is None else _at(name, item, converter, exact=False)
+    return converted
+
+
+def _typed_dict(cls: type[Any], known: KnownTypes) -> Converter:
+    required: frozenset[str] = cls.__required_keys__
+
+    def convert(value: object, exact: bool = False) -> object:
+        if not isinstance(value, dict):
+            raise _unfit(value, cls)
+        members = cast("dict[str, object]", value)
+        missing = sorted(required - members.keys())
+        if missing:
+            raise Refusal(f"{shown(members)} has no {missing[0]!r}, which its annotation {cls.__qualname__} requires")
+        annotations = field_annotations(cls)
+        for name, item in members.items():
+            converter = converter_for(annotations.get(name, Any), known)
+            if converter is not None:
+                fitting = _at(name, item, converter, exact)
+                if not exact:
+                    members[name] = fitting
+        return members
+
+    return convert

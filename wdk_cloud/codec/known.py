@@ -69,6 +69,7 @@ class KnownTypes:
         self._modules: list[tuple[Mapping[str, object], int]] = []
         self._learned: set[object] = set()
         self._unresolved: list[type] = []
+        self.converters: dict[object, Callable[..., object] | None] = {}
 
     # learning ---------------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ parked: list[object] = []
 """What never gave in. Kept for the life of the process."""
 
 open_loops: dict[int, BodyLoop] = {}
-"""Every loop with a body in it, held here so that nobody can drop one."""
+"""Every loop that has unfinished tasks, held here so that nobody can drop one."""
 
 exited = False
 """The interpreter is going down and all bodies are closed: durable calls do nothing any more."""

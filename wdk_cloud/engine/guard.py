@@ -18,6 +18,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from random import Random  # noqa: TID251 - one per run, seeded from the run
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -213,7 +214,7 @@ def _readable() -> list[str]:
     roots = [sys.prefix, sys.base_prefix]
     zoneinfo = sys.modules.get("zoneinfo")
     if zoneinfo is not None:
-        roots.extend(zoneinfo.TZPATH)
+        roots.extend(getattr(zoneinfo, "TZPATH", ()))  # not there yet while it is being imported
     return roots
 
 
@@ -238,9 +239,18 @@ def _during_collection(phase: str, info: dict[str, int]) -> None:
         active[thread] = _lifted.pop(thread)
 
 
-@functools.cache
+_installing = threading.Lock()
+_installed = False
+
+
 def install() -> None:
     """Once, with the first slice and never at import: an audit hook can never be removed again."""
-    _guard_datetime()
-    gc.callbacks.append(_during_collection)
-    sys.addaudithook(_audit)
+    global _installed
+    if _installed:
+        return
+    with _installing:
+        if not _installed:
+            _guard_datetime()
+            gc.callbacks.append(_during_collection)
+            sys.addaudithook(_audit)
+            _installed = True

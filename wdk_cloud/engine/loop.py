@@ -34,7 +34,7 @@ T = TypeVar("T")
 __all__ = ["BodyInterrupted", "BodyLoop", "DurableTimer"]
 
 MAX_CALLBACKS = 100_000
-"""Callbacks between two deliveries. `while True: await asyncio.sleep(0)` never rests; 10,000 tasks take 30,000."""
+"""Callbacks between two deliveries: enough to start 100,000 tasks at once, and soon reached by a loop that polls."""
 
 
 class BodyLoop(asyncio.AbstractEventLoop):
@@ -65,7 +65,6 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def start(self, coro: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Make the root task; in an empty context, or the first delivery's would live on in the second."""
-        closing.open_loops[id(self)] = self
         return self.create_task(coro, context=contextvars.Context())
 
     def slice(self, live: bool) -> Slice:
@@ -127,6 +126,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
             context = contextvars.copy_context()
         task = BodyTask(coro, self, name, context, {key: value for key, value in eager.items() if value is not None})
         if not task.done():
+            if not self._tasks:
+                closing.open_loops[id(self)] = self
             self._tasks[task.birth] = task
         task.add_done_callback(_ended)
         return task
@@ -153,7 +154,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return handle
 
     def task_ended(self, task: BodyTask[Any]) -> None:
-        self._tasks.pop(task.birth, None)
+        self.disown(task)
         trouble = task.trouble
         if trouble is not None and self.visit is not None and self.visit.trouble is None:
             self.visit.trouble = trouble
@@ -204,7 +205,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
             self._asyncgens_limit = 2 * len(self._asyncgens) + 16
         self._asyncgens.append(agen)
 
-    def asyncgen_dropped(self, agen: AsyncGeneratorType[Any, Any]) -> None:
+    def asyncgen_dropped(self, agen: object) -> None:
         """Its frame goes without running a handler; only what a closed body left comes here."""
 
     def live_asyncgens(self) -> list[AsyncGeneratorType[Any, Any]]:
@@ -235,6 +236,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def disown(self, task: BodyTask[Any]) -> None:
         self._tasks.pop(task.birth, None)
+        if not self._tasks:
+            closing.open_loops.pop(id(self), None)
 
     def forget(self) -> None:
         self._ready.clear()

@@ -82,7 +82,8 @@ class Slice:
         self._host_task = None if host is None else swap_current_task(host, None)
         asyncio._set_running_loop(loop)
         self._host_hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(loop.asyncgen_begun, loop.asyncgen_dropped)
+        begun: Any = loop.asyncgen_begun
+        sys.set_asyncgen_hooks(begun, loop.asyncgen_dropped)
         if self._quiet:
             loop.streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
         names.enter(self._own, self._quiet)
@@ -233,10 +234,15 @@ def _is_traced(thread: int) -> bool:
 
 def under_debugger() -> bool:
     """Someone may be looking at a halted body: no limit then, and a long lease."""
-    if sys.gettrace() is not None or any(name in sys.modules for name in _DEBUGGERS):
+    if _steps_through(sys.gettrace()) or any(name in sys.modules for name in _DEBUGGERS):
         return True
     monitoring = getattr(sys, "monitoring", None)
     return monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None
+
+
+def _steps_through(tracer: object) -> bool:
+    # coverage measures, it halts nothing
+    return tracer is not None and not str(getattr(tracer, "__module__", type(tracer).__module__)).startswith("coverage")
 
 
 def hash_seed_fixed() -> bool:

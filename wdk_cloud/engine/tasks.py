@@ -82,7 +82,7 @@ class Gathering(_GatheringFuture):
 
     def __init__(self, children: list[asyncio.Future[Any]], *, loop: asyncio.AbstractEventLoop) -> None:
         self.birth = birth() if (birth := getattr(loop, "next_hash", None)) else object.__hash__(self)
-        super().__init__(children, loop=loop)
+        super().__init__(children, loop=loop)  # pyright: ignore[reportUnknownMemberType]  # the base has no public name
 
     def __hash__(self) -> int:
         return self.birth

@@ -294,10 +294,9 @@ class RunStore(Protocol):
         self, run_id: str, birth: str, fields: HeadFields, *, holder: str, fence: int, unless_dirty: bool = False
     ) -> tuple[bool, Head | None]:
         """Write these fields of the head if `holder` and `fence` are ours, and, with `unless_dirty`, only if `dirty`
-        is not set. (True, the head as it is now); or (False, the head as it lies there, or None without a head of
-        this birth). Releasing the lease is
-        a change to `holder=None` with `unless_dirty`; a repeat of our own release finds `holder` None, our fence and
-        our identity in `last`, and is success."""
+        is not set. (True, the head as it is now); or (False, the head as it lies there), or (False, None) without
+        a head of this birth. Releasing the lease is a change to `holder=None` with `unless_dirty`; a repeat of our own
+        release finds `holder` None, our fence and our identity in `last`, and is success."""
         ...
 
     # -- the log ----------------------------------------------------------------------------------------------------

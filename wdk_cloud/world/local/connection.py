@@ -80,11 +80,11 @@ def _check_and_migrate(sql: sqlite3.Connection, path: Path) -> None:
             f"the database {path} cannot use SQLite's write-ahead log (its journal mode stays {mode!r}): put it on a "
             "disk of this machine"
         )
-    sql.execute("BEGIN IMMEDIATE")  # also finds out now whether the file can be written at all
+    sql.execute("BEGIN IMMEDIATE")
     try:
         version = _checked_version(sql, path)  # another process may have been quicker
-        if version < VERSION:
-            migrate(sql, version)
+        # Something is written in any case: only then SQLite says that the file cannot be written.
+        migrate(sql, version)
         sql.execute("COMMIT")
     finally:
         if sql.in_transaction:

@@ -167,13 +167,13 @@ class Heads(Shelf):
             if fields.get("status") in ENDED:
                 self._database.notices.ended(self._namespace, run_id)
             return True, head_from_row(rows[0])
-        there = sql.execute(_HEAD, key[:2]).fetchone()
+        there = sql.execute(_OWNED_HEAD, key).fetchone()
         if there is None:
             return False, None
         head = head_from_row(there)
         # Our own release again, whose answer was lost on the way.
         released = "holder" in fields and fields["holder"] is None
-        ours = head.holder is None and head.fence == fence and head.last == holder and head.birth == birth
+        ours = head.holder is None and head.fence == fence and head.last == holder
         return released and ours, head
 
     # -- many runs --------------------------------------------------------------------------------------------------

@@ -22,7 +22,14 @@ class Inbox(Shelf):
             "SELECT key, kind, data, time FROM inbox WHERE namespace = ? AND run_id = ? AND birth = ? ORDER BY place",
             (self._namespace, run_id, birth),
         )
-        return [InboxItem(key=key, kind=kind, data=data, time=time) for key, kind, data, time in rows]
+        items = [InboxItem(key=key, kind=kind, data=data, time=time) for key, kind, data, time in rows]
+        ends = self._database.read(
+            "SELECT step_id, outcome FROM steps WHERE namespace = ? AND run_id = ? AND birth = ? AND outcome IS NOT NULL"
+            " ORDER BY step_id",
+            (self._namespace, run_id, birth),
+        )
+        items.extend(InboxItem(key=f"step:{step}", kind="step", data=end, time=0.0) for step, end in ends)
+        return items
 
     async def drop_items(self, run_id: str, birth: str, keys: Sequence[str]) -> None:
         if keys:

@@ -1,0 +1,132 @@
+"""`wdk dev` and `wdk worker`: serve the app's runs until somebody stops it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import typer
+
+from wdk_cloud.app import Workflows
+from wdk_cloud.cli.console import UsageError, command, err, open_world, out, place_of
+from wdk_cloud.cli.options import AppSpec, WorldName
+from wdk_cloud.cli.sources import load_apps
+from wdk_cloud.errors import WorldUnavailableError
+from wdk_cloud.worker import SWEEP_EVERY, Worker, worker
+from wdk_cloud.world.ports import World
+
+log = logging.getLogger("wdk_cloud.cli")
+
+PATIENCE = 1.0
+"""Seconds that a plain function in a thread gets to end before the process leaves it behind."""
+
+
+def add_to(program: typer.Typer) -> None:
+    program.command(epilog="Example: wdk dev --app signup:app")(dev)
+    program.command("worker", epilog="Example: WDK_APP=signup:app wdk worker")(serve_quietly)
+
+
+@command
+async def dev(app: AppSpec = None, world: WorldName = None) -> None:
+    """Serve the app on this machine: a worker, and a sweep each minute, in one process. Ctrl-C stops it."""
+    await serve(load_apps(app), world, friendly=True)
+
+
+@command
+async def serve_quietly(app: AppSpec = None, world: WorldName = None) -> None:
+    """Serve the app without HTTP: a worker, and a sweep each minute."""
+    await serve(load_apps(app), world, friendly=False)
+
+
+async def serve(apps: list[Workflows], world: str | None, *, friendly: bool) -> None:
+    if not any(app.workflows for app in apps):
+        raise UsageError("the app has no workflows; does its module import the modules that declare them?")
+    _set_up_output()
+    async with open_world(world, serving=True) as opened, worker(*apps) as workers:
+        introduce(apps, opened) if friendly else err.print(f"serving {place_of(opened)}", soft_wrap=True)
+        stop = _stop_signals()
+        sweeping = asyncio.create_task(sweep_each_minute(workers))
+        await stop.wait()
+        err.print("stopping; runs go on when the next worker starts")
+        sweeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeping
+    _leave_threads_behind()
+
+
+def introduce(apps: Sequence[Workflows], world: World) -> None:
+    """What is served, where, and what to do next."""
+    workflows = [workflow for app in apps for workflow in app.workflows.values()]
+    steps = sum(len(app.steps) for app in apps)
+    first = workflows[0]
+    words = " ".join(name.upper() for name in first.signature.hints if name != "return")
+    lines = {
+        "workflows": ", ".join(workflow.fn.__qualname__ for workflow in workflows) + f" (and {steps} steps)",
+        "world": place_of(world),
+        "start": f"wdk start {first.fn.__qualname__} {words}".rstrip(),
+        "inspect": "wdk inspect runs",
+        "stop": "Ctrl-C; runs go on when the next worker starts",
+    }
+    for what, text in lines.items():
+        err.print(f"{what:<10} {text}", soft_wrap=True)
+
+
+async def sweep_each_minute(workers: Sequence[Worker]) -> None:
+    """The safety net: whatever it wakes should have been woken by a message, and is worth a line."""
+    from wdk_cloud.engine.sweep import sweep
+
+    while True:
+        for one in workers:
+            try:
+                woken = await sweep(one.engine)
+            except WorldUnavailableError as error:
+                log.warning("the sweep could not look, it tries again in %s s: %s", SWEEP_EVERY, error)
+                continue
+            if woken:
+                log.warning("the sweep woke %s runs that showed no progress", woken)
+        await asyncio.sleep(SWEEP_EVERY)
+
+
+def _set_up_output() -> None:
+    """Logs to stderr at the level of WDK_LOG; what steps print appears at once, also through a pipe."""
+    level = (os.environ.get("WDK_LOG") or "INFO").upper()
+    if level not in logging.getLevelNamesMapping():
+        raise UsageError(f"WDK_LOG={level} is no level; there are: DEBUG, INFO, WARNING, ERROR")
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if callable(reconfigure := getattr(stream, "reconfigure", None)):
+            reconfigure(line_buffering=True)
+
+
+def _stop_signals() -> asyncio.Event:
+    """Set at the first Ctrl-C or SIGTERM; a second one ends the process as usual."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def first() -> None:
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, first)
+    return stop
+
+
+def _leave_threads_behind() -> None:
+    """A plain function cannot be ended from outside, and Python waits for it at exit: its attempt is interrupted, as
+    after any death of a process, so there is nothing to wait for."""
+    deadline = time.monotonic() + PATIENCE
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("wdk-step")]
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    running = sum(thread.is_alive() for thread in threads)
+    if running:
+        err.print(f"{running} steps still ran in threads; they are interrupted and run again with the next worker")
+        out.file.flush()
+        os._exit(0)

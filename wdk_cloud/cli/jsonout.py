@@ -1,0 +1,185 @@
+"""Runs, steps and events as JSON documents for programs. Times are ISO 8601 in UTC, payloads JSON as the codec has it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from wdk_cloud.cli.console import out
+from wdk_cloud.codec.errors import error_summary
+from wdk_cloud.context import step_id
+from wdk_cloud.engine import events as ev
+
+if TYPE_CHECKING:
+    from wdk_cloud.cli.reading import Logged, RunView
+    from wdk_cloud.cli.timeline import Attempt, StepLine
+    from wdk_cloud.client import RunInfo
+
+Document = dict[str, object]
+
+TIMES = ("due", "retry_at")
+"""Fields of events, besides `time`, that hold a point in time."""
+
+
+def print_json(document: object) -> None:
+    """One document on stdout, neither wrapped nor coloured."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character somewhere: no file could hold it but as an escape
+        text = json.dumps(document, indent=2)
+    out.out(text, highlight=False)
+
+
+def iso(moment: float | datetime | None) -> str | None:
+    if moment is None:
+        return None
+    when = datetime.fromtimestamp(moment, UTC) if isinstance(moment, float | int) else moment.astimezone(UTC)
+    return when.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def value_of(payload: bytes | None) -> object:
+    return None if payload is None else json.loads(payload)
+
+
+def error_of(payload: bytes | None) -> Document | None:
+    """The type and message of a recorded exception; what is hidden stays so."""
+    if payload is None:
+        return None
+    if payload.startswith(b'{"$encrypted"'):
+        return {"type": None, "message": None, "encrypted": True}
+    summary = error_summary(payload)
+    return {"type": summary.type_name, "message": summary.message, "traceback": summary.traceback or None}
+
+
+def info_document(info: RunInfo) -> Document:
+    return {
+        "run_id": info.run_id,
+        "workflow_name": info.workflow_name,
+        "status": info.status,
+        "created_at": iso(info.created_at),
+        "ended_at": iso(info.ended_at),
+        "error_code": info.error_code,
+        "version": info.version,
+        "parent": info.parent,
+        "idempotency_key": info.idempotency_key,
+    }
+
+
+def event_document(run_id: str, logged: Logged) -> Document:
+    """As `run.events()` yields it; times are text and payloads are JSON values."""
+    data = cast("Document", json.loads(msgspec.json.encode(logged.event)))
+    kind = str(data.pop("type"))
+    time = iso(cast("float", data.pop("time")))
+    for name in TIMES:
+        if name in data:
+            data[name] = iso(cast("float", data[name]))
+    call = data.get("id")
+    is_step = kind.startswith("step_") and isinstance(call, str)
+    return {
+        "position": logged.position,
+        "type": kind,
+        "time": time,
+        "step_id": step_id(run_id, call) if is_step else None,
+        "step_name": call.rpartition("#")[0] if is_step else None,
+        "data": data,
+    }
+
+
+def step_document(run_id: str, step: StepLine) -> Document:
+    return {
+        "step_id": step_id(run_id, step.call),
+        "step_name": step.name,
+        "call": step.call,
+        "state": step.state,
+        "attempt": step.attempts[-1].number if step.attempts else 0,
+        "queued": step.queued,
+        "created_at": iso(step.created_at),
+        "started_at": iso(step.started_at),
+        "ended_at": iso(step.ended_at),
+        "retry_at": iso(step.retry_at),
+        "input": value_of(step.input),
+        "result": value_of(step.result),
+        "error": error_of(step.error),
+        "attempts": [_attempt_document(attempt) for attempt in step.attempts],
+    }
+
+
+def _attempt_document(attempt: Attempt) -> Document:
+    return {
+        "attempt": attempt.number,
+        "state": attempt.state,
+        "started_at": iso(attempt.started_at),
+        "ended_at": iso(attempt.ended_at),
+        "error": error_of(attempt.error),
+    }
+
+
+def run_document(view: RunView, steps: list[StepLine], cursor: str | None) -> Document:
+    head, timeline = view.head, view.timeline
+    end = timeline.end
+    return {
+        "run_id": head.run_id,
+        "workflow_name": head.workflow,
+        "status": head.status,
+        "created_at": iso(head.created_at),
+        "started_at": iso(timeline.started_at),
+        "ended_at": iso(head.ended_at),
+        "error_code": head.error_code,
+        "error": error_of(bytes(end.error)) if isinstance(end, ev.RunFailed) else None,
+        "cancel_reason": end.reason if isinstance(end, ev.RunCancelled) else None,
+        "version": head.version,
+        "last_version": head.last_version,
+        "parent": head.parent.partition("/")[0] if head.parent else None,
+        "root": head.root,
+        "idempotency_key": head.idempotency_key,
+        "encrypted": head.data_key is not None,
+        "attributes": view.labels,
+        "input": value_of(view.input),
+        "result": value_of(bytes(end.result)) if isinstance(end, ev.RunCompleted) else None,
+        "events": timeline.length,
+        "steps": [step_document(head.run_id, step) for step in steps],
+        "cursor": cursor,
+        "waits_for": _waits_document(view),
+        "lease": _lease_document(view),
+        "trouble": None if head.trouble is None else {**msgspec.to_builtins(head.trouble), "since": iso(head.trouble.since)},
+    }
+
+
+def _waits_document(view: RunView) -> Document | None:
+    head, timeline = view.head, view.timeline
+    if head.ended:
+        return None
+    steps: list[Document] = []
+    for step in timeline.open_steps():
+        item = view.queued.get(step.call)
+        attempt = item.attempt if item is not None else (step.attempts[-1].number if step.attempts else 0)
+        retry_at = (item.retry_at or None) if item is not None else step.retry_at
+        steps.append(
+            {
+                "step_id": step_id(head.run_id, step.call),
+                "step_name": step.name,
+                "state": step.state if item is None else ("running" if item.holder is not None else "retrying"),
+                "attempt": attempt,
+                "next_try_at": iso(retry_at),
+            }
+        )
+    return {
+        "start": iso(head.not_before) if head.status == "pending" and head.not_before else None,
+        "steps": steps,
+        "timers": [{"id": timer.id, "due": iso(timer.due)} for timer in timeline.open_timers()],
+        "operations": [
+            {"id": operation.id, "name": operation.name, "input": value_of(operation.input)}
+            for operation in timeline.open_operations()
+        ],
+    }
+
+
+def _lease_document(view: RunView) -> Document | None:
+    head = view.head
+    if head.holder is None:
+        return None
+    return {"holder": head.holder, "until": iso(head.until), "fence": head.fence, "run_out": head.until <= view.now}

@@ -1,0 +1,121 @@
+"""Reading one run for people and programs: its head, its labels and its log, without its code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from wdk_cloud.cli.console import CommandError, UsageError, encryption_keys
+from wdk_cloud.cli.timeline import Timeline
+from wdk_cloud.client import Run, get_run
+from wdk_cloud.codec.refusal import NewerFormatError
+from wdk_cloud.engine import events as ev
+from wdk_cloud.engine import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wdk_cloud.engine.payloads import Payloads
+    from wdk_cloud.world.ports import Head, StepItem, World
+
+HIDDEN = msgspec.Raw(b'{"$encrypted":true}')
+"""Stands for a payload that is encrypted and was not asked for with `--decrypt`."""
+
+MOST_QUEUED_STEPS = 100
+"""Steps that run elsewhere are each a read of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An event and where it lies in the log."""
+
+    position: int
+    event: ev.AnyEvent
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """All that `wdk inspect run` shows."""
+
+    head: Head
+    labels: dict[str, str]
+    timeline: Timeline
+    input: bytes | None
+    """JSON text as the codec writes it."""
+    queued: dict[str, StepItem]
+    """Steps that run in deliveries of their own, by their call."""
+    now: float
+
+
+def run_of(run_id: str, namespace: str) -> Run[Any]:
+    """A handle; raises UsageError for what cannot be a run id."""
+    try:
+        return Run(get_run(run_id).run_id, namespace=namespace)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+async def find_head(world: World, run_id: str) -> Head:
+    run_of(run_id, world.namespace)
+    return await requests.require_head(world, run_id)
+
+
+async def read_log(world: World, head: Head, *, decrypt: bool) -> list[Logged]:
+    """The events of a run as they are now. Of an encrypted run the payloads stay hidden unless asked for."""
+    payloads = await _payloads(world, head, decrypt=decrypt)
+    found: list[Logged] = []
+    try:
+        for batch in await world.runs.read(head.run_id, head.birth, 0):
+            events = ev.decode_batch(batch.data, head.run_id, batch.at).events
+            for position, event in enumerate(events, batch.at):
+                found.append(Logged(position, hidden(event) if payloads is None else await payloads.open_event(event)))
+    except (NewerFormatError, ev.NewerFormatError) as error:
+        raise CommandError(f"{error}; a newer wdk-cloud wrote it: upgrade this one") from None
+    return found
+
+
+async def read_run(world: World, run_id: str, *, decrypt: bool) -> RunView:
+    head = await find_head(world, run_id)
+    events = await read_log(world, head, decrypt=decrypt)
+    timeline = Timeline.of((logged.position, logged.event) for logged in events)
+    data = None if timeline.created is None else bytes(timeline.created.input)
+    if data is None and head.input is not None:
+        payloads = await _payloads(world, head, decrypt=decrypt)
+        data = bytes(HIDDEN) if payloads is None else await payloads.open("input", "", head.input)
+    return RunView(
+        head=head,
+        labels=await requests.attributes(world, run_id),
+        timeline=timeline,
+        input=data,
+        queued={} if head.ended else await _queued_steps(world, head, timeline),
+        now=world.clock.now(),
+    )
+
+
+async def _queued_steps(world: World, head: Head, timeline: Timeline) -> dict[str, StepItem]:
+    open_calls = [step.call for step in timeline.open_steps() if step.queued][:MOST_QUEUED_STEPS]
+    found = [await world.runs.step(head.run_id, head.birth, call) for call in open_calls]
+    return {item.step_id: item for item in found if item is not None}
+
+
+async def _payloads(world: World, head: Head, *, decrypt: bool) -> Payloads | None:
+    if head.data_key is not None and not decrypt:
+        return None
+    return await requests.payloads_of(world, encryption_keys(), head)
+
+
+def hidden(event: ev.AnyEvent) -> ev.AnyEvent:
+    return event if event.PAYLOAD is None else msgspec.structs.replace(event, **{event.PAYLOAD: HIDDEN})
+
+
+def page_of(positions: Sequence[int], limit: int | None, cursor: str | None) -> tuple[slice, str | None]:
+    """Which of the things at these rising positions are on a page, and the cursor of the next one (None: no more)."""
+    try:
+        after = int(cursor or 0)
+    except ValueError:
+        raise UsageError(f"--cursor {cursor!r} is none that this command has given") from None
+    first = sum(position <= after for position in positions)
+    last = len(positions) if limit is None else min(len(positions), first + limit)
+    return slice(first, last), str(positions[last - 1]) if last < len(positions) else None

@@ -1,0 +1,176 @@
+"""Runs, steps and events as tables for people. Whatever a run carries is shown on one line and without control codes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from wdk_cloud.cli.console import out
+from wdk_cloud.codec.errors import error_summary
+from wdk_cloud.engine import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from wdk_cloud.cli.reading import Logged
+    from wdk_cloud.cli.timeline import StepLine, Timeline, TimerLine
+    from wdk_cloud.client import RunInfo
+
+LONGEST_VALUE = 200
+"""Characters of a value that a table shows; `--json` has all of it."""
+
+COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "interrupted": "yellow",
+    "retried": "yellow",
+    "retrying": "yellow",
+    "running": "cyan",
+}
+
+
+def plain(text: str, longest: int = LONGEST_VALUE) -> str:
+    """One line that no terminal obeys."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: longest + 1])
+    return shown if len(text) <= longest else f"{shown[:longest]}…"
+
+
+def state(word: str) -> Text:
+    return Text(word, style=COLOURS.get(word, ""))
+
+
+def short(name: str) -> str:
+    """The function's name in the id of a step or workflow; an id that was chosen stays whole."""
+    kind, _, rest = name.partition("//")
+    return plain(rest.rpartition("//")[2] if kind in ("step", "workflow") and rest else name)
+
+
+def when(moment: float | datetime | None) -> str:
+    if moment is None:
+        return ""
+    date = datetime.fromtimestamp(moment, UTC) if isinstance(moment, float | int) else moment.astimezone(UTC)
+    return date.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span(seconds: float) -> str:
+    """A length of time in at most two units: "3 ms", "5.02 s", "2 min 5 s", "3 d 4 h"."""
+    seconds = max(0.0, seconds)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    whole = round(seconds)
+    for size, name, part, part_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {name}" + (f" {rest} {part_name}" if rest else "")
+    raise AssertionError("a minute is the least of them")
+
+
+def relative(moment: float, now: float) -> str:
+    """A point in time, with how far it is from now."""
+    distance = f"in {span(moment - now)}" if moment > now else f"{span(now - moment)} ago"
+    return f"{when(moment)} UTC ({distance})"
+
+
+def error_line(payload: bytes | None) -> str:
+    if payload is None:
+        return ""
+    if payload.startswith(b'{"$encrypted"'):
+        return "encrypted"
+    summary = error_summary(payload)
+    return plain(f"{summary.type_name}: {summary.message}")
+
+
+def value_line(payload: bytes | None) -> str:
+    if payload is None:
+        return ""
+    if payload == b'{"$encrypted":true}':
+        return "encrypted; --decrypt shows it"
+    return plain(payload.decode("utf-8", "backslashreplace"))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", show_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number < len(columns) - 1, overflow="fold")
+    return table
+
+
+def print_more(cursor: str | None) -> None:
+    if cursor is not None:
+        out.print(f"\nmore: --cursor {cursor}", soft_wrap=True)
+
+
+def print_runs(runs: Sequence[RunInfo]) -> None:
+    if not runs:
+        out.print("no runs")
+        return
+    table = _table("run", "workflow", "status", "created (UTC)", "took")
+    for info in runs:
+        took = "" if info.ended_at is None else span((info.ended_at - info.created_at).total_seconds())
+        table.add_row(info.run_id, short(info.workflow_name), state(info.status), when(info.created_at), took)
+    out.print(table)
+
+
+def print_steps(steps: Sequence[StepLine]) -> None:
+    if not steps:
+        out.print("no steps")
+        return
+    table = _table("step", "attempt", "state", "started (UTC)", "took", "result")
+    for step in steps:
+        begun = step.started_at if step.started_at is not None else step.created_at
+        took = "" if step.ended_at is None else span(step.ended_at - begun)
+        attempt = str(step.attempts[-1].number) if step.attempts else ""
+        outcome = value_line(step.result) or error_line(step.error)
+        table.add_row(short(step.name), attempt, state(step.state), when(begun), took, outcome)
+    out.print(table)
+
+
+def print_events(events: Sequence[Logged]) -> None:
+    if not events:
+        out.print("no events")
+        return
+    table = _table("position", "event", "time (UTC)", "of", "what")
+    for logged in events:
+        event = logged.event
+        kind = str(event.__struct_config__.tag)
+        name, _, number = str(getattr(event, "id", "")).rpartition("#")
+        of = f"{short(name)}#{number}" if name else plain(number)
+        table.add_row(str(logged.position), kind, when(event.time), of, _what(event))
+    out.print(table)
+
+
+def _what(event: ev.AnyEvent) -> str:
+    match event:
+        case ev.StepRetrying() | ev.StepFailed() | ev.RunFailed() | ev.OperationFailed():
+            return error_line(bytes(event.error))
+        case ev.WaitCreated(due=due):
+            return f"until {when(due)}"
+        case ev.StepStarted(attempt=attempt) | ev.StepInterrupted(attempt=attempt):
+            return f"attempt {attempt}"
+        case ev.AttributesSet(changes=changes):
+            return plain(msgspec.json.encode(changes).decode())
+        case ev.CancelRequested(reason=reason) | ev.RunCancelled(reason=reason):
+            return plain(reason or "")
+        case _:
+            return value_line(bytes(getattr(event, event.PAYLOAD))) if event.PAYLOAD else ""
+
+
+def print_timeline(timeline: Timeline, steps: Iterable[StepLine], timers: Iterable[TimerLine]) -> None:
+    """A row for each attempt of a step and for each timer, in the order in which the body asked for them."""
+    lines = sorted([*steps, *timers], key=lambda line: line.position)
+    if not lines:
+        return
+    zero = timeline.created.time if timeline.created is not None else lines[0].created_at
+    table = _table("step", "attempt", "state", "started", "took", "")
+    for line in lines:
+        for row in _timer_rows(line, zero) if not _is_step(line) else _step_rows(line, zero):
+            table.add_row(*row)
+    out.print()
+    out.print(table)

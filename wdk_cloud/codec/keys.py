@@ -1,0 +1,74 @@
+"""The data keys of runs. One key per run, generated fresh, lies in the run's first event, wrapped."""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import os
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from wdk_cloud.codec.sealing import Sealer
+from wdk_cloud.errors import SerializationError, WorldConfigurationError
+
+KEY_BYTES = 32
+_VARIABLE = "WDK_ENCRYPTION_KEY"
+_HOW = "make one with: python -c 'import os, base64; print(base64.b64encode(os.urandom(32)).decode())'"
+
+
+class DataKey(NamedTuple):
+    """A run's key, and the form in which it may lie beside the data."""
+
+    plain: bytes
+    wrapped: str
+
+
+class KeyService(Protocol):
+    """Makes and opens data keys. A public receiver may be allowed to generate and not to unwrap."""
+
+    async def generate(self, run_id: str) -> DataKey:
+        """A new key for a run."""
+        ...
+
+    async def unwrap(self, run_id: str, wrapped: str) -> bytes:
+        """The key of a run again; `SerializationError` when it was wrapped for another run or under another key."""
+        ...
+
+
+class LocalKeyService:
+    """Wraps data keys under a key that the process holds: for laptops and tests, and where no key service is."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> LocalKeyService | None:
+        """The service of WDK_ENCRYPTION_KEY; None when it is not set."""
+        text = environ.get(_VARIABLE, "").strip()
+        return cls(_parse(text)) if text else None
+
+    async def generate(self, run_id: str) -> DataKey:
+        # Under our key, so that bytes which a workflow body makes repeatable are still nobody else's to know.
+        plain = hmac.digest(self._key, b"wdk data key " + os.urandom(KEY_BYTES) + run_id.encode(), "sha256")
+        text = binascii.b2a_base64(plain, newline=False)
+        return DataKey(plain, self._wrapper(run_id).seal("data key", run_id, b'"' + text + b'"').decode("ascii"))
+
+    async def unwrap(self, run_id: str, wrapped: str) -> bytes:
+        text = self._wrapper(run_id).open("data key", run_id, wrapped.encode())
+        plain = binascii.a2b_base64(text[1:-1], strict_mode=True)
+        if len(plain) != KEY_BYTES:
+            raise SerializationError(f"run {run_id}: the wrapped data key has {len(plain)} bytes, not {KEY_BYTES}")
+        return plain
+
+    def _wrapper(self, run_id: str) -> Sealer:
+        return Sealer(run_id, self._key)
+
+
+def _parse(text: str) -> bytes:
+    try:
+        key = binascii.a2b_base64(text, strict_mode=True)
+    except (binascii.Error, ValueError):
+        raise WorldConfigurationError(f"{_VARIABLE} is no base64 text of {KEY_BYTES} bytes; {_HOW}") from None
+    if len(key) != KEY_BYTES:
+        raise WorldConfigurationError(f"{_VARIABLE} holds {len(key)} bytes, not {KEY_BYTES}; {_HOW}")
+    return key
