@@ -103,13 +103,16 @@ def file_of(world: World) -> Path | None:
 def place_of(world: World) -> str:
     """The world and its file, for people."""
     path = file_of(world)
-    return world.name if path is None else f"{world.name}, {path}"
+    if path is None:
+        return world.name
+    below = path.is_relative_to(Path.cwd())
+    return f"{world.name}, {path.relative_to(Path.cwd()) if below else path}"
 
 
 def encryption_keys() -> KeyService | None:
     """What WDK_ENCRYPTION_KEY gives; None without it."""
     if not os.environ.get("WDK_ENCRYPTION_KEY"):
         return None
-    from wdk_cloud.codec.keys import key_service
+    from wdk_cloud.codec.keys import LocalKeyService
 
-    return key_service()
+    return LocalKeyService.from_environment(os.environ)

@@ -48,7 +48,10 @@ async def serve(apps: list[Workflows], world: str | None, *, friendly: bool) -> 
         raise UsageError("the app has no workflows; does its module import the modules that declare them?")
     _set_up_output()
     async with open_world(world, serving=True) as opened, worker(*apps) as workers:
-        introduce(apps, opened) if friendly else err.print(f"serving {place_of(opened)}", soft_wrap=True)
+        if friendly:
+            introduce(apps, opened)
+        else:
+            err.print(f"serving on {place_of(opened)}", soft_wrap=True)
         stop = _stop_signals()
         sweeping = asyncio.create_task(sweep_each_minute(workers))
         await stop.wait()

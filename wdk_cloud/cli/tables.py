@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -14,14 +16,16 @@ from wdk_cloud.codec.errors import error_summary
 from wdk_cloud.engine import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from wdk_cloud.cli.reading import Logged
-    from wdk_cloud.cli.timeline import StepLine, Timeline, TimerLine
+    from wdk_cloud.cli.timeline import StepLine
     from wdk_cloud.client import RunInfo
 
 LONGEST_VALUE = 200
 """Characters of a value that a table shows; `--json` has all of it."""
+
+WIDTH_OF_A_FILE = 160
 
 COLOURS = {
     "completed": "green",
@@ -58,11 +62,13 @@ def when(moment: float | datetime | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time in at most two units: "3 ms", "5.02 s", "2 min 5 s", "3 d 4 h"."""
+    """A length of time in at most two units: "<1 ms", "3 ms", "5.02 s", "2 min 5 s", "3 d 4 h"."""
     seconds = max(0.0, seconds)
-    if seconds < 1:
+    if 0 < seconds < 0.0005:
+        return "<1 ms"
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
+    if seconds < 59.995:
         return f"{seconds:.2f} s"
     whole = round(seconds)
     for size, name, part, part_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
@@ -95,11 +101,25 @@ def value_line(payload: bytes | None) -> str:
     return plain(payload.decode("utf-8", "backslashreplace"))
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", show_edge=False)
+def table_of(*columns: str) -> Table:
+    """A table whose last column may be folded; the others never are, so that ids can be copied and searched for."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number < len(columns) - 1, overflow="fold")
     return table
+
+
+def print_table(table: Table) -> None:
+    """As wide as the terminal, but never cut: a narrower one wraps the lines itself. In a file no line ends in blanks."""
+    least = Measurement.get(out, out.options.update(max_width=10_000), table).minimum
+    known = out.is_terminal or "COLUMNS" in os.environ
+    width = max(least, out.width if known else WIDTH_OF_A_FILE)
+    if out.is_terminal:
+        out.print(table, width=width, crop=False)
+        return
+    with out.capture() as capture:
+        out.print(table, width=width, crop=False)
+    out.out("\n".join(line.rstrip() for line in capture.get().splitlines()), highlight=False)
 
 
 def print_more(cursor: str | None) -> None:
@@ -111,39 +131,39 @@ def print_runs(runs: Sequence[RunInfo]) -> None:
     if not runs:
         out.print("no runs")
         return
-    table = _table("run", "workflow", "status", "created (UTC)", "took")
+    table = table_of("run", "workflow", "status", "created (UTC)", "took")
     for info in runs:
         took = "" if info.ended_at is None else span((info.ended_at - info.created_at).total_seconds())
         table.add_row(info.run_id, short(info.workflow_name), state(info.status), when(info.created_at), took)
-    out.print(table)
+    print_table(table)
 
 
 def print_steps(steps: Sequence[StepLine]) -> None:
     if not steps:
         out.print("no steps")
         return
-    table = _table("step", "attempt", "state", "started (UTC)", "took", "result")
+    table = table_of("step", "attempt", "state", "started (UTC)", "took", "result")
     for step in steps:
         begun = step.started_at if step.started_at is not None else step.created_at
         took = "" if step.ended_at is None else span(step.ended_at - begun)
         attempt = str(step.attempts[-1].number) if step.attempts else ""
         outcome = value_line(step.result) or error_line(step.error)
         table.add_row(short(step.name), attempt, state(step.state), when(begun), took, outcome)
-    out.print(table)
+    print_table(table)
 
 
 def print_events(events: Sequence[Logged]) -> None:
     if not events:
         out.print("no events")
         return
-    table = _table("position", "event", "time (UTC)", "of", "what")
+    table = table_of("position", "event", "time (UTC)", "of", "what")
     for logged in events:
         event = logged.event
         kind = str(event.__struct_config__.tag)
         name, _, number = str(getattr(event, "id", "")).rpartition("#")
         of = f"{short(name)}#{number}" if name else plain(number)
         table.add_row(str(logged.position), kind, when(event.time), of, _what(event))
-    out.print(table)
+    print_table(table)
 
 
 def _what(event: ev.AnyEvent) -> str:
@@ -160,17 +180,3 @@ def _what(event: ev.AnyEvent) -> str:
             return plain(reason or "")
         case _:
             return value_line(bytes(getattr(event, event.PAYLOAD))) if event.PAYLOAD else ""
-
-
-def print_timeline(timeline: Timeline, steps: Iterable[StepLine], timers: Iterable[TimerLine]) -> None:
-    """A row for each attempt of a step and for each timer, in the order in which the body asked for them."""
-    lines = sorted([*steps, *timers], key=lambda line: line.position)
-    if not lines:
-        return
-    zero = timeline.created.time if timeline.created is not None else lines[0].created_at
-    table = _table("step", "attempt", "state", "started", "took", "")
-    for line in lines:
-        for row in _timer_rows(line, zero) if not _is_step(line) else _step_rows(line, zero):
-            table.add_row(*row)
-    out.print()
-    out.print(table)

@@ -26,7 +26,9 @@ async def append(turn: Turn, events: list[AnyEvent]) -> None:
     the position decides. What is confirmed is folded into the turn's history; raises AppendConflict at the first part
     that lost.
     """
-    sealed = [await turn.payloads.seal_event(event) for event in events]
+    sealed = events
+    if any(map(turn.payloads.needs_sealing, events)):
+        sealed = [await turn.payloads.seal_event(event) for event in events]
     await _append(turn, events, sealed)
 
 

@@ -46,6 +46,8 @@ class History:
     """The position of the batch with the end event."""
     cancel: ev.CancelRequested | None = None
     steps: dict[str, StepState] = field(default_factory=dict[str, StepState])
+    queued: int = 0
+    """How many of the steps are queue-dispatched."""
     waits: dict[str, float] = field(default_factory=dict[str, float])
     operations: dict[str, ev.OperationCreated] = field(default_factory=dict[str, ev.OperationCreated])
     admitted: set[str] = field(default_factory=set[str])
@@ -54,25 +56,18 @@ class History:
     labels_at: int = 0
     """The position of the last event that changed the labels."""
     last_version: str = ""
-    versions: list[str] = field(default_factory=list[str])
-    """The code versions that wrote to the log, each once, in order of their first record."""
 
     def extend(self, events: Iterable[ev.AnyEvent], version: str) -> None:
         """Take in one batch that lies in the log."""
         at = self.position + 1
         for event in events:
-            self.apply(event)
+            self.position += 1
+            if event.time > self.last_time:
+                self.last_time = event.time
+            _APPLY[type(event)](self, event)
         if self.end is not None and not self.end_at:
             self.end_at = at
         self.last_version = version
-        if version not in self.versions:
-            self.versions.append(version)
-
-    def apply(self, event: ev.AnyEvent) -> None:
-        """Take in the next event of the log."""
-        self.position += 1
-        self.last_time = max(self.last_time, event.time)
-        _APPLY[type(event)](self, event)
 
 
 def _admit(history: History, key: str | None) -> None:
@@ -93,6 +88,7 @@ def _run_started(h: History, e: ev.RunStarted) -> None:
 
 def _step_created(h: History, e: ev.StepCreated) -> None:
     h.steps[e.id] = StepState(e)
+    h.queued += e.queued
 
 
 def _step_started(h: History, e: ev.StepStarted) -> None:
@@ -121,8 +117,10 @@ def _step_interrupted(h: History, e: ev.StepInterrupted) -> None:
 
 
 def _step_ended(h: History, e: ev.StepCompleted | ev.StepFailed) -> None:
-    h.steps.pop(e.id, None)
-    _admit(h, e.key)
+    if (step := h.steps.pop(e.id, None)) is not None:
+        h.queued -= step.created.queued
+    if e.key is not None:
+        h.admitted.add(e.key)
 
 
 def _step_cancelled(h: History, e: ev.StepCancelled) -> None:

@@ -61,6 +61,11 @@ class Inbox:
         self._admitted: dict[str, int] = {}
         self._nudges: dict[str, str] = {}
 
+    @property
+    def admits(self) -> bool:
+        """Whether something was read that may have to be deleted."""
+        return bool(self._admitted or self._nudges)
+
     async def clear_dirty(self) -> None:
         """Whoever clears `dirty` takes over `armed` and then reads the inbox."""
         head = await self._turn.hold.change(HeadFields(dirty=False))
@@ -82,7 +87,7 @@ class Inbox:
                     self._admitted[item.key] = len(item.data)
                 if item.key not in turn.history.admitted and item.key not in seen:
                     await self._admit(item)
-            if any(isinstance(event, ev.ENDS) for event in turn.batch[-1:]):
+            if turn.over:
                 return
 
     def take_labels(self) -> None:

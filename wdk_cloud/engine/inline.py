@@ -78,6 +78,13 @@ class InlineSteps:
             self._threads[id] = attempt.thread
         self._ended(id, ending)
 
+    def cancellable(self) -> bool:
+        """Whether a cancellable step runs."""
+        for attempt in self.running.values():
+            if attempt.options.cancellable:
+                return True
+        return False
+
     def cancel(self, id: str) -> None:
         if (attempt := self.running.get(id)) is not None and attempt.options.cancellable:
             attempt.cancel()

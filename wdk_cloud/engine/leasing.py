@@ -47,7 +47,8 @@ class LeaseHold:
         self._delivery = delivery
         self._wake = wake
         self._loop = asyncio.get_running_loop()
-        self._dirty_seen = False
+        self.dirty_seen = False
+        """A renewal has found `dirty` set."""
         self._until = head.until
         self._monotonic_until = 0.0
         self.renew_after = 0.0
@@ -85,7 +86,7 @@ class LeaseHold:
         self._until = until
         self._reckon(asked)
         if head.dirty:
-            self._dirty_seen = True
+            self.dirty_seen = True
             self._loop.call_soon_threadsafe(self._wake)
 
     async def ensure(self) -> None:
@@ -94,11 +95,6 @@ class LeaseHold:
             self.renew()
         if self.lost:
             raise LeaseLost
-
-    def take_dirty(self) -> bool:
-        """Whether a renewal has seen `dirty` since the last call."""
-        seen, self._dirty_seen = self._dirty_seen, False
-        return seen
 
     async def dirty(self) -> bool:
         """Look at the head: whether `dirty` is set; raises LeaseLost."""

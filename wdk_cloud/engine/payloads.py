@@ -60,6 +60,11 @@ class Payloads:
             data = unpack(blob)
         return self._sealer.open(kind, id, data)
 
+    def needs_sealing(self, event: AnyEvent) -> bool:
+        """Whether `seal_event` would change anything."""
+        field = event.PAYLOAD
+        return field is not None and (not self._plain or len(memoryview(getattr(event, field))) > INLINE_LIMIT)
+
     async def seal_event(self, event: E) -> E:
         field = event.PAYLOAD
         if field is None:

@@ -23,6 +23,10 @@ class Schedule:
         self.unclaimed = False
         """The log holds inline steps without an end that the body has not asked for (yet)."""
 
+    @property
+    def empty(self) -> bool:
+        return not self._heap
+
     def fill(self, body: Body | None) -> None:
         for id, (due, _) in body.timers.items() if body is not None else ():
             self.wait(id, due)

@@ -87,6 +87,10 @@ class Turn:
         self._polling = False
         self._finishing = False
         self._diverged = False
+        self._begun = False
+        self._labels_written = 0
+        self.over = False
+        """The batch ends the run: nothing more is taken in."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -136,6 +140,9 @@ class Turn:
         except WorldUnavailableError as error:
             await self.hold.postpone(error)
             return False
+        except asyncio.CancelledError:
+            self._stop_bodies()
+            raise
         finally:
             if self.body is not None:
                 self.body.discard()
@@ -165,6 +172,8 @@ class Turn:
                 if self.history.end is not None:
                     return await self._finish()
                 await self._after_commit(everything=False)
+                if self.steps.running and not self.unclean:
+                    await self._wait()
                 continue
             if self.unclean:
                 self.unclean = False
@@ -188,6 +197,7 @@ class Turn:
         if self._too_many_stalls():
             return
         self.body = await bring_up(self, loaded)
+        self._labels_written = self.history.labels_at
         self.schedule.fill(self.body)
         if self.body is not None:
             self._pick_up_steps()
@@ -211,7 +221,8 @@ class Turn:
             await self._reload()
         except trouble.Diverged:
             assert self.body is not None  # only a body diverges
-            self.batch = [await trouble.verdict(self, self.body.divergence())]
+            self.batch = []
+            self._end(await trouble.verdict(self, self.body.divergence()))
 
     async def _taken_in(self) -> bool:
         """Take in what is new. False: the body diverged, and was brought up once more from a fresh read."""
@@ -220,7 +231,8 @@ class Turn:
         except trouble.Diverged:
             assert self.body is not None  # only a body diverges
             if self._diverged:
-                self.batch = [await trouble.verdict(self, self.body.divergence())]
+                self.batch = []
+                self._end(await trouble.verdict(self, self.body.divergence()))
                 return True
             self._diverged = True
             await self._bring_up_again()
@@ -233,19 +245,24 @@ class Turn:
         """Feed ends, inbox items and elapsed timers to the body, one by one; what it asks for joins the batch."""
         if self.hold.lost:
             raise LeaseLost
-        if self._told or self.hold.take_dirty():
-            self._told = False
+        if self._told or self.hold.dirty_seen:
+            self._told = self.hold.dirty_seen = False
             await self.inbox.clear_dirty()
-        ends, self._ended = self._ended, []
-        for id, result in ends:
-            self._step_over(id, result)
+        if self.inbox.labels:
+            self.inbox.take_labels()
+        if self._ended:
+            ends, self._ended = self._ended, []
+            for id, result in ends:
+                self._step_over(id, result)
         for event in self.operations.take():
             self.feed(event)
-        self.inbox.take_labels()
-        if self.inbox.unread:
+        if self.history.cancel is not None and not self.over:
+            self._end(ev.RunCancelled(time=self.now(), reason=self.history.cancel.reason))
+        if self.inbox.unread and not self.over:
             await self.inbox.read()
-        if self.history.end is None and not any(isinstance(event, ev.ENDS) for event in self.batch):
-            self._begin_body()
+        if not self.over:
+            if not self._begun:
+                self._begin_body()
             self._fire_timers()
             self._end_if_over()
 
@@ -253,7 +270,7 @@ class Turn:
         if result.kind == "interrupted":
             raise trouble.interrupt_of(result.cause)
         event = self.steps.over(id, result, self.now())
-        if event is None:
+        if event is None or self.over:
             return
         self._uncommitted.append((id, result))
         if isinstance(event, ev.StepRetrying):
@@ -264,6 +281,8 @@ class Turn:
 
     def feed(self, event: ev.AnyEvent) -> None:
         """Deliver one completion, which gets its place in the log now, and take what the body asks for next."""
+        if self.over:
+            return
         self.batch.append(event)
         if self.body is not None and self.body.outcome is None:
             self.body.feed(event)
@@ -304,19 +323,20 @@ class Turn:
         )
 
     def _begin_body(self) -> None:
-        if self.body is None or self.history.started_at is not None or self._started():
+        if self.body is None or self.history.started_at is not None:
+            self._begun = True
             return
         proven = self.delivery.message.due == self.head.not_before
         now = self.now()
         if now < self.head.not_before and not proven:
             self.schedule.wait("", self.head.not_before)
             return
+        self._begun = True
         self.feed(ev.RunStarted(time=max(now, self.head.not_before)))
 
-    def _started(self) -> bool:
-        return any(type(event) is ev.RunStarted for event in self.batch)
-
     def _fire_timers(self) -> None:
+        if self.schedule.empty:
+            return
         proof = self.delivery.message.due or 0.0
         while (entry := self.schedule.pop_due(max(self.engine.world.clock.now(), proof), self._valid)) is not None:
             kind, id, due = entry
@@ -330,7 +350,7 @@ class Turn:
         if kind == "retry":
             return True
         if not id:
-            return self.history.started_at is None and not self._started()
+            return not self._begun
         return self.body is not None and id in self.body.timers
 
     def _pick_up_steps(self) -> None:
@@ -356,19 +376,23 @@ class Turn:
         body = self.body
         if body is None:
             return
-        self.batch.extend(self.steps.begin(body, self.now()))
+        if self.steps.waiting:
+            self.batch.extend(self.steps.begin(body, self.now()))
         if body.outcome is None and not self.batch:
             body.rest()
         if body.outcome is not None:
             self._end(ending.end_event(body.outcome, self.now()))
 
     def _end(self, event: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
+        """The last event of the log; attempts that were to begin with this batch do not."""
+        self.over = True
         self.batch = [e for e in self.batch if type(e) is not ev.StepStarted or e.id in self.steps.running]
         self.batch.append(event)
 
     async def fail(self, event: ev.RunFailed) -> bool:
         """End the run without its body; returns whether to acknowledge."""
-        self.batch = [event]
+        self.batch = []
+        self._end(event)
         if not await self._commit():
             return False
         return await self._finish()
@@ -394,14 +418,15 @@ class Turn:
         return True
 
     def _end_for_length(self) -> None:
-        if isinstance(self.batch[-1], ev.ENDS):
+        if self.over:
             return
         limit = self.engine.settings.max_events
         error = MaxEventsExceededError(
             f"run {self.head.run_id}: its log would exceed {limit:,} events (WDK_MAX_EVENTS); end it in time with "
             "continue_as_new(), or do the work of a loop in child workflows"
         )
-        self.batch = [ev.RunFailed(time=self.now(), code=MAX_EVENTS_EXCEEDED, error=trouble.encoded(error))]
+        now, self.batch = self.now(), []
+        self._end(trouble.failure(MAX_EVENTS_EXCEEDED, error, now))
 
     async def _conflict(self) -> None:
         """Somebody else wrote at our position: what it left unsent is sent again."""
@@ -412,6 +437,7 @@ class Turn:
     async def _reload(self) -> None:
         """From a fresh read of the log. What ended here meanwhile is offered again."""
         self.batch = []
+        self.over = self._begun = False
         if self.body is not None:
             self.body.discard()
             self.body = None
@@ -433,15 +459,18 @@ class Turn:
         else:
             created = [event for event in batch if type(event) is ev.StepCreated and event.queued]
             operations = [event for event in batch if type(event) is ev.OperationCreated]
-        self.operations.start(operations)
+        if operations:
+            self.operations.start(operations)
         for event in batch:
             if type(event) is ev.StepCancelled and self._is_queued(event.id):
                 await self.engine.world.runs.cancel_step(*self.key, event.id)
         if created:
             await self.engine.world.queue.send([(await step_message(self, event), 0.0) for event in created])
-        if self._labels_changed(batch) or (everything and self.history.labels_at):
+        if self.history.labels_at > self._labels_written or (everything and self.history.labels_at):
             await ending.write_labels(self.engine, self.head, self.history)
-        await self.inbox.drop_admitted()
+            self._labels_written = self.history.labels_at
+        if self.inbox.admits:
+            await self.inbox.drop_admitted()
         if body is not None:
             for event in batch:
                 if type(event) is ev.StepStarted:
@@ -451,13 +480,6 @@ class Turn:
     def _is_queued(self, id: str) -> bool:
         state = self.history.steps.get(id)
         return state is not None and state.created.queued
-
-    @staticmethod
-    def _labels_changed(batch: list[ev.AnyEvent]) -> bool:
-        return any(
-            type(event) is ev.AttributesSet or (type(event) is ev.RunCreated and bool(event.attributes))
-            for event in batch
-        )
 
     def step_context(self, started: ev.StepStarted) -> StepContext:
         return StepContext(
@@ -478,13 +500,12 @@ class Turn:
         """True: something is there to take in. False: nothing in this process will come soon."""
         if self._ended or self._told or self.operations.done or self.inbox.labels or self.hold.lost:
             return True
-        clock = self.engine.world.clock
-        due = self.schedule.next_due(self._valid)
-        busy = self._attended() or bool(self.operations.running)
-        queued = self._waits_for_queued()
-        if busy:
+        due = None if self.schedule.empty else self.schedule.next_due(self._valid)
+        queued = bool(self.history.queued) and self._waits_for_queued()
+        if self._attended() or self.operations.running:
             await self._sleep(self._next_look(due, queued))
             return True
+        clock = self.engine.world.clock
         if clock.still:  # a virtual clock: nobody moves it while this turn works
             return False
         if due is not None and due - clock.now() <= self.engine.world.short_wait:
@@ -495,15 +516,18 @@ class Turn:
     def _attended(self) -> bool:
         """Whether an inline step runs that the body still waits for."""
         body = self.body
-        return body is not None and any(body.wants(id) for id in self.steps.running)
+        if body is not None:
+            for id in self.steps.running:
+                if body.wants(id):
+                    return True
+        return False
 
     def _waits_for_queued(self) -> bool:
         body = self.body
         return body is not None and any(s.created.queued and body.wants(id) for id, s in self.history.steps.items())
 
     def _next_look(self, due: float | None, queued: bool) -> float | None:
-        cancellable = any(attempt.options.cancellable for attempt in self.steps.running.values())
-        if not (queued or cancellable):
+        if not (queued or self.steps.cancellable()):
             return due
         poll = self.engine.world.clock.now() + POLL
         self._polling = True
@@ -566,6 +590,11 @@ class Turn:
             await ending.write_labels(self.engine, self.head, self.history)
         await ending.follow(self.engine, self.head)
         return True
+
+    def _stop_bodies(self) -> None:
+        """The worker shuts down: what runs is interrupted, as if the process had died."""
+        if hasattr(self, "steps"):
+            self.steps.stop()
 
     async def _let_bodies_end(self) -> None:
         """A delivery returns only when every body that it began has ended; ends that came too late go to the inbox."""

@@ -1,0 +1,161 @@
+"""What `wdk inspect run` prints: the run's fields, its timeline, and what it waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from wdk_cloud.cli.console import out
+from wdk_cloud.cli.tables import error_line, plain, print_table, relative, short, span, state, table_of, value_line, when
+from wdk_cloud.cli.timeline import TimerLine
+from wdk_cloud.engine import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from wdk_cloud.cli.reading import RunView
+    from wdk_cloud.cli.timeline import OperationLine, StepLine
+
+Line = tuple[str, str | Text]
+
+
+def print_run(view: RunView, steps: Sequence[StepLine]) -> None:
+    """All of it; `steps` are those of the page."""
+    out.print(f"run {view.head.run_id}", style="bold", soft_wrap=True)
+    _print_lines(_fields(view))
+    _print_timeline(view, steps)
+    if not view.head.ended:
+        out.print("\nwaits for", style="bold")
+        _print_lines(_waits(view))
+    if view.head.trouble is not None:
+        out.print("\ntrouble", style="bold")
+        _print_lines(_trouble(view))
+
+
+def _print_lines(lines: Iterator[Line]) -> None:
+    shown = [(name, text) for name, text in lines if text]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, text in shown:
+        out.print(Text(f"  {name:<{width}}  ") + (text if isinstance(text, Text) else Text(text)), soft_wrap=True)
+
+
+def _fields(view: RunView) -> Iterator[Line]:
+    head, timeline = view.head, view.timeline
+    yield "workflow", plain(head.workflow)
+    yield "status", state(head.status)
+    yield "created", f"{when(head.created_at)} UTC"
+    if head.ended_at is not None:
+        yield "ended", f"{when(head.ended_at)} UTC, after {span(head.ended_at - head.created_at)}"
+    yield "parent", plain(head.parent.partition("/")[0] if head.parent else "")
+    yield "idempotency key", plain(head.idempotency_key or "")
+    yield "version", plain(head.version)
+    yield "labels", ", ".join(plain(f"{name}={value}") for name, value in view.labels.items())
+    yield "input", value_line(view.input)
+    match timeline.end:
+        case ev.RunCompleted(result=result):
+            yield "result", value_line(bytes(result))
+        case ev.RunFailed(code=code, error=error):
+            yield "error", Text(f"{code}: {error_line(bytes(error))}", style="red")
+        case ev.RunCancelled(reason=reason):
+            yield "reason", plain(reason or "")
+        case None:
+            yield "error", Text(head.error_code or "", style="red")
+
+
+# --- the timeline -----------------------------------------------------------------------------------------------------
+
+
+def _print_timeline(view: RunView, steps: Sequence[StepLine]) -> None:
+    """A row for each attempt of a step and for each timer, in the order in which the body asked for them."""
+    timers = view.timeline.timers.values()
+    first, last = (steps[0].position, steps[-1].position) if steps else (0, 0)
+    everything = len(steps) == len(view.timeline.steps)
+    shown = [timer for timer in timers if everything or first <= timer.position <= last]
+    lines = sorted([*steps, *shown], key=lambda line: line.position)
+    if not lines:
+        return
+    table = table_of("step", "attempt", "state", "started", "took", "")
+    for line in lines:
+        rows = _timer_rows(view, line) if isinstance(line, TimerLine) else _step_rows(view, line)
+        for row in rows:
+            table.add_row(*row)
+    out.print()
+    print_table(table)
+
+
+def _step_rows(view: RunView, step: StepLine) -> Iterator[tuple[str | Text, ...]]:
+    zero, name = view.head.created_at, short(step.name)
+    for attempt in step.attempts:
+        # Of an attempt that ran in a delivery of its own, the log knows the end only.
+        begun = attempt.started_at if attempt.started_at is not None else step.created_at
+        took = "" if attempt.ended_at is None else span(attempt.ended_at - begun)
+        yield (
+            name,
+            str(attempt.number),
+            state(attempt.state),
+            f"+{span(begun - zero)}",
+            took,
+            Text(error_line(attempt.error), style="red" if attempt.state == "failed" else "yellow"),
+        )
+    if not step.attempts:
+        item = view.queued.get(step.call)
+        number = str(item.attempt) if item is not None else ""
+        yield name, number, state(step.state), f"+{span(step.created_at - zero)}", "", ""
+
+
+def _timer_rows(view: RunView, timer: TimerLine) -> Iterator[tuple[str | Text, ...]]:
+    took = "" if timer.ended_at is None else span(timer.ended_at - timer.created_at)
+    name = f"{timer.id.rpartition('#')[0]} {span(timer.due - timer.created_at)}"
+    yield name, "", state(timer.state), f"+{span(timer.created_at - view.head.created_at)}", took, ""
+
+
+# --- what it waits for ------------------------------------------------------------------------------------------------
+
+
+def _waits(view: RunView) -> Iterator[Line]:
+    head, timeline = view.head, view.timeline
+    if head.status == "pending":
+        delayed = head.not_before > view.now
+        yield "start", relative(head.not_before, view.now) if delayed else "a worker: wdk dev"
+    for step in timeline.open_steps():
+        yield f"step {short(step.name)}", _step_wait(view, step)
+    for timer in timeline.open_timers():
+        yield f"timer {plain(timer.id)}", f"until {relative(timer.due, view.now)}"
+    for operation in timeline.open_operations():
+        yield f"operation {plain(operation.id)}", _operation_wait(operation)
+    yield "lease", _lease(view)
+
+
+def _step_wait(view: RunView, step: StepLine) -> str:
+    item = view.queued.get(step.call)
+    number = item.attempt if item is not None else (step.attempts[-1].number if step.attempts else 0)
+    if item is not None and item.holder is not None:
+        return f"attempt {number} running, claimed until {relative(item.until, view.now)}"
+    retry_at = item.retry_at if item is not None else step.retry_at
+    if retry_at:
+        return f"attempt {number} failed, next try {relative(retry_at, view.now)}"
+    return f"attempt {number} {step.state}" if number else ("in the queue" if step.queued else "its first attempt")
+
+
+def _operation_wait(operation: OperationLine) -> str:
+    return value_line(operation.input)
+
+
+def _lease(view: RunView) -> str:
+    head = view.head
+    if head.holder is None:
+        return "nobody holds it"
+    if head.until <= view.now:
+        return f"ran out {relative(head.until, view.now)}; its holder is gone (message {head.holder}, fence {head.fence})"
+    return f"held until {relative(head.until, view.now)} (message {head.holder}, fence {head.fence})"
+
+
+def _trouble(view: RunView) -> Iterator[Line]:
+    trouble = view.head.trouble
+    if trouble is None:
+        return
+    yield "reason", Text(plain(trouble.reason, 500), style="red")
+    yield "since", relative(trouble.since, view.now)
+    yield "met", f"{trouble.count} time{'s' * (trouble.count != 1)}"
+    yield "what", "an interrupt inside the body" if trouble.interrupt else "handed on until a worker can go on with it"
