@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,31 +65,35 @@ def wdk(*words: str) -> str:
 def wait_for(run_id: str, reached: Callable[[set[str]], bool]) -> None:
     """Return when the types of the run's events satisfy `reached`."""
 
-    async def look() -> None:
-        async with open_world("local"), asyncio.timeout(PATIENCE):
-            while not reached({event.type async for event in get_run(run_id).events()}):
-                await asyncio.sleep(0.05)
+    deadline = time.monotonic() + PATIENCE
+    while not reached(asyncio.run(event_types(run_id))):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"run {run_id} does not get on")
+        time.sleep(0.05)
 
-    asyncio.run(look())
+
+async def event_types(run_id: str) -> set[str]:
+    async with open_world("local"):
+        return {event.type async for event in get_run(run_id).events()}
 
 
 def main() -> None:
-    first = WorkerProcess("worker 1")
-    second: WorkerProcess | None = None
+    workers: list[WorkerProcess] = []
     try:
         run_id = wdk("start", "signup", EMAIL)
+        workers.append(WorkerProcess("worker 1"))
         wait_for(run_id, lambda types: "wait_created" in types)
         print("\nThe workflow sleeps, and its worker is killed with SIGKILL:\n\n$ kill -9 %1", flush=True)
-        first.kill()
+        workers[0].kill()
         print("\nAnother worker takes over. What is done is not done again:\n", flush=True)
-        second = WorkerProcess("worker 2")
+        workers.append(WorkerProcess("worker 2"))
         wait_for(run_id, lambda types: bool(types & {"run_completed", "run_failed", "run_cancelled"}))
+        workers[1].stop()
         print("\nThis is what happened:\n", flush=True)
         wdk("inspect", "run", run_id)
     finally:
-        for worker in (first, second):
-            if worker is not None:
-                worker.stop()
+        for worker in workers:
+            worker.stop()
 
 
 if __name__ == "__main__":

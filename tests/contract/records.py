@@ -84,9 +84,7 @@ async def claim(
     until: float = UNTIL,
 ) -> tuple[bool, StepItem]:
     """Claim the step STEP of RUN."""
-    return await runs.claim_step(
-        RUN, BIRTH, STEP, identity=identity, provider_id=provider_id, now=now, until=until
-    )
+    return await runs.claim_step(RUN, BIRTH, STEP, identity=identity, provider_id=provider_id, now=now, until=until)
 
 
 STEP = "charge#1"

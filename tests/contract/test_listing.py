@@ -103,9 +103,7 @@ async def test_runs_are_listed_by_workflow_status_and_version(place: WorldUnderT
 
 
 async def test_a_filter_goes_on_from_page_to_page(place: WorldUnderTest) -> None:
-    await create(
-        place, *(a_head(f"run-{number}", workflow="odd" if number % 2 else "even") for number in range(9))
-    )
+    await create(place, *(a_head(f"run-{number}", workflow="odd" if number % 2 else "even") for number in range(9)))
     assert await listed(place, workflow="odd", limit=1) == ["run-7", "run-5", "run-3", "run-1"]
 
 
@@ -183,9 +181,7 @@ async def test_erasing_again_does_not_matter(place: WorldUnderTest) -> None:
 
 
 @pytest.mark.parametrize(("run_id", "birth"), [("run-2", BIRTH), (RUN, OTHER_BIRTH), ("run-11", BIRTH)])
-async def test_erasing_a_run_leaves_other_runs_and_births_alone(
-    place: WorldUnderTest, run_id: str, birth: str
-) -> None:
+async def test_erasing_a_run_leaves_other_runs_and_births_alone(place: WorldUnderTest, run_id: str, birth: str) -> None:
     await fill(place, run_id, birth)
     await place.runs.erase(RUN, BIRTH)
     runs = place.runs

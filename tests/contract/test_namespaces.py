@@ -133,6 +133,4 @@ async def test_two_views_of_one_namespace_see_the_same(place: WorldUnderTest) ->
     assert await two.runs.head(RUN) == a_head()
     assert await two.blobs.get_blob(RUN, BIRTH, "blob") == b"blob"
     assert [delivery.message.identity for delivery in await two.receiver.receive(10)] == ["m"]
-    assert (await taken(two.runs)).head == await one.runs.head(RUN) == a_head(
-        holder="message-1", fence=1, until=UNTIL
-    )
+    assert (await taken(two.runs)).head == await one.runs.head(RUN) == a_head(holder="message-1", fence=1, until=UNTIL)

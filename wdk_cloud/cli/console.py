@@ -84,7 +84,8 @@ async def open_world(name: str | None, *, serving: bool = False, must_exist: boo
     path = file_of(world)
     if must_exist and path is not None and not path.exists():
         raise CommandError(
-            f"there are no runs here: {path} does not exist. Start one with `wdk start`, or name its file with WDK_LOCAL_PATH"
+            f"there are no runs here: {path} does not exist. Start one with `wdk start`, or name the file that has "
+            "them with WDK_LOCAL_PATH"
         )
     await world.open()
     try:
@@ -113,6 +114,6 @@ def encryption_keys() -> KeyService | None:
     """What WDK_ENCRYPTION_KEY gives; None without it."""
     if not os.environ.get("WDK_ENCRYPTION_KEY"):
         return None
-    from wdk_cloud.codec.keys import LocalKeyService
+    from wdk_cloud.codec.keys import key_service
 
-    return LocalKeyService.from_environment(os.environ)
+    return key_service()

@@ -19,7 +19,9 @@ def add_to(program: typer.Typer) -> None:
 @command
 async def cancel(
     run: RunId,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with the run.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with the run.")
+    ] = None,
     app: AppSpec = None,
     namespace: Namespace = None,
     world: WorldName = None,

@@ -30,7 +30,9 @@ PAGE = 50
 
 
 def add_to(program: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at runs.", epilog="Example: wdk inspect runs")
+    group = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="Look at runs.", epilog="Example: wdk inspect runs"
+    )
     group.command("runs", epilog="Example: wdk inspect runs --status failed --since 1d")(runs)
     group.command("run", epilog="Example: wdk inspect run wrun_0123")(run)
     group.command("steps", epilog="Example: wdk inspect steps wrun_0123 --json")(steps)
@@ -93,7 +95,7 @@ async def run(
     namespace: Namespace = None,
     world: WorldName = None,
 ) -> None:
-    """Show one run: its fields, the timeline of its steps, and what it waits for. --limit and --cursor page the steps."""
+    """Show one run: its fields, the timeline of its steps, and what it waits for."""
     async with open_world(world, must_exist=True) as opened:
         view = await read_run(opened.scoped(namespace_of(app, namespace)), run, decrypt=decrypt)
     lines = list(view.timeline.steps.values())

@@ -1,4 +1,7 @@
-"""Runs, steps and events as JSON documents for programs. Times are ISO 8601 in UTC, payloads JSON as the codec has it."""
+"""Runs, steps and events as JSON documents for programs.
+
+Times are ISO 8601 in UTC, payloads JSON values as the codec writes them.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from wdk_cloud.cli.reading import Logged, RunView
     from wdk_cloud.cli.timeline import Attempt, StepLine
     from wdk_cloud.client import RunInfo
+    from wdk_cloud.world.ports import Trouble
 
 Document = dict[str, object]
 
@@ -77,8 +81,8 @@ def event_document(run_id: str, logged: Logged) -> Document:
     for name in TIMES:
         if name in data:
             data[name] = iso(cast("float", data[name]))
-    call = data.get("id")
-    is_step = kind.startswith("step_") and isinstance(call, str)
+    call = str(data.get("id"))
+    is_step = kind.startswith("step_")
     return {
         "position": logged.position,
         "type": kind,
@@ -145,7 +149,7 @@ def run_document(view: RunView, steps: list[StepLine], cursor: str | None) -> Do
         "cursor": cursor,
         "waits_for": _waits_document(view),
         "lease": _lease_document(view),
-        "trouble": None if head.trouble is None else {**msgspec.to_builtins(head.trouble), "since": iso(head.trouble.since)},
+        "trouble": None if head.trouble is None else _trouble_document(head.trouble),
     }
 
 
@@ -180,6 +184,16 @@ def _waits_document(view: RunView) -> Document | None:
 
 def _lease_document(view: RunView) -> Document | None:
     head = view.head
-    if head.holder is None:
+    if head.holder is None or head.ended:
         return None
     return {"holder": head.holder, "until": iso(head.until), "fence": head.fence, "run_out": head.until <= view.now}
+
+
+def _trouble_document(trouble: Trouble) -> Document:
+    return {
+        "reason": trouble.reason,
+        "since": iso(trouble.since),
+        "count": trouble.count,
+        "interrupt": trouble.interrupt,
+        "pending": trouble.pending,
+    }

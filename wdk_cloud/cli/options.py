@@ -45,5 +45,7 @@ def moment(text: str | None, option: str) -> datetime | None:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f'{option} {text!r} is not understood; write "2026-01-31T12:00" (UTC) or "2h" for two hours ago') from None
+        raise UsageError(
+            f'{option} {text!r} is not understood; write "2026-01-31T12:00" (UTC) or "2h" for two hours ago'
+        ) from None
     return when if when.tzinfo is not None else when.replace(tzinfo=UTC)

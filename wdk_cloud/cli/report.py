@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from wdk_cloud.cli import tables
 from wdk_cloud.cli.console import out
-from wdk_cloud.cli.tables import error_line, plain, print_table, relative, short, span, state, table_of, value_line, when
+from wdk_cloud.cli.tables import error_line, plain, relative, short, span, state, value_line, when
 from wdk_cloud.cli.timeline import TimerLine
+from wdk_cloud.codec.errors import error_summary
 from wdk_cloud.engine import events as ev
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def print_run(view: RunView, steps: Sequence[StepLine]) -> None:
     if view.head.trouble is not None:
         out.print("\ntrouble", style="bold")
         _print_lines(_trouble(view))
+    if isinstance(view.timeline.end, ev.RunFailed):
+        _print_traceback(bytes(view.timeline.end.error))
 
 
 def _print_lines(lines: Iterator[Line]) -> None:
@@ -38,6 +42,14 @@ def _print_lines(lines: Iterator[Line]) -> None:
     width = max((len(name) for name, _ in shown), default=0)
     for name, text in shown:
         out.print(Text(f"  {name:<{width}}  ") + (text if isinstance(text, Text) else Text(text)), soft_wrap=True)
+
+
+def _print_traceback(payload: bytes) -> None:
+    """Of the exception that failed the run, with its causes, as the worker had it."""
+    if not payload.startswith(b'{"$encrypted"') and (text := error_summary(payload).traceback):
+        out.print("\ntraceback", style="bold")
+        for line in text.splitlines():
+            out.print(f"  {plain(line)}", soft_wrap=True)
 
 
 def _fields(view: RunView) -> Iterator[Line]:
@@ -75,13 +87,13 @@ def _print_timeline(view: RunView, steps: Sequence[StepLine]) -> None:
     lines = sorted([*steps, *shown], key=lambda line: line.position)
     if not lines:
         return
-    table = table_of("step", "attempt", "state", "started", "took", "")
+    table = tables.table_of("step", "attempt", "state", "started", "took", "")
     for line in lines:
         rows = _timer_rows(view, line) if isinstance(line, TimerLine) else _step_rows(view, line)
         for row in rows:
             table.add_row(*row)
     out.print()
-    print_table(table)
+    tables.print_table(table)
 
 
 def _step_rows(view: RunView, step: StepLine) -> Iterator[tuple[str | Text, ...]]:
@@ -146,9 +158,10 @@ def _lease(view: RunView) -> str:
     head = view.head
     if head.holder is None:
         return "nobody holds it"
+    holder = f"message {head.holder}, fence {head.fence}"
     if head.until <= view.now:
-        return f"ran out {relative(head.until, view.now)}; its holder is gone (message {head.holder}, fence {head.fence})"
-    return f"held until {relative(head.until, view.now)} (message {head.holder}, fence {head.fence})"
+        return f"ran out {relative(head.until, view.now)}; its holder is gone ({holder})"
+    return f"held until {relative(head.until, view.now)} ({holder})"
 
 
 def _trouble(view: RunView) -> Iterator[Line]:

@@ -69,7 +69,7 @@ def namespace_of(spec: str | None, given: str | None) -> str:
         err.print(f"looking without a namespace: {error}", style="yellow", soft_wrap=True)
         return ""
     if len(namespaces) > 1:
-        raise UsageError(f"{spec} names several namespaces ({', '.join(map(repr, namespaces))}); choose with --namespace")
+        raise UsageError(f"{spec} names several namespaces ({', '.join(namespaces)}); choose with --namespace")
     return namespaces[0]
 
 
@@ -83,6 +83,6 @@ def find_workflow(apps: list[Workflows], name: str) -> Workflow[..., Any]:
         if len(found) == 1:
             return found[0]
         if found:
-            raise UsageError(f"{name!r} is the name of several workflows; give the id: {', '.join(w.id for w in found)}")
-    there = ", ".join(sorted(w.fn.__qualname__ for w in everything)) or "none: is the module that declares them imported?"
+            raise UsageError(f"{name!r} names several workflows; give the id: {', '.join(w.id for w in found)}")
+    there = ", ".join(sorted(w.fn.__qualname__ for w in everything)) or "none; import the module that declares them"
     raise UsageError(f"there is no workflow {name!r} in the app; there are: {there}")

@@ -1,5 +1,6 @@
 """`wdk start`: start a run, and wait for its result if asked to."""
 
+import asyncio
 import inspect
 import json
 from typing import Annotated, Any, NoReturn
@@ -12,6 +13,7 @@ from wdk_cloud.cli.console import UsageError, command, err, open_world, out
 from wdk_cloud.cli.jsonout import print_json
 from wdk_cloud.cli.options import AppSpec, Json, WorldName
 from wdk_cloud.cli.sources import find_workflow, load_apps
+from wdk_cloud.errors import WorkflowRunCancelledError, WorkflowRunFailedError
 
 
 def add_to(program: typer.Typer) -> None:
@@ -52,9 +54,23 @@ async def start(
         if not wait:
             _print_started(run.run_id, as_json)
             return
-        err.print(f"started {run.run_id}; waiting for its end (a worker has to run: wdk dev)", soft_wrap=True)
-        result = shown_result(found, await run.return_value())
-        print_json({"run_id": run.run_id, "status": "completed", "result": result} if as_json else result)
+        await _print_result(run, found, as_json)
+
+
+async def _print_result(run: client.Run[Any], workflow: Workflow[..., Any], as_json: bool) -> None:
+    err.print(f"started {run.run_id}; waiting for its end (a worker has to run: wdk dev)", soft_wrap=True)
+    try:
+        result = shown_result(workflow, await run.return_value())
+    except (WorkflowRunFailedError, WorkflowRunCancelledError) as error:
+        if as_json:
+            failed = isinstance(error, WorkflowRunFailedError)
+            document = {"run_id": run.run_id, "status": "failed" if failed else "cancelled", "error": str(error)}
+            print_json(document)
+        raise
+    except asyncio.CancelledError:
+        err.print(f"not waiting any more; the run goes on: wdk inspect run {run.run_id}", soft_wrap=True)
+        raise
+    print_json({"run_id": run.run_id, "status": "completed", "result": result} if as_json else result)
 
 
 def _print_started(run_id: str, as_json: bool) -> None:

@@ -1,8 +1,10 @@
-"""Runs, steps and events as tables for people. Whatever a run carries is shown on one line and without control codes."""
+"""Runs, steps and events as tables for people. What a run carries is shown on one line and without control codes."""
 
 from __future__ import annotations
 
 import os
+import shlex
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ from wdk_cloud.engine import events as ev
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
 
     from wdk_cloud.cli.reading import Logged
     from wdk_cloud.cli.timeline import StepLine
@@ -69,7 +73,7 @@ def span(seconds: float) -> str:
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.995:
-        return f"{seconds:.2f} s"
+        return f"{f'{seconds:.2f}'.rstrip('0').rstrip('.')} s"
     whole = round(seconds)
     for size, name, part, part_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
@@ -101,6 +105,17 @@ def value_line(payload: bytes | None) -> str:
     return plain(payload.decode("utf-8", "backslashreplace"))
 
 
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """A table at a width of its own, whatever the console's is."""
+
+    table: Table
+    width: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.table, options.update(max_width=self.width))
+
+
 def table_of(*columns: str) -> Table:
     """A table whose last column may be folded; the others never are, so that ids can be copied and searched for."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
@@ -110,31 +125,33 @@ def table_of(*columns: str) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """As wide as the terminal, but never cut: a narrower one wraps the lines itself. In a file no line ends in blanks."""
+    """As wide as the terminal, but never cut: a narrower one wraps the lines itself. In a file no line ends blank."""
     least = Measurement.get(out, out.options.update(max_width=10_000), table).minimum
     known = out.is_terminal or "COLUMNS" in os.environ
-    width = max(least, out.width if known else WIDTH_OF_A_FILE)
+    wide = Wide(table, max(least, out.width if known else WIDTH_OF_A_FILE))
     if out.is_terminal:
-        out.print(table, width=width, crop=False)
+        out.print(wide, crop=False)
         return
     with out.capture() as capture:
-        out.print(table, width=width, crop=False)
+        out.print(wide, crop=False)
     out.out("\n".join(line.rstrip() for line in capture.get().splitlines()), highlight=False)
 
 
 def print_more(cursor: str | None) -> None:
     if cursor is not None:
-        out.print(f"\nmore: --cursor {cursor}", soft_wrap=True)
+        out.print(f"\nmore: --cursor {shlex.quote(cursor)}", soft_wrap=True)
 
 
 def print_runs(runs: Sequence[RunInfo]) -> None:
     if not runs:
         out.print("no runs")
         return
-    table = table_of("run", "workflow", "status", "created (UTC)", "took")
+    table = table_of("run", "workflow", "status", "created (UTC)", "took", "error")
     for info in runs:
         took = "" if info.ended_at is None else span((info.ended_at - info.created_at).total_seconds())
-        table.add_row(info.run_id, short(info.workflow_name), state(info.status), when(info.created_at), took)
+        table.add_row(
+            info.run_id, short(info.workflow_name), state(info.status), when(info.created_at), took, info.error_code
+        )
     print_table(table)
 
 

@@ -19,9 +19,11 @@ from pathlib import Path, PurePath
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from wdk_cloud.codec.known import KnownTypes, field_annotations
 from wdk_cloud.codec.refusal import Refusal, shown
 from wdk_cloud.codec.shapes import is_named_tuple, is_pydantic
+
+if typing.TYPE_CHECKING:
+    from wdk_cloud.codec.known import KnownTypes
 
 # `Converter(value)` returns the converted value; with `exact=True` it only tells, by a refusal, what does not fit.
 Converter = Callable[..., object]
@@ -79,14 +81,17 @@ def _compile_class(cls: type[Any], args: tuple[Any, ...], known: KnownTypes) -> 
         return _made_from(cls, lambda value: cast("object", cls(value)))
     if is_pydantic(cls):
         return _made_from(cls, cls.model_validate)
-    if dataclasses.is_dataclass(cls):
-        return _made_from(cls, lambda value: _fill(cls, value, known))
-    if is_named_tuple(cls):
+    if dataclasses.is_dataclass(cls) or is_named_tuple(cls):
         return _made_from(cls, lambda value: _fill(cls, value, known))
     if hasattr(cls, "__required_keys__"):
         return _typed_dict(cls, known)
+    return _instance_of(cls)
+
+
+def _instance_of(cls: type[Any]) -> Converter | None:
     if cls.__module__ in ("collections.abc", "typing") or issubclass(cls, type):
         return None
+    # An exception may have come back as a RemoteError.
     return _made_from(BaseException if issubclass(cls, BaseException) else cls, None)
 
 
@@ -139,9 +144,7 @@ def _scalar(cls: type[Any], accepted: tuple[type, ...], from_json: Callable[[obj
     return _made_from(cls, from_json, accepted)
 
 
-def _made_from(
-    cls: type[Any], from_json: Callable[[Any], object] | None, accepted: tuple[type, ...] = ()
-) -> Converter:
+def _made_from(cls: type[Any], from_json: Callable[[Any], object] | None, accepted: tuple[type, ...] = ()) -> Converter:
     fitting = (cls, *accepted)
 
     def convert(value: object, exact: bool = False) -> object:
@@ -240,7 +243,8 @@ def _collection(cls: type[Any], item: Converter | None) -> Converter:
         converted = items if item is None else _converted(items, item, exact)
         if fits and (exact or all(map(_is, items, converted))):
             return value
-        return cast("object", (type(value) if fits and type(value) in (list, tuple, set, frozenset) else made)(converted))
+        kind = cast("type[Any]", type(value))
+        return kind(converted) if fits and kind in (list, tuple, set, frozenset) else made(converted)
 
     return convert
 
@@ -256,11 +260,12 @@ def _tuple(args: tuple[Any, ...], known: KnownTypes) -> Converter:
     def convert(value: Any, exact: bool = False) -> object:
         if not isinstance(value, tuple) and (exact or not isinstance(value, list)):
             raise _unfit(value, tuple)
-        members: list[object] = list(cast("tuple[object, ...]", value))
+        recorded = cast("tuple[object, ...]", value)
+        members = list(recorded)
         if endless:
             converted = members if items[0] is None else _converted(members, items[0], exact)
         elif args and len(members) != len(items):
-            raise Refusal(f"{shown(value)} has {len(members)} members, its annotation {len(items)}")
+            raise Refusal(f"{shown(recorded)} has {len(members)} members, its annotation {len(items)}")
         else:
             converted = [_each(item, index, items, exact) for index, item in enumerate(members)] if args else members
         if isinstance(value, tuple) and all(map(_is, members, converted)):
@@ -318,7 +323,7 @@ def _fill(cls: type[Any], value: object, known: KnownTypes) -> object:
 
 
 def _fields(cls: type[Any], value: dict[str, object], known: KnownTypes) -> dict[str, object]:
-    annotations = field_annotations(cls)
+    annotations = known.fields_of(cls)
     converted: dict[str, object] = {}
     for name, item in value.items():
         converter = converter_for(annotations.get(name, Any), known)
@@ -336,7 +341,7 @@ def _typed_dict(cls: type[Any], known: KnownTypes) -> Converter:
         missing = sorted(required - members.keys())
         if missing:
             raise Refusal(f"{shown(members)} has no {missing[0]!r}, which its annotation {cls.__qualname__} requires")
-        annotations = field_annotations(cls)
+        annotations = known.fields_of(cls)
         for name, item in members.items():
             converter = converter_for(annotations.get(name, Any), known)
             if converter is not None:

@@ -34,7 +34,7 @@ def encode_error(error: BaseException, *, known: KnownTypes) -> bytes:
     try:
         tagged: dict[str, Any] = msgspec.json.decode(encode(error, path="error", known=known))
         body: dict[str, object] = tagged["$error"]
-    except (SerializationError, KeyError):  # too large or too deep; or a registered class with a form of its own
+    except (SerializationError, RecursionError):  # too large; or a registered class that does not record itself
         body = {"type": known.error_id(type(error)), "message": message_of(error)[:MAX_SPARE_MESSAGE]}
     if text:
         body["traceback"] = text

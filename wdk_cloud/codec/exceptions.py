@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator
+import types
 from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud.codec.refusal import Refusal
 from wdk_cloud.errors import RemoteError
 
 if TYPE_CHECKING:
-    from wdk_cloud.codec.known import KnownTypes
+    from collections.abc import Callable, Iterator
 
-Lower = Callable[[object, int], object]
-Lift = Callable[[object], object]
+    from wdk_cloud.codec.known import KnownTypes
 
 # A chain of causes longer than this is a loop that retried without end; its first links say what happened.
 MAX_CAUSES = 32
@@ -29,24 +28,30 @@ _MEMBERS: dict[type[BaseException], tuple[str, ...]] = {
 
 def message_of(error: BaseException) -> str:
     """The text of an exception, also of one whose `__str__` raises or returns what no file can hold."""
-    return readable(_attempt(lambda: str(error), f"<the message of this {type(error).__qualname__} cannot be shown>"))
+    return _text(error, f"<{type(error).__qualname__}: its message cannot be shown>")
 
 
 def readable(text: str) -> str:
+    """Text that can be written; lone surrogates are spelled out."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _attempt(make: Callable[[], str], otherwise: str) -> str:
+def type_name_of(error_id: str) -> str:
+    """The bare name of an exception class, as `type(error).__name__` has it."""
+    return error_id.rpartition(".")[2]
+
+
+def _text(value: object, otherwise: str) -> str:
     try:
-        return make()
+        return readable(str(value))
     except Exception:
         return otherwise
 
 
 class Dismantler:
-    """Takes one exception apart, with its causes, notes and group; a part that cannot be recorded is left out."""
+    """Takes an exception apart, with its causes, notes and group; a part that cannot be recorded is left out."""
 
-    def __init__(self, lower: Lower, known: KnownTypes) -> None:
+    def __init__(self, lower: Callable[[object, int], object], known: KnownTypes) -> None:
         self._lower = lower
         self._known = known
         self._active: set[int] = set()
@@ -54,61 +59,68 @@ class Dismantler:
     def body(self, error: BaseException, depth: int, causes: int = MAX_CAUSES) -> dict[str, object]:
         """The content of the tag `$error`."""
         if id(error) in self._active or depth <= 0:
-            raise Refusal("an exception that contains itself cannot be recorded")
+            raise Refusal("an exception contains itself, or is nested too deep, and cannot be recorded")
         self._active.add(id(error))
         try:
-            body: dict[str, object] = {"type": self._known.error_id(type(error))}
-            args = self._args(error, depth)
-            text = message_of(error)
-            if text != _implied_message(args):
-                body["message"] = text
-            if args:
-                body["args"] = args
-            self._add(body, "state", {name: item for name, item in self._state(error, depth)})
-            self._add(body, "notes", [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)], depth)
-            if isinstance(error, BaseExceptionGroup):
-                group = cast("BaseExceptionGroup[BaseException]", error)
-                self._add(body, "errors", list(self._members(group, depth)))
-            if error.__cause__ is not None and causes > 0 and id(error.__cause__) not in self._active:
-                body["cause"] = self.body(error.__cause__, depth - 1, causes - 1)
-            return body
+            parts = {"type": self._known.error_id(type(error)), **self._content(error, depth)}
+            parts["notes"] = [readable(note) for note in _notes_of(error)]
+            parts["errors"] = list(self._members(error, depth))
+            cause = error.__cause__
+            if cause is not None and causes > 0 and depth > 1 and id(cause) not in self._active:
+                parts["cause"] = self.body(cause, depth - 1, causes - 1)
+            return {name: part for name, part in parts.items() if name == "message" or part}
         finally:
             self._active.discard(id(error))
 
-    def _add(self, body: dict[str, object], name: str, value: object, depth: int = 0) -> None:
-        if value:
-            body[name] = self._lower(value, depth) if depth else value
-
-    def _args(self, error: BaseException, depth: int) -> list[object]:
-        args: tuple[object, ...] = BaseException.args.__get__(error)
-        if isinstance(error, BaseExceptionGroup):
-            args = args[:1]  # the second is its exceptions
-        return [self._argument(item, depth) for item in args]
+    def _content(self, error: BaseException, depth: int) -> dict[str, object]:
+        text = message_of(error)
+        shape = self._known.shape_of(type(error))
+        if shape is not None:  # registered with a form of its own
+            return {"message": text, "value": [self._lower(shape.take_apart(error), depth)]}
+        args = [self._argument(item, depth) for item in _args_of(error)]
+        message = {} if text == _implied_message(args) else {"message": text}
+        return {**message, "args": args, "state": dict(self._state(error, depth))}
 
     def _argument(self, item: object, depth: int) -> object:
         try:
             return self._lower(item, depth - 1)
         except Refusal:
-            return readable(_attempt(lambda: str(item), f"<{type(item).__qualname__}>"))
+            return _text(item, f"<{type(item).__qualname__}>")
 
     def _state(self, error: BaseException, depth: int) -> Iterator[tuple[str, object]]:
         for name, item in _attributes(error):
-            if name == "__notes__" or name.startswith("$"):
-                continue
-            try:
-                yield name, self._lower(item, depth - 1)
-            except Refusal:
-                continue
+            if not name.startswith(("__", "$")):
+                try:
+                    yield name, self._lower(item, depth - 1)
+                except Refusal:
+                    continue
 
-    def _members(self, group: BaseExceptionGroup[BaseException], depth: int) -> Iterator[object]:
-        for member in group.exceptions:
+    def _members(self, error: BaseException, depth: int) -> Iterator[object]:
+        for member in _members_of(error):
             try:
                 yield self.body(member, depth - 1)
             except Refusal:
                 yield {"type": self._known.error_id(type(member)), "message": message_of(member)}
 
 
-def _implied_message(args: list[object]) -> object:
+def _members_of(error: BaseException) -> tuple[BaseException, ...]:
+    if not isinstance(error, BaseExceptionGroup):
+        return ()
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions
+
+
+def _args_of(error: BaseException) -> tuple[object, ...]:
+    """The arguments, also where a class has given the name `args` another meaning; of a group its message."""
+    args = cast("tuple[object, tuple[object, ...]]", BaseException.__reduce__(error))[1]
+    return args[:1] if isinstance(error, BaseExceptionGroup) else args
+
+
+def _notes_of(error: BaseException) -> list[str]:
+    notes: object = getattr(error, "__notes__", None)
+    return [note for note in cast("list[object]", notes) if isinstance(note, str)] if isinstance(notes, list) else []
+
+
+def _implied_message(args: list[object]) -> str:
     """The message that need not be written: the only argument."""
     return args[0] if len(args) == 1 and isinstance(args[0], str) else ""
 
@@ -117,62 +129,71 @@ def _attributes(error: BaseException) -> Iterator[tuple[str, object]]:
     for cls in type(error).__mro__:
         slots: str | tuple[str, ...] = cls.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(error, name):
+            if hasattr(error, name):
                 yield name, getattr(error, name)
         for name in _MEMBERS.get(cls, ()):
-            item = getattr(error, name, None)
+            item: object = getattr(error, name, None)
             if item is not None:
                 yield name, item
     yield from vars(error).items()
 
 
-def rebuild(body: object, known: KnownTypes, lift: Lift) -> BaseException:
-    """The exception of a body: as itself when its class is known here and an `Exception`, else a `RemoteError`."""
+def rebuild(body: object, known: KnownTypes, lift: Callable[[object], object]) -> BaseException:
+    """The exception of a body: as itself when its class is known here and may be raised, else a `RemoteError`."""
     if not isinstance(body, dict):
-        raise Refusal("the record of an exception is not a mapping")
-    body = cast("dict[str, Any]", body)
-    args: list[object] = [lift(item) for item in body.get("args", ())]
-    message = body.get("message", _implied_message(args))
-    if not isinstance(message, str):
-        raise Refusal("the record of an exception has a message that is no text")
-    members = [rebuild(member, known, lift) for member in body.get("errors", ())]
-    state = {name: lift(item) for name, item in body.get("state", {}).items()}
-    cls = known.error_named(body["type"])
-    error: BaseException = RemoteError(type_name_of(body["type"]), message)
-    if cls is not None and issubclass(cls, Exception):
-        try:
-            error = _instance(cls, args, members, state)
-        except Exception:  # a class that has changed since, or one that cannot exist without its constructor
-            error.__cause__ = None
-    for note in cast("list[str]", lift(body.get("notes", []))):
+        raise Refusal("the record of an exception is no mapping")
+    parts = cast("dict[str, Any]", body)
+    args: list[object] = [lift(item) for item in parts.get("args", ())]
+    message = parts.get("message", _implied_message(args))
+    name = parts["type"]
+    if not isinstance(message, str) or not isinstance(name, str):
+        raise Refusal("the record of an exception has no type and message")
+    error = _own(name, args, parts, known, lift) or RemoteError(type_name_of(name), message)
+    for note in parts.get("notes", ()):
         error.add_note(note)
-    if "cause" in body:
-        error.__cause__ = rebuild(body["cause"], known, lift)
+    if "cause" in parts:
+        error.__cause__ = rebuild(parts["cause"], known, lift)
     return error
 
 
-def type_name_of(error_id: str) -> str:
-    """The bare name of an exception class, as `type(error).__name__` has it."""
-    return error_id.rpartition(".")[2]
+def _own(
+    name: str, args: list[object], parts: dict[str, Any], known: KnownTypes, lift: Callable[[object], object]
+) -> BaseException | None:
+    """The exception as itself; None when its class is not known, or only its constructor could make one."""
+    cls = known.error_named(name)
+    # Raised into a body the first would end the process, the second cannot be set on a future.
+    if cls is None or not issubclass(cls, Exception) or issubclass(cls, StopIteration):
+        return None
+    members = [rebuild(member, known, lift) for member in parts.get("errors", ())]
+    state = {key: lift(item) for key, item in parts.get("state", {}).items()}
+    shape = known.shape_of(cls)
+    try:
+        if shape is not None and "value" in parts:
+            return cast("BaseException", shape.put_together(lift(parts["value"][0])))
+        return _instance(cls, args, members, state)
+    except Exception:
+        return None
 
 
 def _instance(
-    cls: type[Exception], args: list[object], members: list[BaseException], state: dict[str, object]
-) -> Exception:
-    builtin: type[Any] = next(base for base in cls.__mro__ if getattr(builtins, base.__name__, None) is base)
+    cls: type[Any], args: list[object], members: list[BaseException], state: dict[str, object]
+) -> BaseException:
+    builtin: Any = next(base for base in cls.__mro__ if getattr(builtins, base.__name__, None) is base)
     if issubclass(cls, BaseExceptionGroup):
-        args = [*args[:1], members]
-    error: Exception = builtin.__new__(cls, *args)
-    builtin.__init__(error, *args)  # a builtin's own: it sets what lies in C, such as `UnicodeDecodeError.reason`
-    if not issubclass(cls, BaseExceptionGroup):
-        BaseException.args.__set__(error, tuple(args))
+        error = builtin.__new__(cls, *args, members)
+    else:
+        error = builtin.__new__(cls, *args)
+        builtin.__init__(error, *args)  # a builtin's own: it sets what lies in C, such as `UnicodeError.reason`
+        BaseException.__init__(error, *args)
     for name, item in state.items():
-        if isinstance(getattr(cls, name, None), _DESCRIPTORS):
-            object.__setattr__(error, name, item)
-        else:
-            error.__dict__[name] = item
+        if not name.startswith("__"):
+            _set(error, name, item)
     return error
 
 
-# How slots of classes and members of builtin exceptions look from their class.
-_DESCRIPTORS = (type(OSError.errno), type(OSError.characters_written))
+def _set(error: BaseException, name: str, item: object) -> None:
+    """An attribute, past any property or `__setattr__` of the app."""
+    if isinstance(getattr(type(error), name, None), (types.MemberDescriptorType, types.GetSetDescriptorType)):
+        object.__setattr__(error, name, item)
+    else:
+        vars(error)[name] = item

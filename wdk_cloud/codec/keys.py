@@ -5,11 +5,13 @@ from __future__ import annotations
 import binascii
 import hmac
 import os
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wdk_cloud.codec.sealing import Sealer
-from wdk_cloud.errors import SerializationError, WorldConfigurationError
+from wdk_cloud.errors import WorldConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KEY_BYTES = 32
 _VARIABLE = "WDK_ENCRYPTION_KEY"
@@ -41,12 +43,6 @@ class LocalKeyService:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> LocalKeyService | None:
-        """The service of WDK_ENCRYPTION_KEY; None when it is not set."""
-        text = environ.get(_VARIABLE, "").strip()
-        return cls(_parse(text)) if text else None
-
     async def generate(self, run_id: str) -> DataKey:
         # Under our key, so that bytes which a workflow body makes repeatable are still nobody else's to know.
         plain = hmac.digest(self._key, b"wdk data key " + os.urandom(KEY_BYTES) + run_id.encode(), "sha256")
@@ -55,13 +51,15 @@ class LocalKeyService:
 
     async def unwrap(self, run_id: str, wrapped: str) -> bytes:
         text = self._wrapper(run_id).open("data key", run_id, wrapped.encode())
-        plain = binascii.a2b_base64(text[1:-1], strict_mode=True)
-        if len(plain) != KEY_BYTES:
-            raise SerializationError(f"run {run_id}: the wrapped data key has {len(plain)} bytes, not {KEY_BYTES}")
-        return plain
+        return binascii.a2b_base64(text[1:-1], strict_mode=True)
 
     def _wrapper(self, run_id: str) -> Sealer:
         return Sealer(run_id, self._key)
+
+
+def key_service(environ: Mapping[str, str] = os.environ) -> LocalKeyService:
+    """The service of WDK_ENCRYPTION_KEY. Raises `WorldConfigurationError` when that is missing or malformed."""
+    return LocalKeyService(_parse(environ.get(_VARIABLE, "").strip()))
 
 
 def _parse(text: str) -> bytes:

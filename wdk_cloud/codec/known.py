@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any, NamedTuple, TypeVar, cast
 
 import wdk_cloud.errors
 from wdk_cloud.codec.shapes import Shape, default_id, is_named_tuple, is_pydantic, shape_of
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
@@ -32,9 +36,7 @@ _OURS = wdk_cloud.errors.__name__
 _OURS_PREFIX = "wdk_cloud."
 
 
-def register_extension(
-    cls: type[T], tag: str, to_json: Callable[[T], object], from_json: Callable[[Any], T]
-) -> None:
+def register_extension(cls: type[T], tag: str, to_json: Callable[[T], object], from_json: Callable[[Any], T]) -> None:
     """Give a type of the engine, with its subclasses, a tag; what `to_json` returns may hold any value of the codec."""
     extension = Extension("$" + tag.removeprefix("$"), cls, to_json, from_json)
     EXTENSIONS[cls] = extension
@@ -69,6 +71,7 @@ class KnownTypes:
         self._modules: list[tuple[Mapping[str, object], int]] = []
         self._learned: set[object] = set()
         self._unresolved: list[type] = []
+        self._fields: dict[type, dict[str, object]] = {}
         self.converters: dict[object, Callable[..., object] | None] = {}
 
     # learning ---------------------------------------------------------------------------------------------------------
@@ -87,24 +90,23 @@ class KnownTypes:
         name = class_id or default_id(cls)
         there = self._by_id.get(name)
         if there is not None and name in self._explicit and default_id(there.cls) != default_id(cls):
-            raise ValueError(f"the class id {name!r} belongs to {default_id(there.cls)}; give {default_id(cls)} another")
+            raise ValueError(f"the class id {name!r} is {default_id(there.cls)}'s; give {default_id(cls)} another")
         if serialize is not None and deserialize is not None:
             shape = Shape(name, cls, serialize, deserialize)
-        elif issubclass(cls, BaseException):
+        else:
+            shape = shape_of(cls, name)
+            self._learn_fields(cls)
+        if issubclass(cls, BaseException):
             self._errors[name] = cls
             self._error_ids[cls] = name
-            return
-        else:
-            made = shape_of(cls, name)
-            if made is None:
-                raise TypeError(
-                    f"{default_id(cls)} is no dataclass, enum, named tuple or pydantic model: register it with "
-                    "serialize= and deserialize="
-                )
-            shape = made
-            self._learn_fields(cls)
+        elif shape is None:
+            raise TypeError(
+                f"{default_id(cls)} is no dataclass, enum, named tuple or pydantic model: register it with serialize= "
+                "and deserialize=, or give it __wdk_serialize__ and a class method __wdk_deserialize__"
+            )
         self._explicit.add(name)
-        self._add(shape)
+        if shape is not None:
+            self._add(shape)
 
     def learn_module(self, module_globals: Mapping[str, object]) -> None:
         """Know the exception classes defined in, or imported into, a module; also those it gets later."""
@@ -125,6 +127,8 @@ class KnownTypes:
         if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
             self._learn_class(annotation)
             return
+        if isinstance(annotation, Enum):  # in a `Literal`
+            self._learn_class(type(annotation))
         for part in (typing.get_origin(annotation), *typing.get_args(annotation)):
             if part is not None and not isinstance(part, str):
                 self.learn_annotation(cast("object", part))
@@ -141,21 +145,28 @@ class KnownTypes:
             return
         if issubclass(cls, BaseException):
             self._errors.setdefault(error_id(cls), cls)
-        elif cls not in self._by_class:
-            shape = shape_of(cls)
-            if shape is not None:
-                self._add(shape)
+        shape = None if cls in self._by_class else shape_of(cls)
+        if shape is not None:
+            self._add(shape)
         self._learn_fields(cls)
 
     def _learn_fields(self, cls: type[Any]) -> None:
         if not (dataclasses.is_dataclass(cls) or is_named_tuple(cls) or is_pydantic(cls) or typing.is_typeddict(cls)):
             return
-        for annotation in field_annotations(cls).values():
-            if isinstance(annotation, str):
-                if cls not in self._unresolved:
-                    self._unresolved.append(cls)
-            else:
+        for annotation in self.fields_of(cls).values():
+            if not isinstance(annotation, (str, typing.ForwardRef)):
                 self.learn_annotation(annotation)
+            elif cls not in self._unresolved:
+                self._unresolved.append(cls)
+
+    def fields_of(self, cls: type[Any]) -> dict[str, object]:
+        """The annotations of a class with fields; remembered once every name in them is there."""
+        fields = self._fields.get(cls)
+        if fields is None:
+            fields = _field_annotations(cls)
+            if not any(isinstance(annotation, (str, typing.ForwardRef)) for annotation in fields.values()):
+                self._fields[cls] = fields
+        return fields
 
     def _add(self, shape: Shape) -> None:
         self._by_class[shape.cls] = shape
@@ -220,7 +231,7 @@ class KnownTypes:
         return twin
 
 
-def field_annotations(cls: type[Any]) -> dict[str, object]:
+def _field_annotations(cls: type[Any]) -> dict[str, object]:
     """The annotations of a class and its bases, each resolved as far as names exist; what is not stays a text."""
     try:
         return dict(typing.get_type_hints(cls))
@@ -228,9 +239,17 @@ def field_annotations(cls: type[Any]) -> dict[str, object]:
         annotations: dict[str, object] = {}
         for base in reversed(cls.__mro__):
             names = vars(sys.modules.get(base.__module__, builtins))
-            for name, text in base.__dict__.get("__annotations__", {}).items():
-                annotations[name] = _resolved(text, names, dict(vars(base)))
+            for name, annotation in _written(base).items():
+                annotations[name] = _resolved(annotation, names, dict(vars(base)))
         return annotations
+
+
+def _written(cls: type[Any]) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):  # where annotations are not texts, and are evaluated when asked for
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(cls)
 
 
 def _resolved(annotation: object, names: dict[str, Any], own: dict[str, Any]) -> object:

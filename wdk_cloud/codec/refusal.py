@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from wdk_cloud.errors import SerializationError
 
+# Of a path that goes down a cycle: where it begins and ends.
+_SHOWN_SEGMENTS = 8
+
 
 class NewerFormatError(SerializationError):
     """A record of a newer format than this code knows: it fails nothing, the run is handed on (DESIGN.md rule 8)."""
 
 
-class Refusal(Exception):  # noqa: N818  (not an error of its own: `to_error` makes the one that users see)
-    """Raised deep inside a value; every container it passes adds where it was."""
+class Refusal(Exception):
+    """Raised deep inside a value; every container it passes adds where it was. Users see what `to_error` makes."""
 
     def __init__(self, reason: str, *, unknown: type | None = None, newer: bool = False) -> None:
         super().__init__(reason)
@@ -23,6 +26,8 @@ class Refusal(Exception):  # noqa: N818  (not an error of its own: `to_error` ma
         """Add the place in the container that is being left: an index, a key or an attribute."""
         if type(key) is int:
             self.segments.append(f"[{key}]")
+        elif key is Ellipsis:
+            self.segments.append("[…]")  # an element of a set has no place
         elif type(key) is str and key.isidentifier():
             self.segments.append("." + key)
         else:
@@ -30,8 +35,11 @@ class Refusal(Exception):  # noqa: N818  (not an error of its own: `to_error` ma
 
     def to_error(self, path: str) -> SerializationError:
         """The error for users. An empty path is a mapping of arguments, whose names begin the path."""
-        place = (path + "".join(reversed(self.segments))).removeprefix("" if path else ".")
-        return (NewerFormatError if self.newer else SerializationError)(f"{place}: {self.reason}", place)
+        segments = self.segments[::-1]
+        if len(segments) > 2 * _SHOWN_SEGMENTS:
+            segments = [*segments[:_SHOWN_SEGMENTS], "…", *segments[-_SHOWN_SEGMENTS:]]
+        place = (path + "".join(segments)).removeprefix("" if path else ".")
+        return (NewerFormatError if self.newer else SerializationError)(f"{place}: {self.reason}" if place else self.reason, place)
 
 
 def shown(value: object, limit: int = 60) -> str:

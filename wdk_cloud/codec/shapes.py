@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import Enum, Flag
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 from wdk_cloud.codec.refusal import Refusal, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import BaseModel
 
 TakeApart = Callable[[Any], object]
@@ -56,6 +58,10 @@ def default_id(cls: type) -> str:
 def shape_of(cls: type[Any], class_id: str | None = None) -> Shape | None:
     """The shape of a dataclass, enum, named tuple, pydantic model or subclass of a builtin; else None."""
     class_id = class_id or default_id(cls)
+    if callable(getattr(cls, "__wdk_serialize__", None)) and callable(getattr(cls, "__wdk_deserialize__", None)):
+        return Shape(class_id, cls, cls.__wdk_serialize__, cls.__wdk_deserialize__)
+    if issubclass(cls, BaseException):
+        return None
     if issubclass(cls, Enum):
         return Shape(class_id, cls, _name_of_member, lambda name: _member_named(cls, name))
     if is_pydantic(cls):
@@ -77,7 +83,8 @@ def is_pydantic(cls: type) -> TypeGuard[type[BaseModel]]:
 
 
 def is_named_tuple(cls: type) -> bool:
-    return issubclass(cls, tuple) and isinstance(getattr(cls, "_fields", None), tuple)
+    fields: object = getattr(cls, "_fields", None)
+    return isinstance(fields, tuple) and issubclass(cls, tuple)
 
 
 def _state(value: object) -> Mapping[str, object]:
@@ -112,7 +119,7 @@ def _member_named(cls: type[Enum], name: object) -> Enum:
             return _union(cls, cast("list[str]", name))
         return cls[cast("str", name)]
     except (KeyError, TypeError):
-        raise Refusal(f"{cls.__qualname__} has no member {shown(name)}; keep names of members that runs recorded") from None
+        raise Refusal(f"{cls.__qualname__} has no member {shown(name)}; keep the members that runs recorded") from None
 
 
 # dataclasses ----------------------------------------------------------------------------------------------------------
@@ -125,8 +132,9 @@ def _take_dataclass_apart(value: Any) -> object:
             state[field.name] = getattr(value, field.name)
         except AttributeError:
             continue
+    cls = cast("type[object]", type(value))
     for name, item in getattr(value, "__dict__", {}).items():
-        if name not in state and not isinstance(getattr(type(value), name, None), cached_property):
+        if name not in state and not isinstance(getattr(cls, name, None), cached_property):
             state[name] = item
     return state
 
@@ -151,18 +159,24 @@ def _put_dataclass_together(cls: type[Any], recorded: object) -> object:
 # named tuples ---------------------------------------------------------------------------------------------------------
 
 
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    return cls._fields
+
+
 def _take_named_tuple_apart(value: Any) -> object:
     if getattr(value, "__dict__", None):
         raise Refusal(f"a {type(value).__qualname__} with attributes beside its fields cannot be recorded")
-    return dict(zip(type(value)._fields, value, strict=True))
+    names = _names(cast("type[Any]", type(value)))
+    return dict(zip(names, cast("tuple[object, ...]", value), strict=True))
 
 
 def _put_named_tuple_together(cls: type[Any], recorded: object) -> object:
     state = {**getattr(cls, "_field_defaults", {}), **_state(recorded)}
-    missing = [name for name in cls._fields if name not in state]
+    names = _names(cls)
+    missing = [name for name in names if name not in state]
     if missing:
         raise Refusal(f"the record of a {cls.__qualname__} has no {missing[0]!r}; give the field a default")
-    return tuple.__new__(cls, [state[name] for name in cls._fields])
+    return _new_of(tuple)(cls, [state[name] for name in names])
 
 
 # pydantic models ------------------------------------------------------------------------------------------------------
@@ -219,6 +233,8 @@ def _put_model_together(cls: type[BaseModel], recorded: object) -> object:
 
 def _shape_of_subclass(cls: type[Any], base: type[Any], class_id: str) -> Shape:
     plain, content_of = _CONTENT[base]
+    mutable = base in (OrderedDict, dict, list, set)
+    new, fill = _new_of(base), _init_of(base)
 
     def take_apart(value: Any) -> object:
         if getattr(value, "__dict__", None):
@@ -231,10 +247,18 @@ def _shape_of_subclass(cls: type[Any], base: type[Any], class_id: str) -> Shape:
     def put_together(content: object) -> object:
         if type(content) is not plain:
             raise Refusal(f"the record of a {cls.__qualname__} holds {shown(content)}")
-        if issubclass(cls, (dict, list, set)):
-            value: object = cls.__new__(cls)
-            base.__init__(value, content)
-            return value
-        return base.__new__(cls, content)
+        if not mutable:
+            return new(cls, content)
+        value = new(cls)
+        fill(value, content)
+        return value
 
     return Shape(class_id, cls, take_apart, put_together)
+
+
+def _new_of(base: type[Any]) -> Callable[..., object]:
+    return cast("Callable[..., object]", vars(base)["__new__"])
+
+
+def _init_of(base: type[Any]) -> Callable[..., None]:
+    return cast("Callable[..., None]", base.__init__)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import binascii
 import math
-from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from wdk_cloud.codec.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Tag(NamedTuple):
@@ -79,9 +81,7 @@ def _moment_from(body: Any) -> datetime:
 def _zone(key: str | None) -> ZoneInfo | None:
     try:
         return None if key is None else ZoneInfo(key)
-    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError
-        return None
-    except KeyError:
+    except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
         return None
 
 
@@ -116,7 +116,7 @@ def _range(value: range) -> list[int]:
     return [value.start, value.stop, value.step]
 
 
-def _spans(body: list[int]) -> timedelta:
+def _span_from(body: list[int]) -> timedelta:
     days, seconds, microseconds = body
     return timedelta(days, seconds, microseconds)
 
@@ -125,26 +125,59 @@ def _surrogates(value: str) -> str:
     return _base64(value.encode("utf-8", "surrogatepass"))
 
 
-PATH = Tag("$path", str, Path)
+def _surrogates_from(text: str) -> str:
+    return _from_base64(text).decode("utf-8", "surrogatepass")
+
+
+def _int_from(text: str) -> int:
+    return int(text, 16)
+
+
+def _bytearray_from(text: str) -> bytearray:
+    return bytearray(_from_base64(text))
+
+
+def _span(value: timedelta) -> list[int]:
+    return [value.days, value.seconds, value.microseconds]
+
+
+def _complex(value: complex) -> list[float]:
+    return [value.real, value.imag]
+
+
+def _complex_from(body: list[float]) -> complex:
+    real, imaginary = body
+    return complex(real, imaginary)
+
+
+def _range_from(body: list[int]) -> range:
+    start, stop, step = body
+    return range(start, stop, step)
+
+
+def _pure_path_from(body: list[str]) -> PurePath:
+    kind, text = body
+    return _PURE[kind](text)
+
 
 # By exact type: a subclass is a class of its own and must be known.
 TAGS: dict[type, Tag] = {
-    int: Tag("$int", hex, lambda text: int(text, 16)),  # decimal text has a limit of digits, and takes quadratic time
+    int: Tag("$int", hex, _int_from),  # decimal text has a limit of digits, and takes quadratic time
     float: Tag("$float", _float_name, _float_named),
-    str: Tag("$str", _surrogates, lambda text: _from_base64(text).decode("utf-8", "surrogatepass")),
+    str: Tag("$str", _surrogates, _surrogates_from),
     bytes: Tag("$bytes", _base64, _from_base64),
-    bytearray: Tag("$bytearray", _base64, lambda text: bytearray(_from_base64(text))),
+    bytearray: Tag("$bytearray", _base64, _bytearray_from),
     datetime: Tag("$datetime", _moment, _moment_from),
     date: Tag("$date", date.isoformat, date.fromisoformat),
     time: Tag("$time", _clock, _clock_from),
-    timedelta: Tag("$timedelta", lambda value: [value.days, value.seconds, value.microseconds], _spans),
+    timedelta: Tag("$timedelta", _span, _span_from),
     Decimal: Tag("$decimal", str, Decimal),
     UUID: Tag("$uuid", str, UUID),
-    complex: Tag("$complex", lambda value: [value.real, value.imag], lambda body: complex(*body)),
-    range: Tag("$range", _range, lambda body: range(*body)),
-    type(Path()): PATH,
-    PurePosixPath: Tag("$purepath", _pure_path, lambda body: _PURE[body[0]](body[1])),
+    complex: Tag("$complex", _complex, _complex_from),
+    range: Tag("$range", _range, _range_from),
+    type(Path()): Tag("$path", str, Path),
+    PurePosixPath: Tag("$purepath", _pure_path, _pure_path_from),
+    PureWindowsPath: Tag("$purepath", _pure_path, _pure_path_from),
 }
-TAGS[PureWindowsPath] = TAGS[PurePosixPath]
 
 TAG_NAMES: dict[str, Tag] = {tag.name: tag for tag in TAGS.values()}

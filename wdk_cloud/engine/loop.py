@@ -232,7 +232,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
         if not self.closed_inert:
             self.closed_inert = True
             self._ready.clear()
-            closing.close(self)
+            if self._tasks or self._asyncgens:
+                closing.close(self)
 
     def disown(self, task: BodyTask[Any]) -> None:
         self._tasks.pop(task.birth, None)

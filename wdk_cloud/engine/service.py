@@ -47,10 +47,16 @@ class Engine:
         self._random = random.Random(os.urandom(16))  # noqa: S311 -- jitter, not a secret
 
     def workflow(self, id: str) -> Workflow[..., Any] | None:
-        return next((app.workflows[id] for app in self.apps if id in app.workflows), None)
+        for app in self.apps:
+            if (workflow := app.workflows.get(id)) is not None:
+                return workflow
+        return None
 
     def step(self, id: str) -> Step[..., Any] | None:
-        return next((app.steps[id] for app in self.apps if id in app.steps), None)
+        for app in self.apps:
+            if (step := app.steps.get(id)) is not None:
+                return step
+        return None
 
     def executor(self) -> Executor:
         """The threads of plain functions; made when the first one runs."""

@@ -1,0 +1,427 @@
+"""The canonical workflows: one of each kind of waiting, run by every test that disturbs something.
+
+A `Canonical` says what to run, what happens to it meanwhile, how it ends, and how often each of its steps begins when
+nothing disturbs it. Each attempt of a step notes in `journal` that it has begun and that it has finished; in a process
+that has `WDK_TEST_JOURNAL` set, the notes go into that file. `WDK_TEST_WORK` makes each step last so many seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from wdk_cloud import (
+    FatalError,
+    RetryPolicy,
+    Run,
+    StepFailedError,
+    StepInterruptedError,
+    StepTimeoutError,
+    Workflow,
+    Workflows,
+    WorkflowRunCancelledError,
+    WorkflowRunFailedError,
+    get_step_metadata,
+    remove_attributes,
+    set_attributes,
+    sleep,
+    start,
+)
+
+app = Workflows()
+
+WORK = float(os.environ.get("WDK_TEST_WORK", "0"))
+JOURNAL = os.environ.get("WDK_TEST_JOURNAL")
+
+
+# -- the journal ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Note:
+    """A moment in the life of one attempt. `step_id` is the public one; `at` is the machine's time."""
+
+    run_id: str
+    step_name: str
+    step_id: str
+    attempt: int
+    moment: Literal["begun", "finished"]
+    at: float
+
+
+journal: list[object] = []
+"""Notes, in order; whoever watches a world adds what it saw there, so that the two can be compared."""
+
+
+def note(moment: Literal["begun", "finished"]) -> None:
+    info = get_step_metadata()
+    entry = Note(info.run_id, info.step_name.rpartition("//")[2], info.step_id, info.attempt, moment, time.time())
+    journal.append(entry)
+    if JOURNAL:
+        file = os.open(JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(file, json.dumps(vars(entry)).encode() + b"\n")
+        finally:
+            os.close(file)
+
+
+def read_journal(path: str | os.PathLike[str]) -> list[Note]:
+    """The notes that other processes have written; a last line that a death cut short is left out."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        lines = file.read().split("\n")[:-1]
+    return [Note(**json.loads(line)) for line in lines]
+
+
+@asynccontextmanager
+async def noted() -> AsyncIterator[None]:
+    note("begun")
+    if WORK:
+        await asyncio.sleep(WORK)
+    yield
+    note("finished")
+
+
+@contextmanager
+def noted_in_thread() -> Iterator[None]:
+    note("begun")
+    if WORK:
+        time.sleep(WORK)
+    yield
+    note("finished")
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+class OutOfStock(FatalError):
+    """Refused for good."""
+
+
+@app.step
+async def add(a: int, b: int) -> int:
+    async with noted():
+        return a + b
+
+
+@app.step
+def double(n: int) -> int:
+    with noted_in_thread():
+        return 2 * n
+
+
+@app.step
+async def square(n: int) -> int:
+    async with noted():
+        return n * n
+
+
+@app.step(dispatch="queue")
+async def cube(n: int) -> int:
+    async with noted():
+        if n == 3 and get_step_metadata().attempt == 1:
+            raise ConnectionError("the third one fails at first")
+        return n**3
+
+
+@app.step
+async def reserve(item: str) -> str:
+    async with noted():
+        return f"reserved {item}"
+
+
+@app.step
+async def refuse(item: str) -> str:
+    async with noted():
+        raise OutOfStock(f"no {item} left")
+
+
+@app.step
+async def release(item: str) -> str:
+    async with noted():
+        return f"released {item}"
+
+
+@app.step(max_retries=2, retry=RetryPolicy(delay=0.05))
+async def breaks() -> None:
+    async with noted():
+        raise ValueError("broken")
+
+
+@app.step(cancellable=True)
+async def waits() -> None:
+    """Ends only by its time-out or when it is cancelled."""
+    async with noted():
+        await asyncio.Event().wait()
+
+
+@app.step(max_retries=0)
+async def pay(amount: int) -> str:
+    async with noted():
+        return f"paid {amount}"
+
+
+@app.step
+async def label(value: str) -> None:
+    async with noted():
+        await set_attributes(from_step=value)
+
+
+@app.step
+async def large(letter: str, size: int) -> str:
+    async with noted():
+        return letter * size
+
+
+@app.step(dispatch="queue")
+async def large_elsewhere(letter: str, size: int) -> str:
+    async with noted():
+        return letter * size
+
+
+# -- workflows --------------------------------------------------------------------------------------------------------
+
+
+@app.workflow
+async def sequence(n: int) -> int:
+    total = 0
+    for i in range(n):
+        total = await add(total, i)
+    return await double(total)
+
+
+@app.workflow
+async def gathered(n: int) -> list[int]:
+    return list(await asyncio.gather(*(square(i) for i in range(n))))
+
+
+@app.workflow
+async def group_with_failing_sibling(nap: float) -> list[str]:
+    async def later() -> None:
+        await sleep(nap)
+        await reserve("never")
+
+    errors: list[str] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(reserve("a"))
+            group.create_task(later())
+            await first
+            group.create_task(refuse("b"))
+    except* OutOfStock as refused:
+        errors = [str(error) for error in refused.exceptions]
+    return [*errors, await release("a")]
+
+
+@app.workflow
+async def race_won(nap: float) -> str:
+    """A step against a sleep: the step wins, and nobody cancels the sleep."""
+    step, nap_over = asyncio.ensure_future(add(1, 2)), asyncio.ensure_future(sleep(nap))
+    done, _ = await asyncio.wait([step, nap_over], return_when=asyncio.FIRST_COMPLETED)
+    return f"{'the step' if step in done else 'the sleep'}: {await step}"
+
+
+@app.workflow
+async def race_lost(nap: float) -> str:
+    """A step against a sleep: the sleep wins, and the step is cancelled."""
+    try:
+        async with asyncio.timeout(nap):
+            await waits()
+    except TimeoutError:
+        return f"given up: {await add(3, 4)}"
+    return "not reached"
+
+
+@app.workflow
+async def retry_to_exhaustion() -> None:
+    await breaks()
+
+
+@app.workflow
+async def timed_out(seconds: float) -> None:
+    await waits.with_options(timeout=seconds, max_retries=1)()
+
+
+@app.workflow
+async def child(n: int) -> int:
+    return await square(n) + await add(n, 1)
+
+
+@app.workflow
+async def parent(n: int) -> list[int]:
+    run = await start(child, n)
+    return [await run.return_value(), await child(n + 1)]
+
+
+@app.workflow
+async def cancelled_in_flight() -> None:
+    await add(1, 1)
+    await waits()
+    await add(2, 2)
+
+
+@app.workflow
+async def loop_with_labels(n: int) -> int:
+    total = 0
+    for i in range(n):
+        total = await add(total, i)
+        await set_attributes(round=str(i), passing="x")
+    await label("seen")
+    await remove_attributes("passing")
+    return total
+
+
+@app.workflow
+async def fan_out(n: int) -> list[int]:
+    return list(await asyncio.gather(*(cube(i) for i in range(n))))
+
+
+@app.workflow
+async def long_sleep(nap: float) -> int:
+    before = await add(1, 2)
+    await sleep(nap)
+    return await add(before, 10)
+
+
+@app.workflow
+async def paid_once() -> str:
+    await add(1, 2)
+    return await pay(5)
+
+
+@app.workflow
+async def large_values(size: int) -> str:
+    here = await large("a", size)
+    there = await large_elsewhere("b", len(here))
+    return here + there
+
+
+# -- what to do with them, and what to expect -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ends: with a result, or with these types of errors, each the cause of the one before."""
+
+    result: object = None
+    errors: tuple[type[BaseException], ...] = ()
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something that a client does, once, when a step of this name has begun."""
+
+    when_begun: str
+    do: Callable[[Run[Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Canonical:
+    workflow: Workflow[..., Any]
+    arguments: tuple[object, ...]
+    ends: Ended
+    bodies: Mapping[str, int]
+    """How often the bodies of the steps of each name begin when nothing disturbs the run (and its child)."""
+    when_interrupted: Ended | None = None
+    """How it ends when a death took a step's last attempt."""
+    act: Act | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    in_real_time: tuple[object, ...] | None = None
+    """Arguments for tests that do not move the clock themselves."""
+    steps_await_the_clock: bool = False
+    """A step of it runs until the clock has moved."""
+
+    @property
+    def name(self) -> str:
+        return self.workflow.fn.__name__
+
+    @property
+    def brief(self) -> tuple[object, ...]:
+        return self.arguments if self.in_real_time is None else self.in_real_time
+
+
+DAY = 86_400.0
+
+_interrupted = Ended(errors=(WorkflowRunFailedError, StepFailedError, StepInterruptedError))
+
+
+async def _cancel(run: Run[Any]) -> None:
+    await run.cancel("no longer needed")
+
+
+CANONICALS = [
+    Canonical(sequence, (4,), Ended(12), {"add": 4, "double": 1}),
+    Canonical(gathered, (5,), Ended([0, 1, 4, 9, 16]), {"square": 5}),
+    Canonical(
+        group_with_failing_sibling,
+        (3600.0,),
+        Ended(["no b left", "released a"]),
+        {"reserve": 1, "refuse": 1, "release": 1},
+        in_real_time=(30.0,),
+    ),
+    Canonical(race_won, (3600.0,), Ended("the step: 3"), {"add": 1}, in_real_time=(30.0,)),
+    Canonical(
+        race_lost,
+        (600.0,),
+        Ended("given up: 7"),
+        {"waits": 1, "add": 1},
+        in_real_time=(0.3,),
+        steps_await_the_clock=True,
+    ),
+    Canonical(
+        retry_to_exhaustion,
+        (),
+        Ended(errors=(WorkflowRunFailedError, StepFailedError, ValueError)),
+        {"breaks": 3},
+        when_interrupted=_interrupted,
+    ),
+    Canonical(
+        timed_out,
+        (5.0,),
+        Ended(errors=(WorkflowRunFailedError, StepFailedError, StepTimeoutError)),
+        {"waits": 2},
+        when_interrupted=_interrupted,
+        in_real_time=(0.2,),
+        steps_await_the_clock=True,
+    ),
+    Canonical(parent, (3,), Ended([13, 21]), {"square": 2, "add": 2}),
+    Canonical(
+        cancelled_in_flight,
+        (),
+        Ended(errors=(WorkflowRunCancelledError,)),
+        {"add": 1, "waits": 1},
+        act=Act("waits", _cancel),
+    ),
+    Canonical(
+        loop_with_labels, (3,), Ended(3), {"add": 3, "label": 1}, labels={"round": "2", "from_step": "seen"}
+    ),
+    Canonical(fan_out, (6,), Ended([0, 1, 8, 27, 64, 125]), {"cube": 7}),
+    Canonical(long_sleep, (3 * DAY,), Ended(13), {"add": 2}, in_real_time=(0.2,)),
+    Canonical(
+        paid_once,
+        (),
+        Ended("paid 5"),
+        {"add": 1, "pay": 1},
+        when_interrupted=Ended(errors=(WorkflowRunFailedError, StepInterruptedError)),
+    ),
+    Canonical(large_values, (6000,), Ended("a" * 6000 + "b" * 6000), {"large": 1, "large_elsewhere": 1}),
+]
+
+
+async def how_it_ended(run: Run[Any], timeout: float = 5.0) -> Ended:
+    try:
+        return Ended(await run.return_value(timeout=timeout))
+    except (WorkflowRunFailedError, WorkflowRunCancelledError) as error:
+        errors: list[type[BaseException]] = []
+        link: BaseException | None = error
+        while link is not None:
+            errors.append(type(link))
+            link = link.__cause__
+        return Ended(errors=tuple(errors))

@@ -1,0 +1,163 @@
+"""A world as one worker sees it, with faults: each of its calls is counted and passes a plan, which may end the worker.
+
+The client of a test keeps the world itself; only the worker's calls go through `FaultyWorld`. A death is a hard stop:
+every task of the worker is cancelled on the spot, and each call that it still makes, from a `finally` or from a thread,
+raises `Dead` and reaches nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from wdk_cloud.world import ports
+
+if TYPE_CHECKING:
+    from wdk_cloud.world.ports import Subscription, World
+
+
+class Dead(BaseException):
+    """This worker is dead. No handler for `Exception` may outlive that."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a worker on its world."""
+
+    number: int
+    """From 1, in the order in which the calls were made."""
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Plan:
+    """What goes wrong: nothing. `before` and `after` may raise what the world should answer instead; a fault of
+    `after` is one whose call has happened."""
+
+    def before(self, call: Call, life: Life) -> None: ...
+
+    def after(self, call: Call, life: Life) -> None: ...
+
+
+@dataclass(frozen=True)
+class DieAt(Plan):
+    """Death just before, or just after, the call of this number."""
+
+    number: int
+    moment: Literal["before", "after"]
+
+    def before(self, call: Call, life: Life) -> None:
+        if (call.number, "before") == (self.number, self.moment):
+            life.end()
+
+    def after(self, call: Call, life: Life) -> None:
+        if (call.number, "after") == (self.number, self.moment):
+            life.end()
+
+
+class Life:
+    """The life of one worker: its calls so far, and whether it is over.
+
+    Make it on the event loop of the worker, in the task that plays the client: that task, and those that exist already,
+    survive the worker.
+    """
+
+    def __init__(self, plan: Plan | None = None, watch: Callable[[Call, Any], None] | None = None) -> None:
+        self.plan = plan or Plan()
+        self.calls = 0
+        self.dead = False
+        self.last: Call | None = None
+        """The call at which the life ended."""
+        self._watch = watch
+        self._survivors = asyncio.all_tasks()
+        self._mourned: list[asyncio.Task[Any]] = []
+
+    def end(self) -> None:
+        """Stop the worker here and now; raises Dead."""
+        self.dead = True
+        self._mourned = [task for task in asyncio.all_tasks() if task not in self._survivors]
+        for task in self._mourned:
+            task.cancel()
+        raise Dead
+
+    async def mourn(self) -> None:
+        """Wait until the tasks of a dead worker are gone."""
+        await asyncio.gather(*self._mourned, return_exceptions=True)
+
+    def begin(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        if self.dead:
+            raise Dead
+        self.calls += 1
+        self.last = Call(self.calls, method, args, kwargs)
+        self.plan.before(self.last, self)
+        return self.last
+
+    def happened(self, call: Call, answer: Any) -> None:
+        if self.dead:
+            raise Dead
+        if self._watch is not None:
+            self._watch(call, answer)
+        self.last = call
+        self.plan.after(call, self)
+
+
+class FaultyPort:
+    """One port of the world: every method of its protocol that is a call on the world goes through the life."""
+
+    def __init__(self, port: Any, protocol: type, life: Life) -> None:
+        self._port = port
+        self._protocol = protocol
+        self._life = life
+
+    def __getattr__(self, name: str) -> Any:
+        there = getattr(self._port, name)
+        promised = getattr(self._protocol, name, None)
+        if inspect.iscoroutinefunction(promised):
+            return partial(self._call, name, there)
+        if name in ("renew", "renew_step", "extend"):
+            return partial(self._call_now, name, there)
+        return there  # an attribute, or a question that touches nothing (`busy`)
+
+    async def _call(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        call = self._life.begin(name, args, kwargs)
+        answer = await method(*args, **kwargs)
+        self._life.happened(call, answer)
+        return answer
+
+    def _call_now(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        call = self._life.begin(name, args, kwargs)
+        answer = method(*args, **kwargs)
+        self._life.happened(call, answer)
+        return answer
+
+
+class FaultyWorld:
+    """`world` as the worker of this life sees it."""
+
+    def __init__(self, world: World, life: Life) -> None:
+        self._world = world
+        self._life = life
+        self.name = world.name
+        self.namespace = world.namespace
+        self.short_wait = world.short_wait
+        self.clock = world.clock
+        self.runs: Any = FaultyPort(world.runs, ports.RunStore, life)
+        self.blobs: Any = FaultyPort(world.blobs, ports.BlobStore, life)
+        self.queue: Any = FaultyPort(world.queue, ports.Queue, life)
+        self.receiver: Any = world.receiver and FaultyPort(world.receiver, ports.Receiver, life)
+
+    def scoped(self, namespace: str) -> FaultyWorld:
+        return FaultyWorld(self._world.scoped(namespace), self._life)
+
+    def subscribe(self, run_id: str) -> Subscription:
+        return self._world.subscribe(run_id)
+
+    async def open(self) -> None:
+        """Whoever made the world opens it."""
+
+    async def close(self) -> None: ...
