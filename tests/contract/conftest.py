@@ -104,7 +104,7 @@ async def local(folder: Path) -> AsyncIterator[WorldUnderTest]:
 
 
 FACTORIES: dict[str, Factory] = {"memory": memory}
-if find_spec("wdk_cloud.world.local.world"):
+if find_spec("wdk_cloud.world.local"):
     FACTORIES["local"] = local
 
 

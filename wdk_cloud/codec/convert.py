@@ -244,7 +244,7 @@ def _collection(cls: type[Any], item: Converter | None) -> Converter:
         if fits and (exact or all(map(_is, items, converted))):
             return value
         kind = cast("type[Any]", type(value))
-        return kind(converted) if fits and kind in (list, tuple, set, frozenset) else made(converted)
+        return cast("object", (kind if fits and kind in (list, tuple, set, frozenset) else made)(converted))
 
     return convert
 

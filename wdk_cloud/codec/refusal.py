@@ -39,7 +39,8 @@ class Refusal(Exception):
         if len(segments) > 2 * _SHOWN_SEGMENTS:
             segments = [*segments[:_SHOWN_SEGMENTS], "…", *segments[-_SHOWN_SEGMENTS:]]
         place = (path + "".join(segments)).removeprefix("" if path else ".")
-        return (NewerFormatError if self.newer else SerializationError)(f"{place}: {self.reason}" if place else self.reason, place)
+        error = NewerFormatError if self.newer else SerializationError
+        return error(f"{place}: {self.reason}" if place else self.reason, place)
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -257,8 +257,10 @@ def _shape_of_subclass(cls: type[Any], base: type[Any], class_id: str) -> Shape:
 
 
 def _new_of(base: type[Any]) -> Callable[..., object]:
-    return cast("Callable[..., object]", vars(base)["__new__"])
+    source: Any = base
+    return source.__new__
 
 
 def _init_of(base: type[Any]) -> Callable[..., None]:
-    return cast("Callable[..., None]", base.__init__)
+    source: Any = base
+    return source.__init__

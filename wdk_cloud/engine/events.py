@@ -13,8 +13,9 @@ from typing import ClassVar
 
 import msgspec
 
+from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.codec.sealing import pack, unpack
-from wdk_cloud.errors import CorruptedEventLogError
+from wdk_cloud.errors import CorruptedEventLogError, SerializationError
 
 FORMAT = 1
 """The version of the records that this code writes. Code that meets a higher one hands the run on."""
@@ -206,10 +207,6 @@ COMPLETIONS = (StepCompleted, StepFailed, WaitCompleted, OperationCompleted, Ope
 ENDS = (RunCompleted, RunFailed, RunCancelled)
 
 
-class NewerFormatError(Exception):
-    """A record of a newer format than this code knows: the run is handed on, it does not fail."""
-
-
 class _Envelope(msgspec.Struct):
     v: int
     version: str
@@ -244,7 +241,7 @@ def decode_batch(data: bytes, run_id: str, at: int) -> DecodedBatch:
                 f"run {run_id}: the record at {at} has format {envelope.v}, this code reads up to {FORMAT}"
             )
         return DecodedBatch(envelope.version, _events.decode(envelope.events))
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, SerializationError, ValueError) as error:
         raise CorruptedEventLogError(
             f"run {run_id}: the record at position {at} of its log cannot be read ({error}); it was changed by "
             "something else than wdk-cloud, or its storage is damaged: restore it, or start the run again"

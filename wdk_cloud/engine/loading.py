@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
 
 
 async def load(turn: Turn) -> Loaded:
-    """Read the log. Raises CorruptedEventLogError, or HandOn for a record of a newer format."""
+    """Read the log. Raises CorruptedEventLogError, or NewerFormatError for a record of a newer format."""
     head, engine = turn.head, turn.engine
     warm = engine.take_warm(turn.key)
     if warm is not None:
@@ -49,7 +49,7 @@ async def load(turn: Turn) -> Loaded:
     try:
         if not first:
             for batch in await _dense(turn, history.position):
-                decoded = _decoded(turn, batch)
+                decoded = ev.decode_batch(batch.data, head.run_id, batch.at)
                 opened = [await payloads.open_event(event) for event in decoded.events]
                 history.extend(opened, decoded.version)
                 events.extend(opened)
@@ -81,13 +81,6 @@ async def _dense(turn: Turn, after: int) -> list[Batch]:
     return dense
 
 
-def _decoded(turn: Turn, batch: Batch) -> ev.DecodedBatch:
-    try:
-        return ev.decode_batch(batch.data, turn.head.run_id, batch.at)
-    except ev.NewerFormatError as error:
-        raise trouble.HandOn(str(error), None) from error
-
-
 async def _create(turn: Turn, history: History, payloads: Payloads) -> None:
     """The first event of a run whose input still lies in its head."""
     head = turn.head
@@ -101,7 +94,7 @@ async def _create(turn: Turn, history: History, payloads: Payloads) -> None:
         workflow=head.workflow,
         input=ev.Raw(await payloads.open("input", "", head.input)),
         digest=head.input_digest,
-        seed=head.seed,
+        seed=await payloads.open_secret("seed", head.seed),
         version=head.version,
         parent=head.parent,
         root=head.root,

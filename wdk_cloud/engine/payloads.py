@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from wdk_cloud.codec.sealing import HARD_LIMIT, INLINE_LIMIT, Sealer, blob_reference, is_blob, pack, unpack
+from wdk_cloud.engine.events import RunCreated
 from wdk_cloud.errors import CorruptedEventLogError, SerializationError
 
 if TYPE_CHECKING:
@@ -60,6 +62,17 @@ class Payloads:
             data = unpack(blob)
         return self._sealer.open(kind, id, data)
 
+    async def seal_secret(self, kind: str, secret: bytes) -> bytes:
+        """A few bytes that are as confidential as the payloads."""
+        if self._plain:
+            return secret
+        return await self.seal(kind, "", b'"' + b2a_base64(secret, newline=False) + b'"')
+
+    async def open_secret(self, kind: str, data: bytes) -> bytes:
+        if self._plain:
+            return data
+        return a2b_base64((await self.open(kind, "", data))[1:-1], strict_mode=True)
+
     def needs_sealing(self, event: AnyEvent) -> bool:
         """Whether `seal_event` would change anything."""
         field = event.PAYLOAD
@@ -69,6 +82,8 @@ class Payloads:
         field = event.PAYLOAD
         if field is None:
             return event
+        if isinstance(event, RunCreated):
+            event = msgspec.structs.replace(event, seed=await self.seal_secret("seed", event.seed))
         data = bytes(getattr(event, field))
         sealed = await self.seal(*_place(event), data)
         return event if sealed is data else msgspec.structs.replace(event, **{field: msgspec.Raw(sealed)})
@@ -77,6 +92,8 @@ class Payloads:
         field = event.PAYLOAD
         if field is None:
             return event
+        if isinstance(event, RunCreated):
+            event = msgspec.structs.replace(event, seed=await self.open_secret("seed", event.seed))
         data = bytes(getattr(event, field))
         opened = await self.open(*_place(event), data)
         return event if opened is data else msgspec.structs.replace(event, **{field: msgspec.Raw(opened)})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud import durations
 from wdk_cloud.codec.errors import decode_error, encode_error
+from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.codec.values import decode, decode_arguments, encode, encode_arguments
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.guard import BodyGuard
@@ -211,6 +212,8 @@ class Body:
             return
         try:
             value = decode(bytes(result), call.returns, known=self.known, path=f"the result of {call.name}")
+        except NewerFormatError:
+            raise
         except SerializationError as failure:
             future.set_exception(failure)
         else:

@@ -99,7 +99,7 @@ async def create(world: World, keys: KeyService | None, order: Order) -> tuple[H
         birth=birth,
         workflow=order.workflow,
         created_at=now,
-        seed=seed,
+        seed=await payloads.seal_secret("seed", seed),
         input_digest=order.digest,
         input=sealed if in_head else None,
         not_before=order.not_before,

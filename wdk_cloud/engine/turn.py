@@ -10,8 +10,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.context import StepContext
-from wdk_cloud.engine import ending, outgoing, trouble
+from wdk_cloud.engine import continuation, ending, outgoing, trouble
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.appending import AppendConflict, append
 from wdk_cloud.engine.inbox import Inbox
@@ -44,6 +45,12 @@ MAX_STALLS = 10
 
 LINGER, LONGEST_LINGER = 0.1, 1.0
 """Seconds that a turn waits for queue-dispatched steps before it releases, doubling while ends keep coming."""
+
+FULL_DELIVERY = 0.9
+"""Share of a delivery's limit that a step's `timeout` may take; one that is longer fits nowhere and counts as none."""
+
+LEAST = 0.1
+"""Share of a delivery's limit under which not even the first step of a delivery begins."""
 
 FIRST_GAP, LONGEST_GAP = 0.002, 0.05
 """Seconds between two looks at the inbox while ends of queue-dispatched steps keep coming."""
@@ -89,6 +96,7 @@ class Turn:
         self._diverged = False
         self._begun = False
         self._labels_written = 0
+        self._out_of_time = self._worked = False
         self.over = False
         """The batch ends the run: nothing more is taken in."""
 
@@ -132,6 +140,8 @@ class Turn:
             return False
         except trouble.HandOn as reason:
             return await trouble.hand_on(self, reason)
+        except NewerFormatError as error:
+            return await trouble.hand_on(self, trouble.HandOn(str(error), None))
         except BodyInterrupted as interrupt:
             await trouble.interrupted(self, interrupt)
             if isinstance(interrupt.__cause__, KeyboardInterrupt):
@@ -338,14 +348,14 @@ class Turn:
         if self.schedule.empty:
             return
         proof = self.delivery.message.due or 0.0
-        while (entry := self.schedule.pop_due(max(self.engine.world.clock.now(), proof), self._valid)) is not None:
+        while (entry := self.schedule.pop_due(max(self.engine.world.clock.now(), proof), self.valid)) is not None:
             kind, id, due = entry
             if kind == "retry":
                 self.steps.waiting.append(id)
             elif id:
                 self.feed(ev.WaitCompleted(time=max(self.now(), due), id=id))
 
-    def _valid(self, kind: str, id: str) -> bool:
+    def valid(self, kind: str, id: str) -> bool:
         """Whether a scheduled entry still matters: retried steps always, waits while the body waits for them."""
         if kind == "retry":
             return True
@@ -376,12 +386,25 @@ class Turn:
         body = self.body
         if body is None:
             return
-        if self.steps.waiting:
+        if self.steps.waiting and not self._short_of_time(body):
             self.batch.extend(self.steps.begin(body, self.now()))
         if body.outcome is None and not self.batch:
             body.rest()
         if body.outcome is not None:
             self._end(ending.end_event(body.outcome, self.now()))
+
+    def _short_of_time(self, body: Body) -> bool:
+        """Whether the next inline step would not fit into this delivery: then a fresh one goes on."""
+        deadline = self.delivery.deadline
+        if deadline is None:
+            return False
+        call = body.calls.get(self.steps.waiting[0])
+        timeout = call.step.options.timeout_seconds if call is not None and call.step is not None else None
+        left = deadline - self.engine.world.clock.monotonic()
+        whole = self.delivery.limit
+        need = whole / 2 if timeout is None or timeout >= whole * FULL_DELIVERY else timeout
+        self._out_of_time = left <= need and (self._worked or left <= whole * LEAST)
+        return self._out_of_time
 
     def _end(self, event: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
         """The last event of the log; attempts that were to begin with this batch do not."""
@@ -415,6 +438,7 @@ class Turn:
         except AppendConflict:
             await self._conflict()
             return False
+        self._worked = True
         return True
 
     def _end_for_length(self) -> None:
@@ -500,7 +524,7 @@ class Turn:
         """True: something is there to take in. False: nothing in this process will come soon."""
         if self._ended or self._told or self.operations.done or self.inbox.labels or self.hold.lost:
             return True
-        due = None if self.schedule.empty else self.schedule.next_due(self._valid)
+        due = None if self.schedule.empty else self.schedule.next_due(self.valid)
         queued = bool(self.history.queued) and self._waits_for_queued()
         if self._attended() or self.operations.running:
             await self._sleep(self._next_look(due, queued))
@@ -563,7 +587,9 @@ class Turn:
 
     async def _release(self) -> bool | None:
         """Step 8; None: something came in, or is due, and the turn goes round."""
-        due = self.schedule.next_due(self._valid)
+        if self._out_of_time and self.steps.waiting:
+            return await continuation.leave(self)
+        due = self.schedule.next_due(self.valid)
         now = self.engine.world.clock.now()
         if due is not None and due <= now:
             return None
@@ -573,10 +599,14 @@ class Turn:
         if not await self.hold.release(self, due):
             await self.inbox.clear_dirty()
             return None
+        self.put_aside()
+        return True
+
+    def put_aside(self) -> None:
+        """After the release: the body rests until the run's next delivery in this process."""
         if self.body is not None:
             self.engine.keep_warm(self.key, WarmRun(self.history, self.body, self.payloads))
             self.body = None
-        return True
 
     async def _finish(self) -> bool:
         """The end event is in the log: the head, the inbox once more, what follows the end."""

@@ -205,6 +205,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """It was received before, says the provider."""
     deadline: float | None = None
     """When this invocation ends, on the world's monotonic clock; None: never."""
+    limit: float = 0.0
+    """Seconds that an invocation has in all, where it has a deadline."""
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

@@ -206,7 +206,7 @@ class Heads(Shelf):
     async def overdue(self, now: float, limit: int) -> list[Head]:
         rows = self._database.read(
             f"SELECT {HEAD_COLUMNS} FROM heads WHERE namespace = ? AND status IN ('pending', 'running')"  # noqa: S608
-            " AND wake_by <= ? ORDER BY wake_by LIMIT ?",
+            " AND wake_by < ? ORDER BY wake_by LIMIT ?",
             (self._namespace, now, limit),
         )
         return [head_from_row(row) for row in rows]

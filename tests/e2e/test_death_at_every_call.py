@@ -1,0 +1,106 @@
+"""A worker dies just before, or just after, any of its calls on the world; another one takes over and nothing shows.
+
+Each canonical runs undisturbed once, which counts the calls of its worker. Then it runs twice for each of them: once
+with a death just before it and once with one just after it. A fresh worker finishes what was left, without a sweep.
+"""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from tests.canonical import CANONICALS, Canonical, Ended, how_it_ended, journal
+from tests.faults import DieAt, Life
+from tests.histories import (
+    Play,
+    begun_by_name,
+    begun_by_step,
+    check_bodies,
+    check_one_history,
+    fixed_draws,
+    lost_its_last_attempt,
+    notes,
+    read_log,
+    watch,
+)
+
+from wdk_cloud.engine import events as ev
+from wdk_cloud.world.clock import VirtualClock
+from wdk_cloud.world.local import LocalWorld
+from wdk_cloud.world.memory import MemoryWorld
+
+MEMORY = lambda path: MemoryWorld(VirtualClock())  # noqa: E731
+LOCAL = lambda path: LocalWorld(path, clock=VirtualClock())  # noqa: E731
+
+EXECUTIONS: Counter[str] = Counter()
+
+
+def play(canonical, make_world, path, deaths=()):
+    """Play it with one worker after the other; each but the last dies. Returns how the lives went."""
+
+    async def main():
+        journal.clear()
+        world = make_world(path)
+        await world.open()
+        try:
+            with fixed_draws():
+                play = Play(canonical, world)
+                await play.begin()
+                lives = []
+                for plan in (*deaths, None):
+                    lives.append(Life(plan, watch))
+                    await play.serve(lives[-1])
+                await judge(canonical, play, died=bool(deaths))
+            return lives
+        finally:
+            await world.close()
+
+    return asyncio.run(main())
+
+
+async def judge(canonical: Canonical, play: Play, died: bool):
+    head, batches = await read_log(play.world, play.run.run_id)
+    assert head.ended, f"stranded: {head}"
+    events = check_one_history(head, batches)
+    for event in events:
+        if type(event) is ev.OperationCompleted and event.id == "start#1":
+            check_one_history(*await read_log(play.world, bytes(event.result).decode().strip('"')))
+    check_bodies()
+    expected = canonical.ends
+    if died and canonical.when_interrupted is not None and lost_its_last_attempt(events):
+        expected = canonical.when_interrupted
+    assert await ended_as(play) == expected
+    labels = await play.world.runs.labels(head.run_id, head.birth)
+    assert labels.values == dict(canonical.labels)
+    if not died:
+        assert begun_by_name() == Counter(canonical.bodies)
+
+
+async def ended_as(play: Play) -> Ended:
+    from wdk_cloud.world.opening import use_world
+
+    with use_world(play.world):
+        return await how_it_ended(play.run)
+
+
+def a_death_at_every_call(canonical, make_world, path):
+    (undisturbed,) = play(canonical, make_world, path(0))
+    once = begun_by_step()
+    for number in range(1, undisturbed.calls + 1):
+        for moment in ("before", "after"):
+            execution = EXECUTIONS.total() + 1
+            EXECUTIONS[canonical.name] += 1
+            try:
+                first, _ = play(canonical, make_world, path(execution), [DieAt(number, moment)])
+                assert first.dead, "the run took another way than the undisturbed one"
+                again = {id: n - once[id] for id, n in begun_by_step().items() if n > once[id]}
+                assert all(n == 1 for n in again.values()), f"bodies began again more than once: {again}"
+            except BaseException as error:
+                method = first.last.method if "first" in locals() and first.last else "?"
+                error.add_note(f"{canonical.name}: death {moment} call {number} of {undisturbed.calls}")
+                raise
+    return undisturbed.calls
+
+
+@pytest.mark.parametrize("canonical", CANONICALS, ids=lambda canonical: canonical.name)
+def test_on_memory_no_death_of_the_worker_shows(canonical):
+    a_death_at_every_call(canonical, MEMORY, lambda _: None)

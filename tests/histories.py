@@ -1,0 +1,267 @@
+"""Playing a canonical run on a virtual clock, and judging its log: is it one history, and did the bodies keep to it?"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from wdk_cloud import Run, start, worker
+from wdk_cloud.context import step_id
+from wdk_cloud.engine import events as ev
+from wdk_cloud.engine import requests
+from wdk_cloud.engine.settings import Settings
+from wdk_cloud.testing.environment import WorkflowEnv
+from wdk_cloud.world.opening import use_world
+from wdk_cloud.world.ports import Batch, Head, World
+
+from tests.canonical import Canonical, Note, app, journal
+from tests.faults import Call, Dead, FaultyWorld, Life
+
+SETTINGS = Settings(code_version="1")
+"""With a version of its own, so that nobody hashes the sources for each engine."""
+
+ROUNDS = 3000
+"""Looks at a run before the test says that it goes round in circles."""
+
+
+@contextmanager
+def fixed_draws(first: int = 0) -> Iterator[SimpleNamespace]:
+    """Births, seeds and identities that callers draw come from a counter: the one place that asks the operating system
+    for them is `os.urandom` in `engine/requests.py`. `drawn` says how far the counter is."""
+    state = SimpleNamespace(drawn=first)
+
+    def urandom(n: int) -> bytes:
+        state.drawn += 1
+        return hashlib.sha512(str(state.drawn).encode()).digest()[:n]
+
+    there = requests.os
+    requests.os = SimpleNamespace(urandom=urandom)  # type: ignore[assignment]
+    try:
+        yield state
+    finally:
+        requests.os = there
+
+
+# -- playing ----------------------------------------------------------------------------------------------------------
+
+
+class Play:
+    """One run of a canonical: the client's part, and the moving of the clock while workers come and go."""
+
+    def __init__(self, canonical: Canonical, world: World) -> None:
+        self.canonical = canonical
+        self.world = world
+        self.clock: Any = world.clock
+        self.env = WorkflowEnv(world, self.clock)
+        self.acted = False
+        self.run: Run[Any]
+
+    async def begin(self) -> None:
+        with use_world(self.world):
+            workflow = self.canonical.workflow.with_options(run_id=self.canonical.name)
+            self.run = await start(workflow, *self.canonical.arguments)
+
+    async def serve(self, life: Life, settings: Settings = SETTINGS) -> None:
+        """A worker lives until nothing is left to do and no message is on its way, or until its life ends."""
+        with use_world(self.world):
+            async with worker(app, world=FaultyWorld(self.world, life), settings=settings) as workers:
+                self.env.workers = workers
+                await self._until_over(life)
+            await life.mourn()
+
+    async def _until_over(self, life: Life) -> None:
+        for _ in range(ROUNDS):
+            await self.env.settle()
+            if life.dead:
+                return
+            if await self._act():
+                continue
+            idle = all(one.idle for one in self.env.workers)
+            if not idle and not self.canonical.steps_await_the_clock:
+                await asyncio.sleep(0.0002)  # a thread is at work
+                continue
+            due = self.clock.next_due()
+            if due is None:
+                return
+            with suppress(Dead):  # leases are renewed while the clock moves
+                self.clock.advance_to(due)
+        raise AssertionError(f"{self.canonical.name}: no end after {ROUNDS} looks")
+
+    async def _act(self) -> bool:
+        act = self.canonical.act
+        if act is None or self.acted or act.when_begun not in begun_by_name():
+            return False
+        self.acted = True
+        await act.do(self.run)
+        return True
+
+
+# -- what a world was asked -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event that lies in the log."""
+
+    run_id: str
+    event: ev.AnyEvent
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """An attempt of a queue-dispatched step was counted."""
+
+    run_id: str
+    step_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class EndRecorded:
+    """The end of a queue-dispatched step was stored."""
+
+    run_id: str
+    step_id: str
+
+
+def watch(call: Call, answer: Any) -> None:
+    """Put what a worker wrote into the journal, between the notes of the bodies."""
+    match call.method, call.args, answer:
+        case "append", (run_id, _, Batch() as batch), None:
+            journal.extend(Recorded(run_id, event) for event in ev.decode_batch(batch.data, run_id, batch.at).events)
+        case "claim_step", (run_id, _, call_id), (True, item):
+            journal.append(Claimed(run_id, step_id(run_id, call_id), item.attempt))
+        case "end_step", (run_id, _, call_id), True:
+            journal.append(EndRecorded(run_id, step_id(run_id, call_id)))
+        case _:
+            pass
+
+
+def notes() -> list[Note]:
+    return [entry for entry in journal if isinstance(entry, Note)]
+
+
+def begun_by_name() -> Counter[str]:
+    return Counter(entry.step_name for entry in notes() if entry.moment == "begun")
+
+
+def begun_by_step() -> Counter[str]:
+    return Counter(entry.step_id for entry in notes() if entry.moment == "begun")
+
+
+def check_bodies() -> None:
+    """Each attempt is counted before its body begins, and begins once; none begins after the step's result is
+    recorded."""
+    counted: set[tuple[str, int]] = set()
+    over: set[str] = set()
+    begun: set[tuple[str, int]] = set()
+    for entry in journal:
+        match entry:
+            case Recorded(run_id, ev.StepStarted(id=id, attempt=attempt)):
+                counted.add((step_id(run_id, id), attempt))
+            case Recorded(run_id, ev.StepCompleted(id=id) | ev.StepFailed(id=id)):
+                over.add(step_id(run_id, id))
+            case Claimed(_, id, attempt):
+                counted.add((id, attempt))
+            case EndRecorded(_, id):
+                over.add(id)
+            case Note(step_id=id, attempt=attempt, moment="begun", step_name=name):
+                assert (id, attempt) in counted, f"attempt {attempt} of {name} began before it was counted"
+                assert (id, attempt) not in begun, f"attempt {attempt} of {name} began twice"
+                assert id not in over, f"attempt {attempt} of {name} began after its result was recorded"
+                begun.add((id, attempt))
+            case _:
+                pass
+
+
+# -- what lies in the log ---------------------------------------------------------------------------------------------
+
+
+async def read_log(world: World, run_id: str) -> tuple[Head, list[Batch]]:
+    head = await world.runs.head(run_id)
+    assert head is not None, f"run {run_id} is lost"
+    return head, await world.runs.read(run_id, head.birth, 0)
+
+
+def events_of(batches: list[Batch], run_id: str = "") -> list[ev.AnyEvent]:
+    """The events of a log; its positions must be dense."""
+    events: list[ev.AnyEvent] = []
+    for batch in batches:
+        assert batch.at == len(events) + 1, f"a hole or an overlap at position {len(events) + 1}"
+        there = ev.decode_batch(batch.data, run_id, batch.at).events
+        assert batch.count == len(there)
+        events.extend(there)
+    return events
+
+
+def check_one_history(head: Head, batches: list[Batch]) -> list[ev.AnyEvent]:
+    """The log of an ended run is one history: everything begins before it ends, and ends once."""
+    events = events_of(batches, head.run_id)
+    assert type(events[0]) is ev.RunCreated
+    assert [event for event in events if isinstance(event, ev.ENDS)] == events[-1:]
+    assert [type(event) for event in events].count(ev.RunCreated) == 1
+    assert [type(event) for event in events].count(ev.RunStarted) <= 1
+    assert all(a.time <= b.time for a, b in zip(events, events[1:], strict=False)), "an event before its predecessor"
+    steps: dict[str, _Step] = {}
+    others: dict[str, bool] = {}
+    keys: set[str] = set()
+    for event in events:
+        key = getattr(event, "key", None)
+        assert key is None or key not in keys, f"{key} was admitted twice"
+        keys.add(key)
+        match event:
+            case ev.StepCreated(id=id, queued=queued):
+                assert id not in steps, f"{id} was created twice"
+                steps[id] = _Step(queued)
+            case ev.StepStarted(id=id, attempt=attempt):
+                steps[id].start(id, attempt)
+            case ev.StepRetrying(id=id, attempt=attempt) | ev.StepInterrupted(id=id, attempt=attempt):
+                steps[id].stop(id, attempt)
+            case ev.StepCompleted(id=id, attempt=attempt) | ev.StepFailed(id=id, attempt=attempt):
+                steps[id].end(id, attempt)
+            case ev.WaitCreated(id=id) | ev.OperationCreated(id=id):
+                assert id not in others, f"{id} was created twice"
+                others[id] = False
+            case ev.WaitCompleted(id=id) | ev.OperationCompleted(id=id) | ev.OperationFailed(id=id):
+                assert others[id] is False, f"{id} was completed twice"
+                others[id] = True
+            case _:
+                pass
+    status = {ev.RunCompleted: "completed", ev.RunFailed: "failed", ev.RunCancelled: "cancelled"}[type(events[-1])]
+    assert (head.status, head.length) == (status, len(events))
+    assert head.end_at in [batch.at for batch in batches]
+    return events
+
+
+class _Step:
+    def __init__(self, queued: bool) -> None:
+        self.queued = queued
+        self.attempt = 0
+        self.running = False
+        self.ended = False
+
+    def start(self, id: str, attempt: int) -> None:
+        assert not (self.queued or self.running or self.ended), f"{id} was started while it ran, or after its end"
+        assert attempt == self.attempt + 1, f"attempt {attempt} of {id} follows attempt {self.attempt}"
+        self.attempt, self.running = attempt, True
+
+    def stop(self, id: str, attempt: int) -> None:
+        assert self.running, f"{id} stopped, and did not run"
+        assert attempt == self.attempt
+        self.running = False
+
+    def end(self, id: str, attempt: int) -> None:
+        assert not self.ended, f"{id} has ended twice"
+        assert self.queued or (attempt == self.attempt and attempt > 0)
+        self.ended, self.running = True, False
+
+
+def lost_its_last_attempt(events: list[ev.AnyEvent]) -> bool:
+    """Whether a step failed because a death took its last attempt."""
+    return any(type(event) is ev.StepFailed and b"StepInterruptedError" in bytes(event.error) for event in events)
