@@ -15,15 +15,16 @@ from wdk_cloud.context import StepContext
 from wdk_cloud.engine import continuation, ending, outgoing, trouble
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.appending import AppendConflict, append
-from wdk_cloud.engine.inbox import Inbox
 from wdk_cloud.engine.inline import InlineSteps
-from wdk_cloud.engine.leasing import LeaseHold, LeaseLost
+from wdk_cloud.engine.intake import Intake
+from wdk_cloud.engine.leasing import LeaseLost
 from wdk_cloud.engine.loading import bring_up, load
 from wdk_cloud.engine.operations import Operations
 from wdk_cloud.engine.orders import step_message
 from wdk_cloud.engine.replay import MAX_DELIVERIES_EXCEEDED, MAX_EVENTS_EXCEEDED, Body
 from wdk_cloud.engine.schedule import Schedule
 from wdk_cloud.engine.slices import BodyInterrupted
+from wdk_cloud.engine.waiting import Waiting
 from wdk_cloud.errors import (
     CorruptedEventLogError,
     MaxDeliveriesExceededError,
@@ -32,31 +33,13 @@ from wdk_cloud.errors import (
 )
 
 if TYPE_CHECKING:
-    from wdk_cloud.engine.attempt import Ending
     from wdk_cloud.engine.history import History
     from wdk_cloud.engine.payloads import Payloads
-    from wdk_cloud.engine.service import Engine
-    from wdk_cloud.world.ports import Delivery, Head, Lease
 
 log = logging.getLogger("wdk_cloud")
 
 MAX_STALLS = 10
 """Leases taken over unreleased since the log last grew; after more than these the run fails (DESIGN.md 3.7)."""
-
-LINGER, LONGEST_LINGER = 0.1, 1.0
-"""Seconds that a turn waits for queue-dispatched steps before it releases, doubling while ends keep coming."""
-
-FULL_DELIVERY = 0.9
-"""Share of a delivery's limit that a step's `timeout` may take; one that is longer fits nowhere and counts as none."""
-
-LEAST = 0.1
-"""Share of a delivery's limit under which not even the first step of a delivery begins."""
-
-FIRST_GAP, LONGEST_GAP = 0.002, 0.05
-"""Seconds between two looks at the inbox while ends of queue-dispatched steps keep coming."""
-
-POLL = 1.0
-"""Seconds between two looks at the head while something else than an inline step may wake the body."""
 
 
 class WarmRun(NamedTuple):
@@ -67,65 +50,8 @@ class WarmRun(NamedTuple):
     payloads: Payloads
 
 
-class Turn:
-    """Holds the lease of one run."""
-
-    def __init__(self, engine: Engine, delivery: Delivery, lease: Lease) -> None:
-        self.engine = engine
-        self.delivery = delivery
-        self.head: Head = lease.head
-        self.fence = lease.head.fence
-        self.unclean = lease.unclean
-        self.armed = lease.head.armed
-        self.hold = LeaseHold(engine, delivery, lease.head, self._wake)
-        self.batch: list[ev.AnyEvent] = []
-        self.history: History
-        self.payloads: Payloads
-        self.body: Body | None = None
-        self.steps: InlineSteps
-        self.schedule = Schedule()
-        self.operations: Operations
-        self.inbox = Inbox(self)
-        self._ended: list[tuple[str, Ending]] = []
-        self._uncommitted: list[tuple[str, Ending]] = []
-        self._told = False
-        self._waker: asyncio.Future[None] | None = None
-        self._linger = self._gap = 0.0
-        self._polling = False
-        self._finishing = False
-        self._diverged = False
-        self._begun = False
-        self._labels_written = 0
-        self._out_of_time = self._worked = False
-        self.over = False
-        """The batch ends the run: nothing more is taken in."""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.head.run_id, self.head.birth
-
-    def now(self) -> float:
-        """The time of the next event: never before the last one's."""
-        last = self.batch[-1].time if self.batch else self.history.last_time
-        return max(self.engine.world.clock.now(), last)
-
-    # -- being woken ------------------------------------------------------------------------------------------------
-
-    def told(self) -> None:
-        """`dirty` was set while this turn holds the lease."""
-        self._told = True
-        self._wake()
-
-    def lapsed(self) -> bool:
-        return self.hold.left() <= 0
-
-    def step_ended(self, id: str, result: Ending) -> None:
-        self._ended.append((id, result))
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waker is not None and not self._waker.done():
-            self._waker.set_result(None)
+class Turn(Intake, Waiting):
+    """One delivery that holds the lease of its run."""
 
     # -- the whole turn ---------------------------------------------------------------------------------------------
 
@@ -162,6 +88,21 @@ class Turn:
                 del self.engine.live[self.key]
 
     async def _work(self) -> bool:
+        over = await self._prepare()
+        while over is None:
+            if not await self._taken_in():
+                continue
+            if self.batch:
+                over = await self._write()
+            elif self.unclean:
+                self.unclean = False
+                await self._after_commit(everything=True)
+            elif not await self._wait():
+                over = await self._release()
+        return over
+
+    async def _prepare(self) -> bool | None:
+        """Bring the body up; not None: there is nothing (more) to do than to end, and this is the answer."""
         try:
             await self._load()
         except trouble.Diverged:
@@ -173,27 +114,18 @@ class Turn:
             return await self._finish()
         if self._too_many_stalls():
             self._end(trouble.failure(MAX_DELIVERIES_EXCEEDED, self._stalled(), self.now()))
-        while True:
-            if not await self._taken_in():
-                continue
-            if self.batch:
-                if not await self._commit():
-                    continue
-                if self.history.end is not None:
-                    return await self._finish()
-                await self._after_commit(everything=False)
-                if self.steps.running and not self.unclean:
-                    await self._wait()
-                continue
-            if self.unclean:
-                self.unclean = False
-                await self._after_commit(everything=True)
-                continue
-            if await self._wait():
-                continue
-            released = await self._release()
-            if released is not None:
-                return released
+        return None
+
+    async def _write(self) -> bool | None:
+        """Commit the batch, then act on it. Where only inline steps run now, wait for the next of them at once."""
+        if not await self._commit():
+            return None
+        if self.history.end is not None:
+            return await self._finish()
+        await self._after_commit(everything=False)
+        if self.steps.running and not self.unclean and not self.schedule.unclaimed:
+            await self._wait()
+        return None
 
     async def _load(self) -> None:
         """Step 3: the log past what this process has, and the body that it leads to."""
@@ -249,169 +181,6 @@ class Turn:
             return bool(self.batch)
         return True
 
-    # -- taking in --------------------------------------------------------------------------------------------------
-
-    async def _take_in(self) -> None:
-        """Feed ends, inbox items and elapsed timers to the body, one by one; what it asks for joins the batch."""
-        if self.hold.lost:
-            raise LeaseLost
-        if self._told or self.hold.dirty_seen:
-            self._told = self.hold.dirty_seen = False
-            await self.inbox.clear_dirty()
-        if self.inbox.labels:
-            self.inbox.take_labels()
-        if self._ended:
-            ends, self._ended = self._ended, []
-            for id, result in ends:
-                self._step_over(id, result)
-        for event in self.operations.take():
-            self.feed(event)
-        if self.history.cancel is not None and not self.over:
-            self._end(ev.RunCancelled(time=self.now(), reason=self.history.cancel.reason))
-        if self.inbox.unread and not self.over:
-            await self.inbox.read()
-        if not self.over:
-            if not self._begun:
-                self._begin_body()
-            self._fire_timers()
-            self._end_if_over()
-
-    def _step_over(self, id: str, result: Ending) -> None:
-        if result.kind == "interrupted":
-            raise trouble.interrupt_of(result.cause)
-        event = self.steps.over(id, result, self.now())
-        if event is None or self.over:
-            return
-        self._uncommitted.append((id, result))
-        if isinstance(event, ev.StepRetrying):
-            self.batch.append(event)
-            self.schedule.retry(id, event.retry_at)
-        else:
-            self.feed(event)
-
-    def feed(self, event: ev.AnyEvent) -> None:
-        """Deliver one completion, which gets its place in the log now, and take what the body asks for next."""
-        if self.over:
-            return
-        self.batch.append(event)
-        if self.body is not None and self.body.outcome is None:
-            self.body.feed(event)
-            self._take_commands()
-
-    def _take_commands(self) -> None:
-        assert self.body is not None  # the callers have fed it
-        for command in self.body.take():
-            match command:
-                case ev.StepCreated(id=id):
-                    self.batch.append(self._dispatch(command))
-                case ev.StepCancelled(id=id):
-                    self.batch.append(command)
-                    self.steps.cancel(id)
-                case ev.WaitCreated(id=id, due=due):
-                    self.batch.append(command)
-                    self.schedule.wait(id, due)
-                case _:
-                    self.batch.append(command)
-        if self.schedule.unclaimed:
-            self._pick_up_steps()
-        if self.body.differences:
-            raise trouble.Diverged
-
-    def _dispatch(self, command: ev.StepCreated) -> ev.StepCreated:
-        assert self.body is not None  # the callers have fed it
-        step = self.body.calls[command.id].step
-        assert step is not None  # steps are created by steps
-        how = step.options.dispatch
-        if how == "auto":
-            pending = len(self.steps.running) + len(self.steps.waiting)
-            how = "queue" if pending >= self.engine.settings.inline_limit else "inline"
-        if how == "inline":
-            self.steps.waiting.append(command.id)
-            return command
-        return ev.StepCreated(
-            time=command.time, id=command.id, name=command.name, digest=command.digest, input=command.input, queued=True
-        )
-
-    def _begin_body(self) -> None:
-        if self.body is None or self.history.started_at is not None:
-            self._begun = True
-            return
-        proven = self.delivery.message.due == self.head.not_before
-        now = self.now()
-        if now < self.head.not_before and not proven:
-            self.schedule.wait("", self.head.not_before)
-            return
-        self._begun = True
-        self.feed(ev.RunStarted(time=max(now, self.head.not_before)))
-
-    def _fire_timers(self) -> None:
-        if self.schedule.empty:
-            return
-        proof = self.delivery.message.due or 0.0
-        while (entry := self.schedule.pop_due(max(self.engine.world.clock.now(), proof), self.valid)) is not None:
-            kind, id, due = entry
-            if kind == "retry":
-                self.steps.waiting.append(id)
-            elif id:
-                self.feed(ev.WaitCompleted(time=max(self.now(), due), id=id))
-
-    def valid(self, kind: str, id: str) -> bool:
-        """Whether a scheduled entry still matters: retried steps always, waits while the body waits for them."""
-        if kind == "retry":
-            return True
-        if not id:
-            return not self._begun
-        return self.body is not None and id in self.body.timers
-
-    def _pick_up_steps(self) -> None:
-        """Steps that the log holds without an end: what an earlier lease began and left, and what waits its turn."""
-        assert self.body is not None  # the callers have one
-        for event in self.steps.interrupted(self.body, self.now()):
-            if isinstance(event, ev.StepFailed):
-                self.feed(event)
-            else:
-                self.batch.append(event)
-        self.schedule.unclaimed = False
-        for id, state in self.history.steps.items():
-            if state.created.queued or state.open or id in self.steps.running or id in self.steps.waiting:
-                continue
-            if not self.body.wants(id):
-                self.schedule.unclaimed = True
-            elif state.retry_at > self.engine.world.clock.now():
-                self.schedule.retry(id, state.retry_at)
-            else:
-                self.steps.waiting.append(id)
-
-    def _end_if_over(self) -> None:
-        body = self.body
-        if body is None:
-            return
-        if self.steps.waiting and not self._short_of_time(body):
-            self.batch.extend(self.steps.begin(body, self.now()))
-        if body.outcome is None and not self.batch:
-            body.rest()
-        if body.outcome is not None:
-            self._end(ending.end_event(body.outcome, self.now()))
-
-    def _short_of_time(self, body: Body) -> bool:
-        """Whether the next inline step would not fit into this delivery: then a fresh one goes on."""
-        deadline = self.delivery.deadline
-        if deadline is None:
-            return False
-        call = body.calls.get(self.steps.waiting[0])
-        timeout = call.step.options.timeout_seconds if call is not None and call.step is not None else None
-        left = deadline - self.engine.world.clock.monotonic()
-        whole = self.delivery.limit
-        need = whole / 2 if timeout is None or timeout >= whole * FULL_DELIVERY else timeout
-        self._out_of_time = left <= need and (self._worked or left <= whole * LEAST)
-        return self._out_of_time
-
-    def _end(self, event: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
-        """The last event of the log; attempts that were to begin with this batch do not."""
-        self.over = True
-        self.batch = [e for e in self.batch if type(e) is not ev.StepStarted or e.id in self.steps.running]
-        self.batch.append(event)
-
     async def fail(self, event: ev.RunFailed) -> bool:
         """End the run without its body; returns whether to acknowledge."""
         self.batch = []
@@ -419,13 +188,6 @@ class Turn:
         if not await self._commit():
             return False
         return await self._finish()
-
-    def cancel(self, request: ev.CancelRequested) -> None:
-        """The run ends here: no further line of its body runs."""
-        self.batch.append(request)
-        self._end(ev.RunCancelled(time=self.now(), reason=request.reason))
-        for id in list(self.steps.running):
-            self.steps.cancel(id)
 
     # -- commit and after -------------------------------------------------------------------------------------------
 
@@ -476,7 +238,6 @@ class Turn:
         """Step 5: all of it is harmless when done twice. `everything`: whatever the log says is outstanding."""
         batch, self.batch = self.batch, []
         self._uncommitted = []
-        body = self.body
         if everything:
             created = [state.created for state in self.history.steps.values() if state.created.queued]
             operations = list(self.history.operations.values())
@@ -495,11 +256,15 @@ class Turn:
             self._labels_written = self.history.labels_at
         if self.inbox.admits:
             await self.inbox.drop_admitted()
-        if body is not None:
-            for event in batch:
-                if type(event) is ev.StepStarted:
-                    await self.hold.ensure()
-                    self.steps.start(body, event, self.step_context(event))
+        for event in batch:
+            if type(event) is ev.StepStarted:
+                await self._begin_attempt(event)
+
+    async def _begin_attempt(self, started: ev.StepStarted) -> None:
+        """The log counts the attempt; directly before its body the lease is looked at once more."""
+        assert self.body is not None  # who else asks for steps
+        await self.hold.ensure()
+        self.steps.start(self.body, started, self.step_context(started))
 
     def _is_queued(self, id: str) -> bool:
         state = self.history.steps.get(id)
@@ -519,71 +284,6 @@ class Turn:
         )
 
     # -- waiting, releasing, ending ---------------------------------------------------------------------------------
-
-    async def _wait(self) -> bool:
-        """True: something is there to take in. False: nothing in this process will come soon."""
-        if self._ended or self._told or self.operations.done or self.inbox.labels or self.hold.lost:
-            return True
-        due = None if self.schedule.empty else self.schedule.next_due(self.valid)
-        queued = bool(self.history.queued) and self._waits_for_queued()
-        if self._attended() or self.operations.running:
-            await self._sleep(self._next_look(due, queued))
-            return True
-        clock = self.engine.world.clock
-        if clock.still:  # a virtual clock: nobody moves it while this turn works
-            return False
-        if due is not None and due - clock.now() <= self.engine.world.short_wait:
-            await self._sleep(due)
-            return True
-        return queued and await self._wait_for_queued(due)
-
-    def _attended(self) -> bool:
-        """Whether an inline step runs that the body still waits for."""
-        body = self.body
-        if body is not None:
-            for id in self.steps.running:
-                if body.wants(id):
-                    return True
-        return False
-
-    def _waits_for_queued(self) -> bool:
-        body = self.body
-        return body is not None and any(s.created.queued and body.wants(id) for id, s in self.history.steps.items())
-
-    def _next_look(self, due: float | None, queued: bool) -> float | None:
-        if not (queued or self.steps.cancellable()):
-            return due
-        poll = self.engine.world.clock.now() + POLL
-        self._polling = True
-        return poll if due is None else min(due, poll)
-
-    async def _sleep(self, until: float | None) -> bool:
-        """Until something wakes this turn (True) or the time has come (False)."""
-        waker = self._waker = asyncio.get_running_loop().create_future()
-        handle = None
-        if until is not None:
-            handle = self.engine.world.clock.call_at(until, lambda: waker.done() or waker.set_result(None))
-        try:
-            await waker
-        finally:
-            self._waker = None
-            if handle is not None:
-                handle.cancel()
-        if self._polling:
-            self._polling = False
-            self._told = self._told or await self.hold.dirty()
-        return bool(self._ended or self._told or self.operations.done)
-
-    async def _wait_for_queued(self, due: float | None) -> bool:
-        if self._linger and self._gap:
-            await asyncio.sleep(self._gap)  # real time: so that a thousand ends make a handful of turns
-        self._linger = min(max(LINGER, self._linger * 2), LONGEST_LINGER)
-        until = self.engine.world.clock.now() + self._linger
-        if await self._sleep(until if due is None else min(until, due)):
-            self._gap = min(max(FIRST_GAP, self._gap * 2), LONGEST_GAP)
-            return True
-        self._linger = self._gap = 0.0
-        return bool(due is not None and due <= self.engine.world.clock.now())
 
     async def _release(self) -> bool | None:
         """Step 8; None: something came in, or is due, and the turn goes round."""

@@ -139,7 +139,8 @@ class LocalReceiver:
         # Left to itself, SQLite takes the index by time and looks at every message that sleeps.
         ((busy,),) = self._database.read(
             "SELECT EXISTS (SELECT 1 FROM messages WHERE namespace = ? AND visible_at <= ?)"
-            " OR EXISTS (SELECT 1 FROM messages INDEXED BY messages_by_owner WHERE owner IS NOT NULL AND namespace = ?)",
+            " OR EXISTS (SELECT 1 FROM messages INDEXED BY messages_by_owner"
+            " WHERE owner IS NOT NULL AND namespace = ?)",
             (self._namespace, self._database.clock.now(), self._namespace),
         )
         return bool(busy)

@@ -1,0 +1,85 @@
+"""How a turn waits in process: for inline steps, for short timers, and a little for steps that run elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+
+from wdk_cloud.engine.turn_state import TurnState
+
+LINGER, LONGEST_LINGER = 0.1, 1.0
+"""Seconds that a turn waits for queue-dispatched steps before it releases, doubling while ends keep coming."""
+
+FIRST_GAP, LONGEST_GAP = 0.002, 0.05
+"""Seconds between two looks at the inbox while ends of queue-dispatched steps keep coming."""
+
+POLL = 1.0
+"""Seconds between two looks at the head while something else than an inline step may wake the body."""
+
+
+class Waiting(TurnState):
+    """The part of a turn that waits."""
+
+    async def _wait(self) -> bool:
+        """True: something is there to take in. False: nothing in this process will come soon."""
+        if self._ended or self._told or self.operations.done or self.inbox.labels or self.hold.lost:
+            return True
+        due = None if self.schedule.empty else self.schedule.next_due(self.valid)
+        queued = bool(self.history.queued) and self._waits_for_queued()
+        if self._attended() or self.operations.running:
+            await self._sleep(self._next_look(due, queued))
+            return True
+        clock = self.engine.world.clock
+        if clock.still:  # a virtual clock: nobody moves it while this turn works
+            return False
+        if due is not None and due - clock.now() <= self.engine.world.short_wait:
+            await self._sleep(due)
+            return True
+        return queued and await self._wait_for_queued(due)
+
+    def _attended(self) -> bool:
+        """Whether an inline step runs that the body still waits for."""
+        body = self.body
+        if body is not None:
+            for id in self.steps.running:
+                if body.wants(id):
+                    return True
+        return False
+
+    def _waits_for_queued(self) -> bool:
+        body = self.body
+        return body is not None and any(s.created.queued and body.wants(id) for id, s in self.history.steps.items())
+
+    def _next_look(self, due: float | None, queued: bool) -> float | None:
+        if not (queued or self.steps.cancellable()):
+            return due
+        poll = self.engine.world.clock.now() + POLL
+        self._polling = True
+        return poll if due is None else min(due, poll)
+
+    async def _sleep(self, until: float | None) -> bool:
+        """Until something wakes this turn (True) or the time has come (False)."""
+        waker = self._waker = asyncio.get_running_loop().create_future()
+        handle = None
+        if until is not None:
+            handle = self.engine.world.clock.call_at(until, lambda: waker.done() or waker.set_result(None))
+        try:
+            await waker
+        finally:
+            self._waker = None
+            if handle is not None:
+                handle.cancel()
+        if self._polling:
+            self._polling = False
+            self._told = self._told or await self.hold.dirty()
+        return bool(self._ended or self._told or self.operations.done)
+
+    async def _wait_for_queued(self, due: float | None) -> bool:
+        if self._linger and self._gap:
+            await asyncio.sleep(self._gap)  # real time: so that a thousand ends make a handful of turns
+        self._linger = min(max(LINGER, self._linger * 2), LONGEST_LINGER)
+        until = self.engine.world.clock.now() + self._linger
+        if await self._sleep(until if due is None else min(until, due)):
+            self._gap = min(max(FIRST_GAP, self._gap * 2), LONGEST_GAP)
+            return True
+        self._linger = self._gap = 0.0
+        return bool(due is not None and due <= self.engine.world.clock.now())
