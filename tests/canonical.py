@@ -24,9 +24,9 @@ from wdk_cloud import (
     StepInterruptedError,
     StepTimeoutError,
     Workflow,
-    Workflows,
     WorkflowRunCancelledError,
     WorkflowRunFailedError,
+    Workflows,
     get_step_metadata,
     remove_attributes,
     set_attributes,
@@ -399,9 +399,7 @@ CANONICALS = [
         {"add": 1, "waits": 1},
         act=Act("waits", _cancel),
     ),
-    Canonical(
-        loop_with_labels, (3,), Ended(3), {"add": 3, "label": 1}, labels={"round": "2", "from_step": "seen"}
-    ),
+    Canonical(loop_with_labels, (3,), Ended(3), {"add": 3, "label": 1}, labels={"round": "2", "from_step": "seen"}),
     Canonical(fan_out, (6,), Ended([0, 1, 8, 27, 64, 125]), {"cube": 7}),
     Canonical(long_sleep, (3 * DAY,), Ended(13), {"add": 2}, in_real_time=(0.2,)),
     Canonical(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from tests.canonical import Canonical, Note, app, journal
+from tests.faults import Call, Dead, FaultyWorld, Life
 from wdk_cloud import Run, start, worker
 from wdk_cloud.context import step_id
 from wdk_cloud.engine import events as ev
@@ -19,9 +21,6 @@ from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing.environment import WorkflowEnv
 from wdk_cloud.world.opening import use_world
 from wdk_cloud.world.ports import Batch, Head, World
-
-from tests.canonical import Canonical, Note, app, journal
-from tests.faults import Call, Dead, FaultyWorld, Life
 
 SETTINGS = Settings(code_version="1")
 """With a version of its own, so that nobody hashes the sources for each engine."""

@@ -30,7 +30,7 @@ NAMESPACE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 def current_body() -> Body | None:
     """The body whose slice this thread is in. Its loop is the running one and carries it."""
-    loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage] -- None instead of an error outside
+    loop = asyncio._get_running_loop()
     return getattr(loop, "owner", None)
 
 
@@ -61,7 +61,7 @@ class Signature:
     def call(self, arguments: Mapping[str, object]) -> Any:
         if self._by_name:
             return self._fn(**arguments)
-        bound = inspect.BoundArguments(self._signature, dict(arguments))  # pyright: ignore[reportArgumentType] -- a dict will do
+        bound = inspect.BoundArguments(self._signature, dict(arguments))
         return self._fn(*bound.args, **bound.kwargs)
 
     @property
@@ -79,7 +79,7 @@ def _hints_one_by_one(fn: AnyFunction) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, annotation in fn.__annotations__.items():
         probe = partial(_nothing)
-        probe.__annotations__ = {name: annotation}  # pyright: ignore[reportAttributeAccessIssue] -- a namespace for typing
+        probe.__annotations__ = {name: annotation}
         try:
             found.update(typing.get_type_hints(probe, fn.__globals__, include_extras=True))
         except (NameError, AttributeError, TypeError):
@@ -264,7 +264,9 @@ class Workflows:
         cancellable: bool = False,
     ) -> Any:
         """Declare a step; see API.md 1 for the options. Raises `TypeError` for what cannot be one."""
-        options = StepOptions(max_retries, retry if retry is not None else RetryPolicy(), timeout, dispatch, cancellable)
+        options = StepOptions(
+            max_retries, retry if retry is not None else RetryPolicy(), timeout, dispatch, cancellable
+        )
         decorate = partial(self._declare_step, name, options)
         return decorate if fn is None else decorate(fn)
 
@@ -281,7 +283,7 @@ class Workflows:
 
     def _declare_step(self, name: str | None, options: StepOptions, fn: Any) -> Step[..., Any]:
         static = isinstance(fn, staticmethod)
-        function: Any = fn.__func__ if static else fn  # pyright: ignore[reportUnknownMemberType] -- any function
+        function: Any = fn.__func__ if static else fn
         if isinstance(fn, classmethod):
             raise TypeError(_NO_METHODS.format(fn.__func__.__qualname__))  # pyright: ignore[reportUnknownMemberType]
         if not inspect.isfunction(function):
@@ -300,7 +302,9 @@ class Workflows:
     def _declare_workflow(self, name: str | None, fn: Any) -> Workflow[..., Any]:
         if not inspect.iscoroutinefunction(fn):
             what = getattr(fn, "__qualname__", repr(fn))
-            raise TypeError(f"@app.workflow takes an `async def`; {what} is none. Work that is not async belongs in a step")
+            raise TypeError(
+                f"@app.workflow takes an `async def`; {what} is none. Work that is not async belongs in a step"
+            )
         id = self._new_id(name, "workflow", fn)
         workflow = self.workflows[id] = Workflow(self, id, fn)
         self._note_module(fn)

@@ -371,14 +371,13 @@ def _record(run_id: str, position: int, event: AnyEvent) -> EventRecord:
         if name != "time" and value is not None:
             fields[name] = bytes(value).decode() if isinstance(value, msgspec.Raw) else value
     kind = str(event.__struct_config__.tag)
-    call = getattr(event, "id", None)
-    is_step = kind.startswith("step_") and isinstance(call, str)
+    id = getattr(event, "id", None)
+    call = id if kind.startswith("step_") and isinstance(id, str) else None
     return EventRecord(
         position=position,
         type=kind,
         time=datetime.fromtimestamp(event.time, UTC),
-        step_id=step_id(run_id, call) if is_step else None,
-        step_name=call.rpartition("#")[0] if is_step else None,
+        step_id=None if call is None else step_id(run_id, call),
+        step_name=None if call is None else call.rpartition("#")[0],
         data=fields,
     )
-

@@ -83,9 +83,7 @@ def sleep(duration: str | float | timedelta | datetime) -> Coroutine[Any, Any, N
     """
     body = current_body()
     if body is None:
-        raise WorkflowContextError(
-            "sleep() works in a workflow body only; in a step or elsewhere use asyncio.sleep()"
-        )
+        raise WorkflowContextError("sleep() works in a workflow body only; in a step or elsewhere use asyncio.sleep()")
     return body.sleep(duration)
 
 

@@ -80,5 +80,5 @@ def _parse(text: str, what: str) -> float:
         total += float(part.group(1)) * unit
         end = part.end()
     if not end:
-        raise ValueError(f"{what} is empty; write for example \"5s\", \"1h 30m\" or \"2 days\"")
+        raise ValueError(f'{what} is empty; write for example "5s", "1h 30m" or "2 days"')
     return total

@@ -80,7 +80,7 @@ class StepOptions:
     def updated(self, changes: Mapping[str, object]) -> StepOptions:
         """A copy with these fields changed; raises `TypeError` for a name that is no option."""
         _only(changes, StepOptions.__dataclass_fields__, "a step")
-        return replace(self, **changes)  # pyright: ignore[reportArgumentType] -- __post_init__ checks each type
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class StartOptions:
 
     def updated(self, changes: Mapping[str, object]) -> StartOptions:
         _only(changes, StartOptions.__dataclass_fields__, "a workflow")
-        return replace(self, **changes)  # pyright: ignore[reportArgumentType] -- start checks each value
+        return replace(self, **changes)
 
 
 def _only(changes: Mapping[str, object], allowed: Mapping[str, object], what: str) -> None:
@@ -107,4 +107,5 @@ def _number(what: str, value: object, least: float, most: float) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{what} must be a number, not {value!r}")
     if not least <= value <= most or not math.isfinite(value):
-        raise ValueError(f"{what} must be at least {least}{'' if most == math.inf else f' and at most {most}'}, not {value!r}")
+        limit = "" if most == math.inf else f" and at most {most}"
+        raise ValueError(f"{what} must be at least {least}{limit}, not {value!r}")

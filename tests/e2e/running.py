@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from wdk_cloud import EventRecord, Run, RunInfo, Workflow, Workflows, WorkflowRunCancelledError, WorkflowRunFailedError
+from wdk_cloud import EventRecord, Run, RunInfo, Workflow, WorkflowRunCancelledError, WorkflowRunFailedError, Workflows
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing import workflow_env
 from wdk_cloud.testing.environment import WorkflowEnv
@@ -76,9 +76,7 @@ class Play:
 
         return self.scene(scenario, workflow.app)
 
-    def scene(
-        self, scenario: Callable[[WorkflowEnv], Awaitable[T]], *apps: Workflows, start_worker: bool = True
-    ) -> T:
+    def scene(self, scenario: Callable[[WorkflowEnv], Awaitable[T]], *apps: Workflows, start_worker: bool = True) -> T:
         """Run an async function that is given a fresh environment."""
 
         async def main() -> T:

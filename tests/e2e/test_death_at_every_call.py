@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+
 from tests.canonical import CANONICALS, Canonical, Ended, how_it_ended, journal
 from tests.faults import DieAt, Life
 from tests.histories import (
@@ -18,11 +19,9 @@ from tests.histories import (
     check_one_history,
     fixed_draws,
     lost_its_last_attempt,
-    notes,
     read_log,
     watch,
 )
-
 from wdk_cloud.engine import events as ev
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.local import LocalWorld

@@ -674,7 +674,11 @@ def test_with_options_changes_one_call_and_leaves_the_step_as_declared(play: Pla
     @app.workflow
     async def body() -> list[int]:
         counts: list[int] = []
-        for call in (fail.with_options(max_retries=0)("once"), fail("declared"), fail.with_options(max_retries=1)("two")):
+        for call in (
+            fail.with_options(max_retries=0)("once"),
+            fail("declared"),
+            fail.with_options(max_retries=1)("two"),
+        ):
             try:
                 await call
             except StepFailedError as error:

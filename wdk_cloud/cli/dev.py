@@ -130,6 +130,9 @@ def _leave_threads_behind() -> None:
         thread.join(max(0.0, deadline - time.monotonic()))
     running = sum(thread.is_alive() for thread in threads)
     if running:
-        err.print(f"{running} steps still ran in threads; they are interrupted and run again with the next worker")
+        message = (
+            f"steps that still run in threads: {running}. They are interrupted; their runs go on with the next worker"
+        )
+        err.print(message, soft_wrap=True)
         out.file.flush()
         os._exit(0)

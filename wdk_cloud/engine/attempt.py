@@ -99,7 +99,7 @@ class Attempt:
             return self._after_cancelled(error)
         except (KeyboardInterrupt, MemoryError) as error:
             return Ending("interrupted", cause=error)
-        except BaseException as error:  # noqa: BLE001 -- whatever a step raises is the end of its attempt
+        except BaseException as error:
             return self._failed(error)
 
     async def _call(self, arguments: dict[str, object]) -> object:
@@ -116,9 +116,9 @@ class Attempt:
         if self.step.is_async:
             task: asyncio.Future[object] = asyncio.ensure_future(self.step.signature.call(arguments))
         else:
-            call = contextvars.copy_context().run
+            context, call = contextvars.copy_context(), self.step.signature.call
             task = asyncio.get_running_loop().run_in_executor(
-                self._executor(), call, _in_thread, self.step.signature.call, arguments
+                self._executor(), lambda: context.run(_in_thread, call, arguments)
             )
         self._task = task
         if self._cancelled:
@@ -213,5 +213,5 @@ def exhausted(step_id: str, attempts: int, cause: BaseException | None, known: K
 def _text(cause: BaseException | None) -> str:
     try:
         return f"{type(cause).__name__}: {cause}"
-    except Exception as broken:  # noqa: BLE001 -- a `__str__` that raises must not hide the failure itself
+    except Exception as broken:
         return f"{type(cause).__name__} (its text cannot be shown: {type(broken).__name__})"

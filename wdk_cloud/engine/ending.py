@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import outgoing
 from wdk_cloud.engine.inbox import Watch
 from wdk_cloud.engine.replay import CORRUPTED_EVENT_LOG
 from wdk_cloud.world.ports import HeadFields, InboxItem, Labels, Message, Trouble
@@ -72,7 +71,9 @@ async def close_corrupted(turn: Turn, error: CorruptedEventLogError) -> bool:
     log.error("%s", error)
     now = turn.engine.world.clock.now()
     note = Trouble(reason=str(error)[:500], since=now)
-    fields = HeadFields(status="failed", ended_at=now, end_at=0, error_code=CORRUPTED_EVENT_LOG, armed=None, trouble=note)
+    fields = HeadFields(
+        status="failed", ended_at=now, end_at=0, error_code=CORRUPTED_EVENT_LOG, armed=None, trouble=note
+    )
     head = await turn.hold.change(fields)
     assert head is not None  # without `unless_dirty` a change is done or the lease is lost
     await follow(turn.engine, head)

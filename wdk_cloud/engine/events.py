@@ -31,7 +31,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     """The name of the field that holds a payload."""
 
 
-class RunCreated(Event, tag="run_created"):
+class RunCreated(Event, frozen=True, kw_only=True, tag="run_created"):
     workflow: str
     input: Raw
     digest: str
@@ -44,11 +44,11 @@ class RunCreated(Event, tag="run_created"):
     PAYLOAD = "input"
 
 
-class RunStarted(Event, tag="run_started"):
+class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     """The first line of the body runs at this time."""
 
 
-class StepCreated(Event, tag="step_created"):
+class StepCreated(Event, frozen=True, kw_only=True, tag="step_created"):
     id: str
     name: str
     digest: str
@@ -57,12 +57,12 @@ class StepCreated(Event, tag="step_created"):
     PAYLOAD = "input"
 
 
-class StepStarted(Event, tag="step_started"):
+class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
     id: str
     attempt: int
 
 
-class StepRetrying(Event, tag="step_retrying"):
+class StepRetrying(Event, frozen=True, kw_only=True, tag="step_retrying"):
     id: str
     attempt: int
     error: Raw
@@ -70,7 +70,7 @@ class StepRetrying(Event, tag="step_retrying"):
     PAYLOAD = "error"
 
 
-class StepInterrupted(Event, tag="step_interrupted"):
+class StepInterrupted(Event, frozen=True, kw_only=True, tag="step_interrupted"):
     """An attempt that was found begun and without an end; `charged` if it counts as a try."""
 
     id: str
@@ -78,7 +78,7 @@ class StepInterrupted(Event, tag="step_interrupted"):
     charged: bool = False
 
 
-class StepCompleted(Event, tag="step_completed"):
+class StepCompleted(Event, frozen=True, kw_only=True, tag="step_completed"):
     id: str
     attempt: int
     result: Raw
@@ -86,7 +86,7 @@ class StepCompleted(Event, tag="step_completed"):
     PAYLOAD = "result"
 
 
-class StepFailed(Event, tag="step_failed"):
+class StepFailed(Event, frozen=True, kw_only=True, tag="step_failed"):
     id: str
     attempt: int
     error: Raw
@@ -94,29 +94,29 @@ class StepFailed(Event, tag="step_failed"):
     PAYLOAD = "error"
 
 
-class StepCancelled(Event, tag="step_cancelled"):
+class StepCancelled(Event, frozen=True, kw_only=True, tag="step_cancelled"):
     """The body no longer waits for a cancellable step; its absence is no difference."""
 
     id: str
 
 
-class WaitCreated(Event, tag="wait_created"):
+class WaitCreated(Event, frozen=True, kw_only=True, tag="wait_created"):
     id: str
     due: float
     delay: float | None = None
 
 
-class WaitCompleted(Event, tag="wait_completed"):
+class WaitCompleted(Event, frozen=True, kw_only=True, tag="wait_completed"):
     id: str
 
 
-class WaitCancelled(Event, tag="wait_cancelled"):
+class WaitCancelled(Event, frozen=True, kw_only=True, tag="wait_cancelled"):
     """The body no longer waits for a timer; its absence is no difference."""
 
     id: str
 
 
-class OperationCreated(Event, tag="operation_created"):
+class OperationCreated(Event, frozen=True, kw_only=True, tag="operation_created"):
     """A call of the engine's own: starting a child, asking another run for something."""
 
     id: str
@@ -126,19 +126,19 @@ class OperationCreated(Event, tag="operation_created"):
     PAYLOAD = "input"
 
 
-class OperationCompleted(Event, tag="operation_completed"):
+class OperationCompleted(Event, frozen=True, kw_only=True, tag="operation_completed"):
     id: str
     result: Raw
     PAYLOAD = "result"
 
 
-class OperationFailed(Event, tag="operation_failed"):
+class OperationFailed(Event, frozen=True, kw_only=True, tag="operation_failed"):
     id: str
     error: Raw
     PAYLOAD = "error"
 
 
-class AttributesSet(Event, tag="attributes_set"):
+class AttributesSet(Event, frozen=True, kw_only=True, tag="attributes_set"):
     """Labels that were set, or removed (None), by the body (`id`) or from a step (`key`)."""
 
     changes: dict[str, str | None]
@@ -146,35 +146,35 @@ class AttributesSet(Event, tag="attributes_set"):
     key: str | None = None
 
 
-class PatchRecorded(Event, tag="patch_recorded"):
+class PatchRecorded(Event, frozen=True, kw_only=True, tag="patch_recorded"):
     """The run has first reached `patched(id)` with the change deployed."""
 
     id: str
 
 
-class CancelRequested(Event, tag="cancel_requested"):
+class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
     key: str
     reason: str | None = None
 
 
-class WakeRequested(Event, tag="wake_requested"):
+class WakeRequested(Event, frozen=True, kw_only=True, tag="wake_requested"):
     """Pending sleeps end now; their `wait_completed` follow."""
 
     key: str
 
 
-class RunCompleted(Event, tag="run_completed"):
+class RunCompleted(Event, frozen=True, kw_only=True, tag="run_completed"):
     result: Raw
     PAYLOAD = "result"
 
 
-class RunFailed(Event, tag="run_failed"):
+class RunFailed(Event, frozen=True, kw_only=True, tag="run_failed"):
     code: str
     error: Raw
     PAYLOAD = "error"
 
 
-class RunCancelled(Event, tag="run_cancelled"):
+class RunCancelled(Event, frozen=True, kw_only=True, tag="run_cancelled"):
     reason: str | None = None
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wdk_cloud.engine import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 Command = ev.StepCreated | ev.WaitCreated | ev.OperationCreated | ev.AttributesSet
 
@@ -170,7 +170,7 @@ def _ended(h: History, e: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> N
     h.end = e
 
 
-_APPLY = {
+_APPLY: dict[type[ev.AnyEvent], Callable[[History, Any], None]] = {
     ev.RunCreated: _run_created,
     ev.RunStarted: _run_started,
     ev.StepCreated: _step_created,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from wdk_cloud.engine.attempt import Ending
-    from wdk_cloud.engine.turn import Turn
+    from wdk_cloud.engine.intake import Intake
 
 KEPT = 4096
 """Bytes of admitted items that may lie in the inbox: deleting costs a write each, reading them again costs less."""
@@ -53,7 +53,7 @@ def encode_item(item: StepEnd | CancelItem | AttributesItem | Watch) -> bytes:
 class Inbox:
     """Of one turn."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Intake) -> None:
         self._turn = turn
         self.unread = False
         self.labels: list[ev.AttributesSet] = []

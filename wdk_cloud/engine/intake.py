@@ -134,14 +134,6 @@ class Intake(TurnState):
             elif id:
                 self.feed(ev.WaitCompleted(time=max(self.now(), due), id=id))
 
-    def valid(self, kind: str, id: str) -> bool:
-        """Whether a scheduled entry still matters: retried steps always, waits while the body waits for them."""
-        if kind == "retry":
-            return True
-        if not id:
-            return not self._begun
-        return self.body is not None and id in self.body.timers
-
     def _pick_up_steps(self) -> None:
         """Steps that the log holds without an end: what an earlier lease began and left, and what waits its turn."""
         assert self.body is not None  # the callers have one

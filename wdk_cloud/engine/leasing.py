@@ -76,7 +76,11 @@ class LeaseHold:
         asked = clock.now()
         until = round(asked + lease, 6)
         head = self._engine.world.runs.renew(
-            self.head.run_id, self.head.birth, holder=self._delivery.message.identity, fence=self.head.fence, until=until
+            self.head.run_id,
+            self.head.birth,
+            holder=self._delivery.message.identity,
+            fence=self.head.fence,
+            until=until,
         )
         if head is None:
             if not self.released:

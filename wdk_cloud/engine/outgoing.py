@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import msgspec
 
@@ -16,11 +16,21 @@ CONTINUE_DELAY = 1.0
 """Seconds before a continuation is delivered: it should not meet the lease that its sender is about to release."""
 
 
-def message(engine: Engine, kind: MessageKind, head: Head, **fields: object) -> Message:
+class MessageFields(TypedDict, total=False):
+    """What only some kinds of message carry."""
+
+    due: float
+    step_id: str
+    order: bytes
+    count: int
+    length: int
+
+
+def message(engine: Engine, kind: MessageKind, head: Head, **fields: Unpack[MessageFields]) -> Message:
     """A new message for the run of this head."""
     return Message(
         kind=kind, run_id=head.run_id, birth=head.birth, identity=engine.identity(), trace=head.trace, **fields
-    )  # pyright: ignore[reportCallIssue, reportArgumentType] -- msgspec checks nothing here; the callers are few
+    )
 
 
 def timer(engine: Engine, head: Head, due: float) -> tuple[Message, float]:

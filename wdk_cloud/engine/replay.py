@@ -172,7 +172,8 @@ class Body:
         if type(event) is ev.RunStarted:
             self._root = self.loop.start(self._main())
             return
-        id: str = event.id  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] -- all completions have one
+        assert isinstance(event, ev.COMPLETIONS)  # only these and the start are delivered
+        id = event.id
         if id in self._waiting or id in self.timers:
             self._resolve(event)
         elif self._unasked(id):
@@ -255,7 +256,9 @@ class Body:
             latest = max(waits, default=0) if self.outcome is None else 0
             for id, (position, _) in self._recorded.items():
                 if position > latest:
-                    self.differences.append(f"{id} is in the log at position {position}, and the code never asks for it")
+                    self.differences.append(
+                        f"{id} is in the log at position {position}, and the code never asks for it"
+                    )
         if self.outcome is None and not self.differences:
             self._check_deadlock()
 
@@ -300,9 +303,7 @@ class Body:
         call = Call(self.number(step.id), step.id, data, digest, step, step.returns)
         return self._made_call(step.name, call)
 
-    def operation(
-        self, name: str, arguments: Mapping[str, object], returns: object = Any
-    ) -> Coroutine[Any, Any, Any]:
+    def operation(self, name: str, arguments: Mapping[str, object], returns: object = Any) -> Coroutine[Any, Any, Any]:
         """A call of the engine's own, which the turn carries out after it is in the log."""
         data, digest = encode_arguments(arguments, known=self.known)
         return self._made_call(name, Call(self.number(name), name, data, digest, None, returns))
@@ -321,11 +322,15 @@ class Body:
         self._made.pop(call.id, None)
         if self.loop.closed_inert:
             return await self._for_ever()
-        command: type[ev.StepCreated | ev.OperationCreated] = ev.OperationCreated if call.step is None else ev.StepCreated
+        command: type[ev.StepCreated | ev.OperationCreated] = (
+            ev.OperationCreated if call.step is None else ev.StepCreated
+        )
         match self._recorded.pop(call.id, None):
             case None:
                 self._new.append(
-                    command(time=self.loop.now, id=call.id, name=call.name, digest=call.digest, input=ev.Raw(call.input))
+                    command(
+                        time=self.loop.now, id=call.id, name=call.name, digest=call.digest, input=ev.Raw(call.input)
+                    )
                 )
             case (position, event) if isinstance(event, command) and event.digest == call.digest:
                 self._asked_at[call.id] = position
@@ -366,7 +371,9 @@ class Body:
         if type(event) is ev.StepCreated and call.step is not None:
             return f"{call.id} (position {position}): " + self._argument_difference(call, event)
         kind = "an operation" if call.step is None else "a step"
-        return f"{call.id} (position {position}): the code asks for {kind}, the log has a different {type(event).__name__}"
+        return (
+            f"{call.id} (position {position}): the code asks for {kind}, the log has a different {type(event).__name__}"
+        )
 
     def _argument_difference(self, call: Call, event: ev.StepCreated) -> str:
         try:
@@ -426,7 +433,9 @@ class Body:
                 due = recorded
                 self._asked_at[id] = position
             case (position, event):
-                self.differences.append(f"{id} (position {position}): the code waits, the log has {type(event).__name__}")
+                self.differences.append(
+                    f"{id} (position {position}): the code waits, the log has {type(event).__name__}"
+                )
                 return
         self.timers[id] = (due, waiter)
         if id in self._kept:
@@ -505,5 +514,3 @@ def _not_registered(step: Step[..., Any], workflow: Workflow[..., Any]) -> StepN
 
 def _shown(value: object, missing: object) -> str:
     return "left out" if value is missing else repr(value)[:200]
-
-

@@ -182,7 +182,11 @@ async def start_child(engine: Engine, *, parent: Head, root: str, call: str, ord
         run_id = derived_run_id("key", workflow, idempotency_key)
     else:
         run_id = chosen or derived_run_id("child", parent.run_id, parent.birth, call)
-    attributes = {**cast("dict[str, str]", order.get("attributes") or {}), "$parentRunId": parent.run_id, "$rootRunId": root}
+    attributes = {
+        **cast("dict[str, str]", order.get("attributes") or {}),
+        "$parentRunId": parent.run_id,
+        "$rootRunId": root,
+    }
     child = Order(
         workflow=workflow,
         input=cast("bytes", order["input"]),
@@ -303,4 +307,3 @@ def due_of(delay: object, now: float) -> float:
         return 0.0
     due = durations.due(delay, now, "delay")
     return round(due, 6) if due > now else 0.0
-

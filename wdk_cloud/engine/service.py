@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import random
+import random  # noqa: TID251 -- identities and jitter of the host, nothing that a body sees
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any

@@ -253,7 +253,7 @@ async def nudge(engine: Engine, run_id: str, birth: str) -> None:
             return
 
 
-def _attributes_setter(engine: Engine, message: Message, item: StepItem):  # noqa: ANN202
+def _attributes_setter(engine: Engine, message: Message, item: StepItem):
     count = 0
 
     async def set_attributes(changes: dict[str, str | None]) -> None:

@@ -40,8 +40,8 @@ class Diverged(Exception):
 def not_registered(turn: Turn) -> HandOn:
     workflow = turn.head.workflow
     error = WorkflowNotRegisteredError(
-        f"run {turn.head.run_id}: workflow {workflow} is not registered; this code does not declare it. Deploy code that "
-        "does, or keep its old id with @app.workflow(name=…)"
+        f"run {turn.head.run_id}: workflow {workflow} is not registered; this code does not declare it. Deploy code "
+        "that does, or keep its old id with @app.workflow(name=…)"
     )
     return HandOn(str(error), error)
 
@@ -77,7 +77,8 @@ async def hand_on(turn: Turn, reason: HandOn) -> bool:
         again = outgoing.message(turn.engine, "continue", turn.head)
         await turn.engine.world.queue.send([(again, min(delay, turn.engine.world.queue.longest_delay))])
     note = Trouble(reason=str(reason)[:500], since=since, count=count, pending=True)
-    fields = HeadFields(trouble=note, holder=None, until=0.0, last=turn.delivery.message.identity, stalls=0, stalls_length=0)
+    identity = turn.delivery.message.identity
+    fields = HeadFields(trouble=note, holder=None, until=0.0, last=identity, stalls=0, stalls_length=0)
     turn.hold.released = True
     while await turn.hold.change(fields, unless_dirty=True) is None:
         # Somebody has put something into the inbox; the `continue` on its way will look at it.

@@ -31,7 +31,7 @@ class TurnState:
         self.head: Head = lease.head
         self.fence = lease.head.fence
         self.unclean = lease.unclean
-        self.armed = lease.head.armed
+        self.armed: float | None = lease.head.armed
         self.hold = LeaseHold(engine, delivery, lease.head, self._wake)
         self.batch: list[ev.AnyEvent] = []
         self.history: History
@@ -63,6 +63,14 @@ class TurnState:
         """The time of the next event: never before the last one's."""
         last = self.batch[-1].time if self.batch else self.history.last_time
         return max(self.engine.world.clock.now(), last)
+
+    def valid(self, kind: str, id: str) -> bool:
+        """Whether a scheduled entry still matters: retried steps always, waits while the body waits for them."""
+        if kind == "retry":
+            return True
+        if not id:
+            return not self._begun
+        return self.body is not None and id in self.body.timers
 
     # -- being woken ------------------------------------------------------------------------------------------------
 

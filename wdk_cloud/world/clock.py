@@ -116,9 +116,7 @@ class VirtualHandle:
 
 
 class PeriodicHandle:
-    def __init__(
-        self, callback: Callable[[], object], seconds: float, due: float, among: list[PeriodicHandle]
-    ) -> None:
+    def __init__(self, callback: Callable[[], object], seconds: float, due: float, among: list[PeriodicHandle]) -> None:
         self.callback = callback
         self.seconds = seconds
         self.due = due

@@ -276,9 +276,7 @@ class RunStore(Protocol):
         """
         ...
 
-    async def mark_dirty(
-        self, run_id: str, birth: str, *, holder: str, fence: int, due: float | None = None
-    ) -> bool:
+    async def mark_dirty(self, run_id: str, birth: str, *, holder: str, fence: int, due: float | None = None) -> bool:
         """Set `dirty` if `holder` and `fence` still are the ones given; with `due`, also clear `armed` if it is that
         time. False: they are not, or there is no head of this birth; nothing was written."""
         ...
