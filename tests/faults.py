@@ -70,6 +70,8 @@ class Life:
     def __init__(self, plan: Plan | None = None, watch: Callable[[Call, Any], None] | None = None) -> None:
         self.plan = plan or Plan()
         self.calls = 0
+        self.answered: set[int] = set()
+        """The calls that have happened. A `receive` may wait in vain for the rest of the life."""
         self.dead = False
         self.last: Call | None = None
         """The call at which the life ended."""
@@ -100,6 +102,7 @@ class Life:
     def happened(self, call: Call, answer: Any) -> None:
         if self.dead:
             raise Dead
+        self.answered.add(call.number)
         if self._watch is not None:
             self._watch(call, answer)
         self.last = call

@@ -18,6 +18,7 @@ def a_head(run_id: str = RUN, **fields: Any) -> Head:
     defaults = {
         "birth": BIRTH,
         "workflow": "signup",
+        "status": "running",
         "created_at": 1_000.0,
         "seed": bytes(range(32)),
         "input_digest": "digest",

@@ -35,7 +35,6 @@ async def test_a_free_lease_is_taken_clean(place: WorldUnderTest) -> None:
     lease = await take(place.runs)
     head = a_head(length=7, stalls=2, stalls_length=5, holder="message-1", fence=1, until=UNTIL)
     assert lease == Lease(head=head, unclean=False)
-    assert head.status == "pending"
     assert await place.runs.head(RUN) == head
 
 
@@ -112,10 +111,20 @@ async def test_a_run_that_has_ended_has_no_lease_to_take(place: WorldUnderTest, 
     assert await place.runs.head(RUN) == head
 
 
-@pytest.mark.parametrize("status", ["pending", "running"])
-async def test_the_lease_leaves_the_status_as_it_is(place: WorldUnderTest, status: Any) -> None:
-    await place.runs.create(a_head(status=status))
-    assert (await taken(place.runs)).head.status == status
+@pytest.mark.parametrize(
+    ("before", "not_before", "after"),
+    [
+        ("pending", 0.0, "running"),
+        ("pending", NOW, "running"),
+        ("pending", NOW + 1, "pending"),
+        ("running", 0.0, "running"),
+    ],
+)
+async def test_a_pending_run_that_may_begin_runs_from_its_first_lease_on(
+    place: WorldUnderTest, before: Any, not_before: float, after: str
+) -> None:
+    await place.runs.create(a_head(status=before, not_before=not_before))
+    assert (await taken(place.runs)).head.status == after
 
 
 async def test_there_is_no_lease_without_a_head_of_its_birth(place: WorldUnderTest) -> None:

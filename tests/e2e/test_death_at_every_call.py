@@ -81,23 +81,27 @@ async def ended_as(play: Play) -> Ended:
         return await how_it_ended(play.run)
 
 
+def deaths_of(life):
+    """Just before each call, and just after each that was answered."""
+    for number in range(1, life.calls + 1):
+        yield DieAt(number, "before")
+        if number in life.answered:
+            yield DieAt(number, "after")
+
+
 def a_death_at_every_call(canonical, make_world, path):
     (undisturbed,) = play(canonical, make_world, path(0))
     once = begun_by_step()
-    for number in range(1, undisturbed.calls + 1):
-        for moment in ("before", "after"):
-            execution = EXECUTIONS.total() + 1
-            EXECUTIONS[canonical.name] += 1
-            try:
-                first, _ = play(canonical, make_world, path(execution), [DieAt(number, moment)])
-                assert first.dead, "the run took another way than the undisturbed one"
-                again = {id: n - once[id] for id, n in begun_by_step().items() if n > once[id]}
-                assert all(n == 1 for n in again.values()), f"bodies began again more than once: {again}"
-            except BaseException as error:
-                method = first.last.method if "first" in locals() and first.last else "?"
-                error.add_note(f"{canonical.name}: death {moment} call {number} of {undisturbed.calls}")
-                raise
-    return undisturbed.calls
+    for count, death in enumerate(deaths_of(undisturbed), 1):
+        try:
+            first, _ = play(canonical, make_world, path(count), [death])
+            assert first.dead, "the run took another way than the undisturbed one"
+            again = {id: n - once[id] for id, n in begun_by_step().items() if n > once[id]}
+            assert all(n == 1 for n in again.values()), f"bodies began again more than once: {again}"
+        except BaseException as error:
+            error.add_note(f"{canonical.name}: {death}, of {undisturbed.calls} calls")
+            raise
+        EXECUTIONS[canonical.name] += 1
 
 
 @pytest.mark.parametrize("canonical", CANONICALS, ids=lambda canonical: canonical.name)

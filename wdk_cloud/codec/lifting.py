@@ -54,10 +54,13 @@ def _lift_tag(tag: str, node: dict[str, object], known: KnownTypes) -> object:
     return builtin.from_json(lift(body, known))
 
 
-def _mapping(pairs: list[tuple[object, object]]) -> dict[object, object]:
+def _mapping(pairs: list[Any]) -> dict[object, object]:
     mapping: dict[object, object] = {}
-    for key, item in pairs:
-        mapping[key] = item  # noqa: PERF403 -- dict(pairs) would take a text of two characters for a pair
+    for pair in pairs:
+        if type(pair) is not list:  # a text of two characters would do as well
+            raise Refusal("the record of a mapping holds something else than pairs")
+        key, item = cast("list[object]", pair)
+        mapping[key] = item
     return mapping
 
 

@@ -65,6 +65,8 @@ class Attempt:
         self._executor = executor
         self._after = after
         self._task: asyncio.Future[Any] | None = None
+        self._stops = 0
+        """How often this attempt has cancelled its own task."""
         self._timed_out = False
         self._cancelled = False
         self.thread: asyncio.Future[object] | None = None
@@ -77,8 +79,12 @@ class Attempt:
     def cancel(self) -> None:
         """Raise CancelledError inside the step; a thread cannot be ended, its result will be ignored."""
         self._cancelled = True
+        self._stop()
+
+    def _stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
+            self._stops += isinstance(self._task, asyncio.Task)
 
     async def run(self) -> Ending:
         if self._after is not None:
@@ -99,7 +105,7 @@ class Attempt:
             return self._after_cancelled(error)
         except (KeyboardInterrupt, MemoryError) as error:
             return Ending("interrupted", cause=error)
-        except BaseException as error:
+        except BaseException as error:  # whatever a step raises is the end of its attempt
             return self._failed(error)
 
     async def _call(self, arguments: dict[str, object]) -> object:
@@ -113,30 +119,32 @@ class Attempt:
             step_context.reset(token)
 
     async def _call_interruptibly(self, arguments: dict[str, object], timeout: float | None) -> object:
-        if self.step.is_async:
-            task: asyncio.Future[object] = asyncio.ensure_future(self.step.signature.call(arguments))
-        else:
-            context, call = contextvars.copy_context(), self.step.signature.call
-            task = asyncio.get_running_loop().run_in_executor(
-                self._executor(), lambda: context.run(_in_thread, call, arguments)
-            )
-        self._task = task
-        if self._cancelled:
-            task.cancel()
+        """With a time-out, or cancellable, or in a thread: `_task` is what a cancel ends."""
         handle = None
         if timeout is not None:
             handle = self._clock.call_at(self._clock.now() + timeout, self._time_out)
         try:
-            if self.step.is_async:
-                return await task
-            return await self._await_thread(task)
+            if not self.step.is_async:
+                return await self._call_in_thread(arguments)
+            self._task = asyncio.current_task()
+            if self._cancelled:
+                raise asyncio.CancelledError
+            result = await self.step.signature.call(arguments)
+            if self._timed_out:
+                raise asyncio.CancelledError  # the step caught it and went on: its time was over all the same
+            return result
         finally:
+            self._task = None
             if handle is not None:
                 handle.cancel()
 
-    async def _await_thread(self, thread: asyncio.Future[object]) -> object:
+    async def _call_in_thread(self, arguments: dict[str, object]) -> object:
         """Until the thread returns, or its time is over: then it goes on, and only the attempt ends."""
-        self._task = over = asyncio.get_running_loop().create_future()
+        loop, context, call = asyncio.get_running_loop(), contextvars.copy_context(), self.step.signature.call
+        thread = loop.run_in_executor(self._executor(), lambda: context.run(_in_thread, call, arguments))
+        self._task = over = loop.create_future()
+        if self._cancelled:
+            over.cancel()
         thread.add_done_callback(lambda _: over.done() or over.set_result(None))
         try:
             await over
@@ -151,10 +159,15 @@ class Attempt:
 
     def _time_out(self) -> None:
         self._timed_out = True
-        if self._task is not None:
-            self._task.cancel()
+        self._stop()
 
     def _after_cancelled(self, error: BaseException) -> Ending:
+        current = asyncio.current_task()
+        for _ in range(self._stops if current is not None else 0):
+            current.uncancel()  # pyright: ignore[reportOptionalMemberAccess] -- the range is empty without one
+        self._stops = 0
+        if current is not None and current.cancelling():
+            return Ending("interrupted", cause=error)  # the worker shuts down
         if self._timed_out:
             return self._failed(
                 StepTimeoutError(
@@ -164,10 +177,6 @@ class Attempt:
             )
         if self._cancelled:
             return Ending("failed", self._encoded(error), final=True)
-        if self._task is None or self._task.cancelled():
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
-                return Ending("interrupted", cause=error)  # the worker shuts down
         return self._failed(error)
 
     def _failed(self, error: BaseException) -> Ending:

@@ -159,8 +159,6 @@ class LeaseHold:
             last_version=history.last_version,
             wake_by=self._wake_by(turn, due),
         )
-        if history.started_at is not None:
-            fields["status"] = "running"
         if history.position:
             fields["input"] = None
         self.released = True  # before the write: a renewal meanwhile must not take it for a loss

@@ -266,7 +266,7 @@ class RunStore(Protocol):
         that the lease is free (no holder) and `last` is `identity`.
 
         Taken: `holder` becomes `identity`, `fence` rises by one, `until` is set, `dirty` is cleared, status `pending`
-        stays as it is. The turn is unclean if there was a holder, or if the caller says so; a holder that was there
+        becomes `running` unless `not_before` is later than `now`. The turn is unclean if there was a holder, or if the caller says so; a holder that was there
         also raises `stalls` by one (and if `stalls` was 0, sets `stalls_length` to `length`). `armed` is kept if the
         turn is clean and `armed` differs from `due`; otherwise it becomes None.
 

@@ -39,6 +39,7 @@ _CREATE = (
 _ACQUIRE = f"""
 UPDATE heads SET
     unclean = holder IS NOT NULL OR :unclean,
+    status = CASE WHEN not_before <= :now THEN 'running' ELSE status END,
     stalls_length = CASE WHEN holder IS NOT NULL AND stalls = 0 THEN length ELSE stalls_length END,
     stalls = stalls + (holder IS NOT NULL),
     armed = CASE WHEN holder IS NULL AND NOT :unclean THEN nullif(armed, :due) END,
@@ -106,6 +107,7 @@ class Heads(Shelf):
             "identity": identity,
             "provider_id": retired_entry(provider_id),
             "lapsed": now,
+            "now": now,
             "until": until,
             "due": due,
             "unclean": unclean,

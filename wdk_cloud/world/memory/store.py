@@ -93,6 +93,7 @@ class MemoryStore:
             unclean = unclean or abandoned
             head = self._heads[run_id] = replace(
                 head,
+                status="running" if head.not_before <= now else head.status,
                 holder=identity,
                 fence=head.fence + 1,
                 until=until,
