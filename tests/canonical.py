@@ -369,7 +369,7 @@ CANONICALS = [
     Canonical(race_won, (3600.0,), Ended("the step: 3"), {"add": 1}, in_real_time=(30.0,)),
     Canonical(
         race_lost,
-        (600.0,),
+        (12.0,),
         Ended("given up: 7"),
         {"waits": 1, "add": 1},
         in_real_time=(0.3,),

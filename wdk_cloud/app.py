@@ -155,7 +155,7 @@ async def run_plain(step: Step[..., T], arguments: Mapping[str, object]) -> T:
 
 
 class Workflow(Generic[P, T]):
-    """A workflow: an `async def` that survives. Awaited in a body it runs inside that run; `start` makes a run of it."""
+    """A workflow: an `async def` that survives. In a body it runs inside that run, `start` makes one of its own."""
 
     def __init__(
         self, app: Workflows, id: str, fn: Callable[P, Coroutine[Any, Any, T]], options: StartOptions | None = None
@@ -221,7 +221,7 @@ class Workflows:
     def __init__(self, namespace: str | None = None) -> None:
         if namespace is not None and not (isinstance(namespace, str) and NAMESPACE.fullmatch(namespace)):
             raise ValueError(
-                f"a namespace is 1 to 32 lower case letters, digits and dashes, beginning with a letter, not {namespace!r}"
+                f"a namespace is 1 to 32 lower case letters, digits and dashes and begins with a letter: {namespace!r}"
             )
         self.namespace = namespace or ""
         self.steps: dict[str, Step[..., Any]] = {}
@@ -317,8 +317,8 @@ class Workflows:
         other = self.steps.get(id) or self.workflows.get(id)
         if other is not None:
             raise ValueError(
-                f"{id} is declared twice, by {other.fn.__qualname__} in {other.fn.__module__} and by {fn.__qualname__} in "
-                f"{fn.__module__}: ids must be unique in an app; give one of them another name="
+                f"{id} is declared twice, by {other.fn.__qualname__} in {other.fn.__module__} and by {fn.__qualname__} "
+                f"in {fn.__module__}: ids must be unique in an app; give one of them another name="
             )
         return id
 

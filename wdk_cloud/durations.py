@@ -60,7 +60,8 @@ def due(when: object, now: float, what: str = "a duration") -> float:
     if isinstance(when, datetime):
         if when.tzinfo is None or when.utcoffset() is None:
             raise ValueError(
-                f"{what} given as a datetime must have a time zone: {when!r} has none; use datetime.now(UTC) or .astimezone()"
+                f"{what} given as a datetime must have a time zone: {when!r} has none; "
+                "use datetime.now(UTC) or .astimezone()"
             )
         moment = when.astimezone(UTC).timestamp()
         if moment - now > LONGEST:

@@ -59,10 +59,11 @@ async def follow(engine: Engine, head: Head) -> None:
 
 
 async def cancel_queued_steps(engine: Engine, head: Head, history: History) -> None:
-    """The run was cancelled: cancellable steps that run elsewhere are told."""
+    """Cancellable steps that run elsewhere are told when the body has left them, or when the run was cancelled."""
+    run_cancelled = isinstance(history.end, ev.RunCancelled)
     for id, state in history.steps.items():
         step = engine.step(state.created.name) if state.created.queued else None
-        if step is not None and step.options.cancellable:
+        if state.cancelled or (run_cancelled and step is not None and step.options.cancellable):
             await engine.world.runs.cancel_step(head.run_id, head.birth, id)
 
 

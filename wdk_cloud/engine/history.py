@@ -28,6 +28,8 @@ class StepState:
     charged_last: bool = False
     """The last try was an interruption."""
     retry_at: float = 0.0
+    cancelled: bool = False
+    """The body has left it, and it is cancellable: whoever runs it is told."""
     suspect: bool = False
     """It was interrupted together with others: it runs alone until it ends."""
 
@@ -124,7 +126,8 @@ def _step_ended(h: History, e: ev.StepCompleted | ev.StepFailed) -> None:
 
 
 def _step_cancelled(h: History, e: ev.StepCancelled) -> None:
-    pass  # the step itself goes on to its end
+    if (step := h.steps.get(e.id)) is not None:
+        step.cancelled = True
 
 
 def _wait_created(h: History, e: ev.WaitCreated) -> None:

@@ -92,7 +92,8 @@ class Inbox:
 
     def take_labels(self) -> None:
         labels, self.labels = self.labels, []
-        self._turn.batch.extend(labels)
+        now = self._turn.now()
+        self._turn.batch.extend(msgspec.structs.replace(change, time=now) for change in labels)
 
     async def _admit(self, item: InboxItem) -> None:
         turn = self._turn

@@ -80,10 +80,7 @@ class InlineSteps:
 
     def cancellable(self) -> bool:
         """Whether a cancellable step runs."""
-        for attempt in self.running.values():
-            if attempt.options.cancellable:
-                return True
-        return False
+        return any(attempt.options.cancellable for attempt in self.running.values())
 
     def cancel(self, id: str) -> None:
         if (attempt := self.running.get(id)) is not None and attempt.options.cancellable:

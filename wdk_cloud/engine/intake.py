@@ -57,7 +57,7 @@ class Intake(TurnState):
             for id, result in ends:
                 self._step_over(id, result)
         for event in self.operations.take():
-            self.feed(event)
+            self.feed(msgspec.structs.replace(event, time=self.now()))
 
     def _step_over(self, id: str, result: Ending) -> None:
         if result.kind == "interrupted":
@@ -83,7 +83,9 @@ class Intake(TurnState):
 
     def _take_commands(self) -> None:
         assert self.body is not None  # the callers have fed it
-        for command in self.body.take():
+        for made in self.body.take():
+            earliest = self.batch[-1].time if self.batch else self.history.last_time
+            command = made if made.time >= earliest else msgspec.structs.replace(made, time=earliest)
             match command:
                 case ev.StepCreated(id=id):
                     self.batch.append(self._dispatch(command))

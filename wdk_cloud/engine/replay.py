@@ -383,7 +383,8 @@ class Body:
             return f"its input differs (digest {event.digest} in the log, {call.digest} in the code)"
         missing = object()
         parts = [
-            f"argument {name} was {_shown(old.get(name, missing), missing)} and is now {_shown(new.get(name, missing), missing)}"
+            f"argument {name} was {_shown(old.get(name, missing), missing)} "
+            f"and is now {_shown(new.get(name, missing), missing)}"
             for name in dict.fromkeys((*old, *new))
             if old.get(name, missing) != new.get(name, missing)
         ]

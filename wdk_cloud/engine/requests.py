@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud import durations
 from wdk_cloud.codec.errors import decode_error
-from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.values import decode
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inbox import CancelItem, encode_item
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wdk_cloud.codec.keys import KeyService
+    from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.world.ports import World
 

@@ -119,15 +119,15 @@ def _over_already(engine: Engine, message: Message, order: StepOrder, item: Step
     step = engine.step(order.name)
     if step is None:
         error = StepNotRegisteredError(
-            f"run {message.run_id}: step {order.name} is not registered; this code does not declare it. Deploy code that "
-            "does, or keep its old id with @app.step(name=…)"
+            f"run {message.run_id}: step {order.name} is not registered; this code does not declare it. Deploy code "
+            "that does, or keep its old id with @app.step(name=…)"
         )
         return encode_error(error, known=KnownTypes())
     if not item.interrupted or _tries(engine, item) <= order.max_retries:
         return None
     lost = StepInterruptedError(
-        f"run {message.run_id}: the process died while attempt {item.attempt - 1} of step {order.name} ran; it may have "
-        "happened, wholly or in part: make the step idempotent, or look before you repeat it"
+        f"run {message.run_id}: the process died while attempt {item.attempt - 1} of step {order.name} ran; it may "
+        "have happened, wholly or in part: make the step idempotent, or look before you repeat it"
     )
     if order.max_retries == 0:
         return encode_error(lost, known=step.app.known)

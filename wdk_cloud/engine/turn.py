@@ -142,6 +142,7 @@ class Turn(Intake, Waiting):
         self._labels_written = self.history.labels_at
         self.schedule.fill(self.body)
         if self.body is not None:
+            self._take_commands()
             self._pick_up_steps()
 
     def _too_many_stalls(self) -> bool:
@@ -309,15 +310,19 @@ class Turn(Intake, Waiting):
             self.body = None
 
     async def _finish(self) -> bool:
-        """The end event is in the log: the head, the inbox once more, what follows the end."""
+        """The end event is in the log: labels and steps, then the head, then what follows the end.
+
+        What comes before the head's status is done again by the next turn, what comes after it by the message that the
+        head names: a death at any point leaves nothing undone.
+        """
         if self.body is not None:
             ending.warn_forgotten(self.head, self.body)
-        self.head = await self.hold.end(self.history, self.engine.version)
-        self._finishing = True
-        if isinstance(self.history.end, ev.RunCancelled):
-            await ending.cancel_queued_steps(self.engine, self.head, self.history)
         if self.history.labels_at:
             await ending.write_labels(self.engine, self.head, self.history)
+        if self.history.queued:
+            await ending.cancel_queued_steps(self.engine, self.head, self.history)
+        self.head = await self.hold.end(self.history, self.engine.version)
+        self._finishing = True
         await ending.follow(self.engine, self.head)
         return True
 

@@ -40,7 +40,7 @@ class TurnState:
         self.steps: InlineSteps
         self.schedule = Schedule()
         self.operations: Operations
-        self.inbox = Inbox(self)
+        self.inbox = Inbox(self)  # pyright: ignore[reportArgumentType] -- a turn is all of its parts
         self._ended: list[tuple[str, Ending]] = []
         self._uncommitted: list[tuple[str, Ending]] = []
         self._told = False

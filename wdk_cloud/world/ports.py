@@ -266,9 +266,10 @@ class RunStore(Protocol):
         that the lease is free (no holder) and `last` is `identity`.
 
         Taken: `holder` becomes `identity`, `fence` rises by one, `until` is set, `dirty` is cleared, status `pending`
-        becomes `running` unless `not_before` is later than `now`. The turn is unclean if there was a holder, or if the caller says so; a holder that was there
-        also raises `stalls` by one (and if `stalls` was 0, sets `stalls_length` to `length`). `armed` is kept if the
-        turn is clean and `armed` differs from `due`; otherwise it becomes None.
+        becomes `running` unless `not_before` is later than `now`. The turn is unclean if there was a holder, or if the
+        caller says so; a holder that was there also raises `stalls` by one (and if `stalls` was 0, sets
+        `stalls_length` to `length`). `armed` is kept if the turn is clean and `armed` differs from `due`; otherwise it
+        becomes None.
 
         Returns the lease; or the head as it lies there when refused; or None without a head of this birth. A repeat
         of our own successful call (same identity, same `until`, same `provider_id`) may find `holder == identity`
