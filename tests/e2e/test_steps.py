@@ -474,6 +474,7 @@ def test_cancelling_the_task_of_a_cancellable_inline_step_raises_inside_it_at_on
 
     @app.step
     async def quick() -> str:
+        await until(lambda: ends == ["began"])
         return "won"
 
     @app.workflow
@@ -505,6 +506,7 @@ def test_a_cancelled_step_is_not_retried(play: Play) -> None:
 
     @app.step
     async def quick() -> int:
+        await until(lambda: began == [1])
         return 1
 
     @app.workflow
