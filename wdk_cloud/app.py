@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import types
 import typing
 import weakref
 from functools import partial, update_wrapper
@@ -72,6 +73,11 @@ class Signature:
                 self._hints = typing.get_type_hints(self._fn, include_extras=True)
             except (NameError, AttributeError, TypeError):
                 self._hints = _hints_one_by_one(self._fn)
+            for name, parameter in self._signature.parameters.items():
+                if name in self._hints and parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                    self._hints[name] = types.GenericAlias(tuple, (self._hints[name], ...))
+                elif name in self._hints and parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                    self._hints[name] = types.GenericAlias(dict, (str, self._hints[name]))
         return self._hints
 
 

@@ -271,7 +271,7 @@ async def body():
     await sleep("1 day")
     return [first, await {call}]
 """
-        exec(code, scope)  # noqa: S102 -- two versions of one module
+        exec(code, scope)
         apps.append(app)
         bodies.append(scope["body"])
 

@@ -3,7 +3,7 @@
 import asyncio
 import zipfile
 from datetime import UTC, datetime, timedelta
-from json import JSONDecodeError  # noqa: F401 -- imported into a module that declares steps, hence known
+from json import JSONDecodeError
 
 import pytest
 
@@ -15,8 +15,8 @@ from wdk_cloud import (
     SerializationError,
     StepFailedError,
     StepInterruptedError,
-    Workflows,
     WorkflowRunFailedError,
+    Workflows,
     register_serializable,
     serializable,
     sleep,

@@ -141,8 +141,9 @@ class Body:
         return new
 
     def discard(self) -> None:
-        """Close the coroutine, without effect."""
+        """Close the coroutine, and those of calls that were never awaited, without effect."""
         self.loop.close_body()
+        self.forgotten()
 
     def _drive(self) -> None:
         loop = self.loop

@@ -123,7 +123,7 @@ def _over_already(engine: Engine, message: Message, order: StepOrder, item: Step
             "that does, or keep its old id with @app.step(name=…)"
         )
         return encode_error(error, known=KnownTypes())
-    if not item.interrupted or _tries(engine, item) <= order.max_retries:
+    if not item.interrupted or (order.max_retries and _tries(engine, item) <= order.max_retries):
         return None
     lost = StepInterruptedError(
         f"run {message.run_id}: the process died while attempt {item.attempt - 1} of step {order.name} ran; it may "

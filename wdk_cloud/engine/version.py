@@ -34,7 +34,7 @@ def code_version(apps: Sequence[Workflows]) -> str:
 def _sources(app: Workflows) -> set[Path]:
     found: set[Path] = set()
     for declared in (*app.steps.values(), *app.workflows.values()):
-        module = sys.modules.get(declared.fn.__module__.partition(".")[0])
+        module = sys.modules.get((declared.fn.__module__ or "").partition(".")[0])
         package = getattr(module, "__path__", None)
         if package is not None:
             found.update(file for folder in package for file in Path(folder).rglob("*.py"))
