@@ -106,6 +106,8 @@ class Body:
         self._kept_due: deque[str] = deque()
         self._new: list[ev.AnyEvent] = []
         self._patches_passed: set[str] = set()
+        self._stopped_at = 1 << 62
+        """The first position at which a call differed: its task goes no further, so later ids prove nothing."""
         self._labels = set(created.attributes)
 
     # -- driving ----------------------------------------------------------------------------------------------------
@@ -256,7 +258,7 @@ class Body:
             waits = [self._asked_at.get(id, 1 << 62) for id in (*self._waiting, *self.timers)]
             latest = max(waits, default=0) if self.outcome is None else 0
             for id, (position, _) in self._recorded.items():
-                if position > latest:
+                if latest < position < self._stopped_at:
                     self.differences.append(
                         f"{id} is in the log at position {position}, and the code never asks for it"
                     )
@@ -337,6 +339,7 @@ class Body:
                 self._asked_at[call.id] = position
             case (position, event):
                 self.differences.append(self._describe(call, position, event))
+                self._stopped_at = min(self._stopped_at, position)
                 return await self._for_ever()
         future: asyncio.Future[object] = self.loop.create_future()
         self._waiting[call.id] = future
