@@ -18,6 +18,7 @@ class StepState:
     """A step that is in the log and has no end yet."""
 
     created: ev.StepCreated
+    first_started: float = 0.0
     attempt: int = 0
     """The number of the last attempt that began."""
     open: bool = False
@@ -96,6 +97,7 @@ def _step_created(h: History, e: ev.StepCreated) -> None:
 def _step_started(h: History, e: ev.StepStarted) -> None:
     if (step := h.steps.get(e.id)) is not None:
         step.attempt = e.attempt
+        step.first_started = step.first_started or e.time
         step.open = True
         step.charged_last = False
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from wdk_cloud.context import check_attribute_count
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine import outgoing
 from wdk_cloud.engine.inline import step_event
@@ -151,6 +152,10 @@ class Inbox:
 
         async def set_attributes(changes: dict[str, str | None]) -> None:
             nonlocal count
+            there = set(self._turn.history.labels)
+            for earlier in self.labels:
+                there |= {name for name, value in earlier.changes.items() if value is not None}
+            check_attribute_count(there, changes)
             count += 1
             key = f"attributes:{started.id}:{started.attempt}:{count}"
             self.labels.append(ev.AttributesSet(time=self._turn.now(), key=key, changes=changes))

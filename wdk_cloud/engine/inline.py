@@ -36,7 +36,6 @@ class InlineSteps:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._threads: dict[str, asyncio.Future[object]] = {}
         self._suspects: set[str] = set()
-        self._first_started: dict[str, float] = {}
 
     # -- what may begin ---------------------------------------------------------------------------------------------
 
@@ -91,7 +90,6 @@ class InlineSteps:
         self.running.update(other.running)
         self.tasks.update(other.tasks)
         self._threads.update(other._threads)
-        self._first_started.update(other._first_started)
 
     def stop(self) -> None:
         """The worker shuts down: the attempts that run are interrupted."""
@@ -99,7 +97,9 @@ class InlineSteps:
             task.cancel()
 
     def first_started(self, started: ev.StepStarted) -> float:
-        return self._first_started.setdefault(started.id, started.time)
+        """When the first attempt of this step began."""
+        state = self.history.steps.get(started.id)
+        return state.first_started if state is not None else started.time
 
     # -- what an end means ------------------------------------------------------------------------------------------
 
@@ -111,10 +111,7 @@ class InlineSteps:
         state = self.history.steps.get(id)
         if state is None:
             return None
-        event = step_event(state, attempt, ending, now, self._engine.draw())
-        if not isinstance(event, ev.StepRetrying):
-            self._first_started.pop(id, None)
-        return event
+        return step_event(state, attempt, ending, now, self._engine.draw())
 
     # -- what an earlier worker left --------------------------------------------------------------------------------
 

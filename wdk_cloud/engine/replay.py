@@ -106,6 +106,8 @@ class Body:
         self._kept_due: deque[str] = deque()
         self._new: list[ev.AnyEvent] = []
         self._patches_passed: set[str] = set()
+        self._left_already: set[str] = set()
+        """What the log says the body has left: it is said once."""
         self._stopped_at = 1 << 62
         """The first position at which a call differed: its task goes no further, so later ids prove nothing."""
         self._labels = set(created.attributes)
@@ -118,6 +120,8 @@ class Body:
             self.position += 1
             if isinstance(event, ev.StepCreated | ev.WaitCreated | ev.OperationCreated):
                 self._recorded[event.id] = (self.position, event)
+            elif isinstance(event, ev.WaitCancelled | ev.StepCancelled):
+                self._left_already.add(event.id)
             elif isinstance(event, ev.AttributesSet):
                 if event.id is not None:
                     self._recorded[event.id] = (self.position, event)
@@ -365,7 +369,8 @@ class Body:
             self.calls.pop(call.id, None)
         elif call.step is not None and call.step.options.cancellable:
             self.cancelled_steps.add(call.id)
-            self._new.append(ev.StepCancelled(time=self.loop.now, id=call.id))
+            if call.id not in self._left_already:
+                self._new.append(ev.StepCancelled(time=self.loop.now, id=call.id))
 
     async def _for_ever(self) -> NoReturn:
         while True:
@@ -458,7 +463,8 @@ class Body:
             if type(event) is ev.WaitCreated and event.id == id:
                 del self._new[index]
                 return
-        self._new.append(ev.WaitCancelled(time=self.loop.now, id=id))
+        if id not in self._left_already:
+            self._new.append(ev.WaitCancelled(time=self.loop.now, id=id))
 
     # -- labels and patches -----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import msgspec
 
 from wdk_cloud.codec.errors import encode_error
 from wdk_cloud.codec.known import KnownTypes
-from wdk_cloud.context import StepContext
+from wdk_cloud.context import StepContext, check_attribute_count
 from wdk_cloud.engine import outgoing
 from wdk_cloud.engine.attempt import Attempt, Ending, exhausted
 from wdk_cloud.engine.inbox import AttributesItem, StepEnd, encode_item
@@ -258,6 +258,8 @@ def _attributes_setter(engine: Engine, message: Message, item: StepItem):
 
     async def set_attributes(changes: dict[str, str | None]) -> None:
         nonlocal count
+        labels = await engine.world.runs.labels(message.run_id, message.birth)
+        check_attribute_count(set(labels.values), changes)
         count += 1
         key = f"attributes:{item.step_id}:{item.attempt}:{count}"
         data = encode_item(AttributesItem(changes))
