@@ -71,6 +71,9 @@ class Worker:
         acknowledge = False
         try:
             acknowledge = await deliver(self.engine, delivery)
+        except asyncio.CancelledError:
+            await self.receiver.put_back(delivery, 0.0)
+            raise
         except Exception:
             log.exception("run %s: the delivery failed, its message comes back", delivery.message.run_id)
         if acknowledge:

@@ -205,6 +205,15 @@ class LeaseHold:
         assert head is not None  # without `unless_dirty` a change is done or the lease is lost
         return head
 
+    async def abandon(self) -> None:
+        """The worker shuts down: end the lease now, so that whoever receives the message next need not wait for it."""
+        if self.released or self.lost:
+            return
+        try:
+            await self.change(HeadFields(until=self._engine.world.clock.now()))
+        except (WorldUnavailableError, LeaseLost) as error:
+            log.warning("run %s: its lease runs out by itself: %s", self.head.run_id, error or "it is lost")
+
     async def postpone(self, error: WorldUnavailableError) -> None:
         """Stop without releasing, for a growing while, and take the stall back: an outage fails no run."""
         delay = self._engine.outage_delay((self.head.run_id, self.head.birth))

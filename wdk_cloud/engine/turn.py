@@ -78,6 +78,7 @@ class Turn(Intake, Waiting):
             return False
         except asyncio.CancelledError:
             self._stop_bodies()
+            await self.hold.abandon()
             raise
         finally:
             if self.body is not None:
