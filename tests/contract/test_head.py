@@ -193,6 +193,23 @@ async def test_a_release_repeated_after_the_next_turn_is_refused(place: WorldUnd
     assert not await release(place.runs)
 
 
+async def test_the_release_of_an_earlier_lease_of_the_same_message_is_refused(place: WorldUnderTest) -> None:
+    await started(place.runs)
+    await taken(place.runs, provider_id="provider-2", now=LATER, until=LATER + 30)
+    assert await release(place.runs, fence=2)
+    head = await place.runs.head(RUN)
+    assert not await release(place.runs, fence=1)
+    assert await place.runs.head(RUN) == head
+
+
+async def test_a_release_by_another_than_the_one_that_released_is_refused(place: WorldUnderTest) -> None:
+    await started(place.runs)
+    await release(place.runs)
+    head = await place.runs.head(RUN)
+    assert not await release(place.runs, "message-2", fence=1)
+    assert await place.runs.head(RUN) == head
+
+
 async def test_a_change_after_the_release_is_refused_unless_it_is_that_release(place: WorldUnderTest) -> None:
     await started(place.runs)
     await release(place.runs)

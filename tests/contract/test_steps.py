@@ -232,6 +232,7 @@ async def test_an_end_without_an_attempt_makes_the_item(place: WorldUnderTest) -
 
 
 async def test_an_end_of_an_attempt_that_nobody_knows_is_refused(place: WorldUnderTest) -> None:
+    assert not await place.runs.end_step(RUN, BIRTH, STEP, attempt=0, end=b"end")
     assert not await place.runs.end_step(RUN, BIRTH, STEP, attempt=1, end=b"end")
     assert await place.runs.step(RUN, BIRTH, STEP) is None
 

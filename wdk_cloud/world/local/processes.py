@@ -101,7 +101,7 @@ def _pid_namespace() -> str:
 def _text(path: str) -> str:
     """A small file of the kernel's; empty if there is none, or none that we may see."""
     try:
-        file = os.open(path, os.O_RDONLY)  # a tenth of what Path.read_text costs: each idle worker reads some a second
+        file = os.open(path, os.O_RDONLY)  # a third of what Path.read_text costs; idle workers do it each second
     except (FileNotFoundError, PermissionError):
         return ""
     try:
