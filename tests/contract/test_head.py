@@ -37,7 +37,7 @@ EVERY_FIELD: dict[str, Any] = {
     "stalls_length": 11,
     "length": 12,
     "retired": ("p1", "p2"),
-    "trouble": Trouble(reason="no such workflow", since=4.5, count=2, pending=True, interrupt=True),
+    "trouble": Trouble(reason="no such workflow", since=4.5, count=2, onward="message-9", interrupt=True),
     "ended_at": 130.25,
     "end_at": 12,
     "error_code": "USER_ERROR",

@@ -252,7 +252,7 @@ def test_every_field_of_a_head_comes_back_as_it_was(tmp_path):
         stalls_length=2,
         length=3,
         retired=("1", 'with "quotes"', "with\nnewline", "line\u2028separator", "ünï"),
-        trouble=Trouble(reason="why", since=1.0, count=2, pending=True, interrupt=True),
+        trouble=Trouble(reason="why", since=1.0, count=2, onward="message-9", interrupt=True),
         ended_at=70.0,
         end_at=4,
         error_code="RUNTIME_ERROR",

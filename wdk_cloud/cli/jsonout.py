@@ -195,5 +195,5 @@ def _trouble_document(trouble: Trouble) -> Document:
         "since": iso(trouble.since),
         "count": trouble.count,
         "interrupt": trouble.interrupt,
-        "pending": trouble.pending,
+        "pending": bool(trouble.onward),
     }

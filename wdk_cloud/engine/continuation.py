@@ -25,7 +25,7 @@ async def leave(turn: Turn) -> bool:
             f"run {turn.head.run_id}: {MAX_CONTINUES} deliveries in a row had no time to begin its next step; give the "
             "function a longer limit, or the step a shorter timeout="
         )
-        return await turn.fail(trouble.failure(RUNTIME_ERROR, error, turn.now()))
+        return await turn.end_now(trouble.failure(RUNTIME_ERROR, error, turn.now()))
     delay = outgoing.CONTINUE_DELAY
     while True:
         onward = outgoing.message(turn.engine, "continue", turn.head, count=count, length=turn.history.position)

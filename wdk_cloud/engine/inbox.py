@@ -47,6 +47,11 @@ class Watch(msgspec.Struct, frozen=True):
     operation: str
 
 
+def cancel_request(item: InboxItem, now: float) -> ev.CancelRequested:
+    """The event that admits a request to cancel."""
+    return ev.CancelRequested(time=now, key=item.key, reason=msgspec.json.decode(item.data, type=CancelItem).reason)
+
+
 def encode_item(item: StepEnd | CancelItem | AttributesItem | Watch) -> bytes:
     return msgspec.json.encode(item)
 
@@ -72,6 +77,7 @@ class Inbox:
         head = await self._turn.hold.change(HeadFields(dirty=False))
         assert head is not None  # without `unless_dirty` a change is done or the lease is lost
         self._turn.armed = head.armed
+        self._turn.doubtful = True
         self.unread = True
 
     async def read(self) -> None:
@@ -100,8 +106,7 @@ class Inbox:
         turn = self._turn
         match item.kind:
             case "cancel":
-                reason = msgspec.json.decode(item.data, type=CancelItem).reason
-                turn.cancel(ev.CancelRequested(time=turn.now(), key=item.key, reason=reason))
+                turn.cancel(cancel_request(item, turn.now()))
             case "wake_up":
                 turn.batch.append(ev.WakeRequested(time=turn.now(), key=item.key))
                 for id in [id for id in turn.body.timers if id.startswith("sleep#")] if turn.body is not None else []:

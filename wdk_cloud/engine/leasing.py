@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wdk_cloud.engine.history import History
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.turn import Turn
-    from wdk_cloud.world.ports import Delivery, Head, Status
+    from wdk_cloud.world.ports import Delivery, Head, Status, Trouble
 
 log = logging.getLogger("wdk_cloud")
 
@@ -161,6 +161,15 @@ class LeaseHold:
         )
         if history.position:
             fields["input"] = None
+        return await self._free(fields)
+
+    async def let_go(self, note: Trouble) -> bool:
+        """Free the lease of a run that this process cannot go on with, unless `dirty` is set: then False."""
+        identity = self._delivery.message.identity
+        fields = HeadFields(trouble=note, holder=None, until=0.0, last=identity, stalls=0, stalls_length=0)
+        return await self._free(fields)
+
+    async def _free(self, fields: HeadFields) -> bool:
         self.released = True  # before the write: a renewal meanwhile must not take it for a loss
         try:
             done = await self.change(fields, unless_dirty=True) is not None

@@ -9,6 +9,7 @@ from wdk_cloud.codec.errors import encode_error
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine import outgoing
+from wdk_cloud.engine.inbox import cancel_request
 from wdk_cloud.engine.leasing import LeaseLost
 from wdk_cloud.engine.replay import CORRUPTED_EVENT_LOG, REPLAY_DIVERGENCE, RUNTIME_ERROR
 from wdk_cloud.engine.slices import BodyInterrupted
@@ -26,7 +27,8 @@ FIRST_DELAY, LONGEST_DELAY = 1.0, 900.0
 
 
 class HandOn(Exception):
-    """This process cannot go on with the run. `error` fails it after a day; without one it is handed on for ever."""
+    """This process cannot go on with the run. `error` fails it after a day; without one the log could not be read, and
+    the run is handed on for ever."""
 
     def __init__(self, reason: str, error: Exception | None) -> None:
         super().__init__(reason)
@@ -64,31 +66,47 @@ async def verdict(turn: Turn, error: NondeterminismError) -> ev.RunFailed:
 
 async def hand_on(turn: Turn, reason: HandOn) -> bool:
     """PROTOCOL.md 7b: note why, send a `continue` unless one is on its way, release, acknowledge."""
-    clock = turn.engine.world.clock
+    now = turn.engine.world.clock.now()
     before = turn.hold.head.trouble
-    since = before.since if before is not None and not before.interrupt else clock.now()
-    count = before.count + 1 if before is not None and not before.interrupt else 1
-    if reason.error is not None and clock.now() - since >= turn.engine.settings.code_wait:
-        return await _fail(turn, reason.error)
+    if before is None or before.interrupt:
+        before = Trouble(reason="", since=now, count=0)
+    if reason.error is not None:
+        if (cancel := await _cancel_asked(turn)) is not None:  # to end, it needs no code
+            return await turn.end_now(cancel, ev.RunCancelled(time=turn.now(), reason=cancel.reason))
+        if now - before.since >= turn.engine.settings.code_wait:
+            return await turn.end_now(_failed(turn, reason.error))
+    count = before.count + 1
     log.error("run %s is handed on (%s. time): %s", turn.head.run_id, count, reason)
-    pending = before is not None and before.pending and turn.delivery.message.kind != "continue"
-    if not pending:
-        delay = min(FIRST_DELAY * 2 ** min(count - 1, 20), LONGEST_DELAY)
-        again = outgoing.message(turn.engine, "continue", turn.head)
-        await turn.engine.world.queue.send([(again, min(delay, turn.engine.world.queue.longest_delay))])
-    note = Trouble(reason=str(reason)[:500], since=since, count=count, pending=True)
-    identity = turn.delivery.message.identity
-    fields = HeadFields(trouble=note, holder=None, until=0.0, last=identity, stalls=0, stalls_length=0)
-    turn.hold.released = True
-    while await turn.hold.change(fields, unless_dirty=True) is None:
-        # Somebody has put something into the inbox; the `continue` on its way will look at it.
+    onward = before.onward
+    if turn.doubtful or onward in ("", turn.delivery.message.identity):
+        onward = await _send_onward(turn, count)
+    while True:
+        note = Trouble(reason=str(reason)[:500], since=before.since, count=count, onward=onward)
+        if await turn.hold.let_go(note):
+            return True
+        # What set `dirty` may have been that very `continue`: it is acknowledged, and another has to look.
         await turn.hold.change(HeadFields(dirty=False))
-    return True
+        onward = await _send_onward(turn, count)
 
 
-async def _fail(turn: Turn, error: Exception) -> bool:
+async def _send_onward(turn: Turn, count: int) -> str:
+    """A message for the next try; its identity. An earlier one that still comes finds another named, and sends none."""
+    delay = min(FIRST_DELAY * 2 ** min(count - 1, 20), LONGEST_DELAY)
+    again = outgoing.message(turn.engine, "continue", turn.head)
+    await turn.engine.world.queue.send([(again, min(delay, turn.engine.world.queue.longest_delay))])
+    return again.identity
+
+
+async def _cancel_asked(turn: Turn) -> ev.CancelRequested | None:
+    for item in await turn.engine.world.runs.items(*turn.key):
+        if item.kind == "cancel":
+            return cancel_request(item, turn.now())
+    return None
+
+
+def _failed(turn: Turn, error: Exception) -> ev.RunFailed:
     code = REPLAY_DIVERGENCE if isinstance(error, NondeterminismError) else RUNTIME_ERROR
-    return await turn.fail(failure(code, error, turn.engine.world.clock.now()))
+    return failure(code, error, turn.now())
 
 
 async def interrupted(turn: Turn, interrupt: BodyInterrupted) -> None:

@@ -60,14 +60,10 @@ class Turn(Intake, Waiting):
         self.engine.live[self.key] = self
         self.engine.keeper.keep(self.hold)
         try:
-            return await self._work()
+            return await self._work_or_hand_on()
         except LeaseLost:
             log.info("run %s: the lease passed to somebody else; this delivery stops", self.head.run_id)
             return False
-        except trouble.HandOn as reason:
-            return await trouble.hand_on(self, reason)
-        except NewerFormatError as error:
-            return await trouble.hand_on(self, trouble.HandOn(str(error), None))
         except BodyInterrupted as interrupt:
             await trouble.interrupted(self, interrupt)
             if isinstance(interrupt.__cause__, KeyboardInterrupt):
@@ -87,6 +83,14 @@ class Turn(Intake, Waiting):
             self.engine.keeper.drop(self.hold)
             if self.engine.live.get(self.key) is self:
                 del self.engine.live[self.key]
+
+    async def _work_or_hand_on(self) -> bool:
+        try:
+            return await self._work()
+        except trouble.HandOn as reason:
+            return await trouble.hand_on(self, reason)
+        except NewerFormatError as error:
+            return await trouble.hand_on(self, trouble.HandOn(str(error), None))
 
     async def _work(self) -> bool:
         over = await self._prepare()
@@ -183,13 +187,18 @@ class Turn(Intake, Waiting):
             return bool(self.batch)
         return True
 
-    async def fail(self, event: ev.RunFailed) -> bool:
-        """End the run without its body; returns whether to acknowledge."""
-        self.batch = []
-        self._end(event)
+    async def end_now(self, *events: ev.AnyEvent) -> bool:
+        """End the run without its body, with these last events; returns whether to acknowledge."""
+        self._forget_batch()
+        self.over = True
+        self.batch.extend(events)
         if not await self._commit():
             return False
         return await self._finish()
+
+    def _forget_batch(self) -> None:
+        """Drop what the body asked for; the log still begins with the creation."""
+        self.batch = [event for event in self.batch if type(event) is ev.RunCreated]
 
     # -- commit and after -------------------------------------------------------------------------------------------
 
@@ -213,7 +222,8 @@ class Turn(Intake, Waiting):
             f"run {self.head.run_id}: its log would exceed {limit:,} events (WDK_MAX_EVENTS); end it in time with "
             "continue_as_new(), or do the work of a loop in child workflows"
         )
-        now, self.batch = self.now(), []
+        now = self.now()
+        self._forget_batch()
         self._end(trouble.failure(MAX_EVENTS_EXCEEDED, error, now))
 
     async def _conflict(self) -> None:
@@ -243,14 +253,15 @@ class Turn(Intake, Waiting):
         if everything:
             created = [state.created for state in self.history.steps.values() if state.created.queued]
             operations = list(self.history.operations.values())
+            cancelled = [id for id, state in self.history.steps.items() if state.cancelled and state.created.queued]
         else:
             created = [event for event in batch if type(event) is ev.StepCreated and event.queued]
             operations = [event for event in batch if type(event) is ev.OperationCreated]
+            cancelled = [event.id for event in batch if type(event) is ev.StepCancelled and self._is_queued(event.id)]
         if operations:
             self.operations.start(operations)
-        for event in batch:
-            if type(event) is ev.StepCancelled and self._is_queued(event.id):
-                await self.engine.world.runs.cancel_step(*self.key, event.id)
+        for id in cancelled:
+            await self.engine.world.runs.cancel_step(*self.key, id)
         if created:
             await self.engine.world.queue.send([(await step_message(self, event), 0.0) for event in created])
         if self.history.labels_at > self._labels_written or (everything and self.history.labels_at):

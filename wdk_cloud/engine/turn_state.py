@@ -31,6 +31,8 @@ class TurnState:
         self.head: Head = lease.head
         self.fence = lease.head.fence
         self.unclean = lease.unclean
+        self.doubtful = lease.unclean
+        """A message that was on its way may be gone, seen by nobody: the lease was not released, or `dirty` was set."""
         self.armed: float | None = lease.head.armed
         self.hold = LeaseHold(engine, delivery, lease.head, self._wake)
         self.batch: list[ev.AnyEvent] = []

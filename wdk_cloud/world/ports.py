@@ -38,8 +38,8 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     since: float
     count: int = 1
-    pending: bool = False
-    """A `continue` for this trouble is on its way."""
+    onward: str = ""
+    """The identity of the `continue` that is on its way for this trouble."""
     interrupt: bool = False
     """The trouble is an interrupt inside a body (KeyboardInterrupt and its like), not missing code."""
 
