@@ -52,6 +52,8 @@ class History:
     queued: int = 0
     """How many of the steps are queue-dispatched."""
     waits: dict[str, float] = field(default_factory=dict[str, float])
+    woken: set[str] = field(default_factory=set[str])
+    """Sleeps that a request to wake up has ended; their completions follow it, in the next batch if theirs was cut."""
     operations: dict[str, ev.OperationCreated] = field(default_factory=dict[str, ev.OperationCreated])
     admitted: set[str] = field(default_factory=set[str])
     patches: set[str] = field(default_factory=set[str])
@@ -138,6 +140,7 @@ def _wait_created(h: History, e: ev.WaitCreated) -> None:
 
 def _wait_over(h: History, e: ev.WaitCompleted | ev.WaitCancelled) -> None:
     h.waits.pop(e.id, None)
+    h.woken.discard(e.id)
 
 
 def _operation_created(h: History, e: ev.OperationCreated) -> None:
@@ -168,6 +171,7 @@ def _cancel_requested(h: History, e: ev.CancelRequested) -> None:
 
 
 def _wake_requested(h: History, e: ev.WakeRequested) -> None:
+    h.woken.update(id for id in h.waits if id.startswith("sleep#"))
     _admit(h, e.key)
 
 

@@ -45,10 +45,11 @@ class InlineSteps:
         while self.waiting and len(self.running) + len(started) < self._engine.settings.inline_limit:
             id = self.waiting[0]
             alone = id in self._suspects
-            if (self._suspects or alone) and (self.running or started):
+            if self._suspects and (self.running or started):
                 break
             self.waiting.popleft()
             if not body.wants(id):
+                self._suspects.discard(id)
                 continue
             state = self.history.steps.get(id)
             attempt = state.attempt + 1 if state is not None else 1
@@ -122,11 +123,18 @@ class InlineSteps:
             for id, state in self.history.steps.items()
             if state.open and not state.created.queued and id not in self.running and body.wants(id)
         ]
+        beside = sum(state.open and id not in self.running for id, state in self.history.steps.items())
         events: list[ev.StepInterrupted | ev.StepFailed] = []
         for state in found:
-            events.extend(self._interrupt(body, state, now, alone=len(found) == 1))
+            events.extend(self._interrupt(body, state, now, alone=beside == 1))
         self.prefer_suspects()
         return events
+
+    def wait(self, id: str) -> None:
+        """A step that the log holds and that may begin; one that an earlier death interrupted still goes alone."""
+        if self.history.steps[id].suspect:
+            self._suspects.add(id)
+        self.waiting.append(id)
 
     def _interrupt(
         self, body: Body, state: StepState, now: float, alone: bool

@@ -126,6 +126,9 @@ class Intake(TurnState):
         self.feed(ev.RunStarted(time=max(now, self.head.not_before)))
 
     def _fire_timers(self) -> None:
+        for id in sorted(self.history.woken) if self.history.woken else ():
+            if self.body is not None and id in self.body.timers:
+                self.feed(ev.WaitCompleted(time=self.now(), id=id))
         if self.schedule.empty:
             return
         proof = self.delivery.message.due or 0.0
@@ -153,7 +156,8 @@ class Intake(TurnState):
             elif state.retry_at > self.engine.world.clock.now():
                 self.schedule.retry(id, state.retry_at)
             else:
-                self.steps.waiting.append(id)
+                self.steps.wait(id)
+        self.steps.prefer_suspects()
 
     def _end_if_over(self) -> None:
         body = self.body

@@ -62,3 +62,5 @@ class Keeper:
                     renewable.renew()
                 except WorldUnavailableError as error:
                     log.warning("a lease could not be renewed, it is tried again in %s s: %s", TICK, error)
+                except Exception:  # the other leases depend on this thread
+                    log.exception("a lease could not be renewed, it is tried again in %s s", TICK)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from wdk_cloud.codec.errors import encode_error
+from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.codec.values import decode_arguments, encode
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine import requests
 from wdk_cloud.engine.inbox import Watch, encode_item
-from wdk_cloud.errors import WorkflowError, WorldUnavailableError
+from wdk_cloud.errors import BUG, WorkflowError, WorldUnavailableError
 from wdk_cloud.world.ports import InboxItem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from wdk_cloud.engine.turn import Turn
+
+log = logging.getLogger("wdk_cloud")
 
 Arguments = dict[str, Any]
 
@@ -31,7 +35,8 @@ class Operations:
         self._turn = turn
         self.running: dict[str, asyncio.Task[None]] = {}
         self.done: list[ev.OperationCompleted | ev.OperationFailed] = []
-        self.unavailable: WorldUnavailableError | None = None
+        self.trouble: WorldUnavailableError | NewerFormatError | None = None
+        """Why one could not be carried out here: not the run's doing."""
 
     def start(self, created: Iterable[ev.OperationCreated]) -> None:
         for event in created:
@@ -44,9 +49,9 @@ class Operations:
             self.start([event])
 
     def take(self) -> list[ev.OperationCompleted | ev.OperationFailed]:
-        """What has completed; raises WorldUnavailableError if one could not be carried out."""
-        if self.unavailable is not None:
-            raise self.unavailable
+        """What has completed; raises WorldUnavailableError or NewerFormatError if one could not be carried out."""
+        if self.trouble is not None:
+            raise self.trouble
         done, self.done = self.done, []
         return done
 
@@ -60,9 +65,11 @@ class Operations:
             if result is not WAITING:
                 data = ev.Raw(encode(result, known=known))
                 self.done.append(ev.OperationCompleted(time=turn.now(), id=event.id, result=data))
-        except WorldUnavailableError as error:
-            self.unavailable = error
-        except WorkflowError as error:
+        except (WorldUnavailableError, NewerFormatError) as error:
+            self.trouble = error
+        except Exception as error:
+            if not isinstance(error, WorkflowError):
+                log.exception("run %s: %s failed. %s", turn.head.run_id, event.id, BUG)
             failed = ev.OperationFailed(time=turn.now(), id=event.id, error=ev.Raw(encode_error(error, known=known)))
             self.done.append(failed)
         finally:

@@ -115,9 +115,9 @@ async def create(world: World, keys: KeyService | None, order: Order) -> tuple[H
     )
     if not in_head:
         await _write_first_batch(world, head, sealed, order)
-    existing = await world.runs.create(head)
-    if existing is None and order.attributes:
+    if order.attributes:  # before the head too: a caller that dies between the two must not leave a run without them
         await world.runs.put_labels(head.run_id, birth, Labels(values=dict(order.attributes), position=1))
+    existing = await world.runs.create(head)
     there = existing or head
     if there.status == "pending":
         await _send_first(world, there)
