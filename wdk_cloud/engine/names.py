@@ -12,6 +12,7 @@ import builtins
 import functools
 import gc
 import logging
+import operator
 import os
 import random  # noqa: TID251 - its names are what is swapped
 import sys
@@ -152,13 +153,14 @@ def _unraisable(loop: BodyLoop, report: Any) -> None:
 class Swap:
     """The guarded names of one module. Its cells hold the originals, which somebody else may replace between slices."""
 
-    __slots__ = ("_cells", "_found", "_inside", "_namespace", "_outside", "users")
+    __slots__ = ("_cells", "_found", "_inside", "_look", "_namespace", "_outside", "users")
 
     def __init__(self, module: ModuleType, answers: dict[str, Inside]) -> None:
         self._namespace: dict[str, Any] = module.__dict__
         present = {name: inside for name, inside in answers.items() if name in self._namespace}
         self._outside = {name: self._namespace[name] for name in present}
-        self._found: list[Any] = list(self._outside.values())
+        self._look = _values_of(tuple(present))
+        self._found = self._look(self._namespace)
         self._cells: list[list[Any]] = [[original] for original in self._found]
         self._inside = {
             name: _by_thread(cell, inside) for cell, (name, inside) in zip(self._cells, present.items(), strict=True)
@@ -166,7 +168,7 @@ class Swap:
         self.users = 0
 
     def enter(self) -> None:
-        found = list(map(self._namespace.__getitem__, self._outside))
+        found = self._look(self._namespace)
         if found != self._found:
             self._found = found
             self._outside = dict(zip(self._outside, found, strict=True))
@@ -179,6 +181,13 @@ class Swap:
 
     def guarded(self) -> dict[int, object]:
         return {id(self._outside[name]): guarded for name, guarded in self._inside.items()}
+
+
+def _values_of(names: tuple[str, ...]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """What looks these names up in a namespace; in one call of C where it can, since each slice does so."""
+    if len(names) > 1:
+        return operator.itemgetter(*names)
+    return lambda namespace: tuple(namespace[name] for name in names)
 
 
 class OwnSwap:

@@ -19,7 +19,7 @@ class SystemClock:
     still = False
 
     def now(self) -> float:
-        return round(time.time(), 6)
+        return time.time_ns() // 1_000 / 1_000_000  # a quarter of what round() takes, several times a step
 
     def monotonic(self) -> float:
         return time.monotonic()
