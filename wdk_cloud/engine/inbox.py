@@ -86,6 +86,7 @@ class Inbox:
         items = await turn.engine.world.runs.items(*turn.key)
         self.unread = False
         seen = {event.key for event in turn.batch if isinstance(event, _WITH_KEY)}
+        ended = {event.id for event in turn.batch if isinstance(event, ev.StepCompleted | ev.StepFailed)}
         for item in items:
             if item.kind == "operation":
                 self._nudge(item)
@@ -93,7 +94,7 @@ class Inbox:
                 if item.kind != "step":
                     self._admitted[item.key] = len(item.data)
                 if item.key not in turn.history.admitted and item.key not in seen:
-                    await self._admit(item)
+                    await self._admit(item, ended)
             if turn.over:
                 return
 
@@ -102,7 +103,7 @@ class Inbox:
         now = self._turn.now()
         self._turn.batch.extend(msgspec.structs.replace(change, time=now) for change in labels)
 
-    async def _admit(self, item: InboxItem) -> None:
+    async def _admit(self, item: InboxItem, ended: set[str]) -> None:
         turn = self._turn
         match item.kind:
             case "cancel":
@@ -116,16 +117,15 @@ class Inbox:
                 changes = msgspec.json.decode(item.data, type=AttributesItem).changes
                 turn.batch.append(ev.AttributesSet(time=turn.now(), key=item.key, changes=changes))
             case "step":
-                await self._admit_step(item)
+                await self._admit_step(item, ended)
             case _:
                 raise AssertionError(f"an inbox item of kind {item.kind}")
 
-    async def _admit_step(self, item: InboxItem) -> None:
+    async def _admit_step(self, item: InboxItem, ended: set[str]) -> None:
         turn, end = self._turn, msgspec.json.decode(item.data, type=StepEnd)
-        if end.id not in turn.history.steps or end.id in turn.steps.running:
+        if end.id not in turn.history.steps or end.id in turn.steps.running or end.id in ended:
             return  # it has ended, or runs here once more: the first end wins
-        if any(isinstance(event, ev.StepCompleted | ev.StepFailed) and event.id == end.id for event in turn.batch):
-            return
+        ended.add(end.id)
         kind: Any = ev.StepCompleted if end.kind == "completed" else ev.StepFailed
         field = kind.PAYLOAD
         data = await turn.payloads.open(field, end.id, bytes(end.data))
