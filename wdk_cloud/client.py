@@ -235,6 +235,7 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
         raise TypeError(f"start() takes a workflow (a function under @app.workflow), not {workflow!r}")
     from wdk_cloud.codec.values import encode_arguments
     from wdk_cloud.engine import requests
+    from wdk_cloud.engine.version import version_of
 
     known = workflow.app.known
     arguments = workflow.signature.bind(args, kwargs)
@@ -267,7 +268,7 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
         input=data,
         digest=digest,
         run_id=run_id,
-        version=os.environ.get("WDK_CODE_VERSION", ""),
+        version=os.environ.get("WDK_CODE_VERSION") or version_of(workflow.app),
         attributes=attributes,
         not_before=requests.due_of(options.delay, now),
         idempotency_key=key,

@@ -41,6 +41,7 @@ def demo(folder):
 def quiet(text):
     """Ids, times and widths vary; all the rest has to be the same each time."""
     text = re.sub(r"wrun_\w{26}", "RUN", text)
+    text = re.sub(r"\b\d{10}\.[0-9a-f]{12}\b", "VERSION", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
     text = re.sub(r"(<?\d+(\.\d+)?) (ms|s)\b", "TIME", text)
     return [" ".join(line.split()) for line in text.strip().splitlines()]
@@ -80,6 +81,7 @@ def test_the_demo_kills_a_worker_and_the_next_one_finishes_the_run(shown):
         "status completed",
         "created DATE UTC",
         "ended DATE UTC, after TIME",
+        "version VERSION",
         'input {"email":"ada@example.com"}',
         'result "user-ada@example.com"',
         "",

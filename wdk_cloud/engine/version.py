@@ -11,6 +11,7 @@ import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,19 @@ def code_version(apps: Sequence[Workflows]) -> str:
         except OSError:
             continue  # code that came from no file (a prompt, a zip) has no source to hash
     return f"{int(newest):010d}.{digest.hexdigest()[:12]}"
+
+
+_computed: WeakKeyDictionary[Workflows, tuple[int, str]] = WeakKeyDictionary()
+
+
+def version_of(app: Workflows) -> str:
+    """`code_version` of one app, for processes that start its runs: computed again only when it declares more. What
+    was loaded is what counts, so a file that is edited meanwhile does not matter."""
+    declared = len(app.steps) + len(app.workflows)
+    known = _computed.get(app)
+    if known is None or known[0] != declared:
+        known = _computed[app] = declared, code_version([app])
+    return known[1]
 
 
 def _sources(app: Workflows) -> set[Path]:
