@@ -35,6 +35,15 @@ def current_body() -> Body | None:
     return getattr(loop, "owner", None)
 
 
+def check_namespace(namespace: object) -> str:
+    """Raises `ValueError` for what cannot be the name of a namespace."""
+    if not isinstance(namespace, str) or not NAMESPACE.fullmatch(namespace):
+        raise ValueError(
+            f"a namespace is 1 to 32 lower case letters, digits and dashes and begins with a letter: {namespace!r}"
+        )
+    return namespace
+
+
 class Signature:
     """How the arguments of a function are bound to its parameters' names, and given back to it."""
 
@@ -225,11 +234,7 @@ class Workflows:
         return sorted(cls._every, key=id)
 
     def __init__(self, namespace: str | None = None) -> None:
-        if namespace is not None and not (isinstance(namespace, str) and NAMESPACE.fullmatch(namespace)):
-            raise ValueError(
-                f"a namespace is 1 to 32 lower case letters, digits and dashes and begins with a letter: {namespace!r}"
-            )
-        self.namespace = namespace or ""
+        self.namespace = "" if namespace is None else check_namespace(namespace)
         self.steps: dict[str, Step[..., Any]] = {}
         self.workflows: dict[str, Workflow[..., Any]] = {}
         self._known: KnownTypes | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from wdk_cloud.app import Workflow, current_body
+from wdk_cloud.app import Workflow, check_namespace, current_body
 from wdk_cloud.context import check_attribute_count, check_attributes
 from wdk_cloud.errors import WorkflowContextError
 from wdk_cloud.world.opening import current_world
@@ -75,7 +75,7 @@ class RunPage(list[RunInfo]):
 class Run(Generic[T]):
     """A handle on a run. Making one asks nothing; in a body its awaitable methods are recorded operations."""
 
-    def __init__(self, run_id: str, workflow: Workflow[..., T] | None = None, namespace: str = "") -> None:
+    def __init__(self, run_id: str, workflow: Workflow[..., T] | None = None, namespace: str | None = None) -> None:
         self.run_id = run_id
         self._workflow = workflow
         self._namespace = workflow.app.namespace if workflow is not None else namespace
@@ -94,19 +94,19 @@ class Run(Generic[T]):
     async def status(self) -> Status:
         """`pending`, `running`, `completed`, `failed` or `cancelled`; raises WorkflowRunNotFoundError."""
         if (body := current_body()) is not None:
-            return await body.operation("run.status", {"run_id": self.run_id}, str)
+            return await self._recorded(body, "status", str)
         return (await self._head()).status
 
     async def exists(self) -> bool:
         if (body := current_body()) is not None:
-            return await body.operation("run.exists", {"run_id": self.run_id}, bool)
+            return await self._recorded(body, "exists", bool)
         head = await (await self._world()).runs.head(self.run_id)
         return head is not None and head.status != "deleted"
 
     async def info(self) -> RunInfo:
         """All fields of the run; raises WorkflowRunNotFoundError."""
         if (body := current_body()) is not None:
-            return _info_of(await body.operation("run.info", {"run_id": self.run_id}))
+            return _info_of(await self._recorded(body, "info"))
         from wdk_cloud.engine import requests
 
         head = await self._head()
@@ -116,7 +116,7 @@ class Run(Generic[T]):
     async def attributes(self) -> dict[str, str]:
         """The run's labels."""
         if (body := current_body()) is not None:
-            return await body.operation("run.attributes", {"run_id": self.run_id}, dict[str, str])
+            return await self._recorded(body, "attributes", dict[str, str])
         from wdk_cloud.engine import requests
 
         return await requests.attributes(await self._world(), self.run_id)
@@ -149,7 +149,7 @@ class Run(Generic[T]):
 
     async def _awaited_in_body(self, body: Body) -> T:
         returns = self._workflow.returns if self._workflow is not None else Any
-        return await body.operation("run.return_value", {"run_id": self.run_id}, returns)
+        return await self._recorded(body, "return_value", returns)
 
     async def events(self) -> AsyncIterator[EventRecord]:
         """The run's log as it is now, in order."""
@@ -172,7 +172,7 @@ class Run(Generic[T]):
         if reason is not None and not isinstance(reason, str):
             raise TypeError(f"a reason is text, not {type(reason).__name__}")
         if (body := current_body()) is not None:
-            return await body.operation("run.cancel", {"run_id": self.run_id, "reason": reason})
+            return await self._recorded(body, "cancel", reason=reason)
         from wdk_cloud.engine import requests
 
         await requests.cancel(await self._world(), self.run_id, reason)
@@ -183,7 +183,7 @@ class Run(Generic[T]):
     async def wake_up(self) -> None:
         """End the run's pending sleeps now."""
         if (body := current_body()) is not None:
-            return await body.operation("run.wake_up", {"run_id": self.run_id})
+            return await self._recorded(body, "wake_up")
         from wdk_cloud.engine import requests
 
         await requests.wake_up(await self._world(), self.run_id, f"wake_up:{os.urandom(12).hex()}")
@@ -192,7 +192,17 @@ class Run(Generic[T]):
     # -- parts ------------------------------------------------------------------------------------------------------
 
     async def _world(self) -> World:
-        return await current_world(self._namespace)
+        return await current_world(self._namespace or "")
+
+    async def _recorded(self, body: Body, method: str, returns: object = Any, **more: object) -> Any:
+        """The method as an operation of a body: its turn sees the runs of its own app's namespace."""
+        theirs, mine = self._namespace, body.workflow.app.namespace
+        if theirs is not None and theirs != mine:
+            raise WorkflowContextError(
+                f"run {self.run_id} is in the namespace {theirs!r} and the body that asks for it in {mine!r}; a body "
+                "deals with runs of its own namespace: do it in a step"
+            )
+        return await body.operation(f"run.{method}", {"run_id": self.run_id, **more}, returns)
 
     async def _head(self) -> Head:
         from wdk_cloud.engine import requests
@@ -221,9 +231,13 @@ class Run(Generic[T]):
         return decode_error(bytes(end.error), known=self._known()) if isinstance(end, ev.RunFailed) else None
 
 
-def get_run(run_id: str) -> Run[Any]:
-    """A handle on a run; asks nothing. Raises `ValueError` for text that cannot be a run id."""
-    return Run(_check_run_id(run_id))
+def get_run(run_id: str, *, namespace: str | None = None) -> Run[Any]:
+    """A handle on a run; asks nothing. Raises `ValueError` for text that cannot be a run id, or a namespace.
+
+    `namespace` is that of the run's app (`app.namespace`). Left out it is that of apps without one; in a workflow body
+    that of the body's own app.
+    """
+    return Run(_check_run_id(run_id), namespace=check_namespace(namespace) if namespace else namespace)
 
 
 async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
@@ -248,6 +262,11 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     check_attribute_count(set(), attributes)
     body = current_body()
     if body is not None:
+        if workflow.app.namespace != body.workflow.app.namespace:
+            raise WorkflowContextError(
+                f"{workflow.id} belongs to the namespace {workflow.app.namespace!r} and the body that starts it to "
+                f"{body.workflow.app.namespace!r}; a body starts runs of its own namespace: do it in a step"
+            )
         order = {
             "workflow": workflow.id,
             "input": data,
@@ -285,9 +304,12 @@ async def list_runs(
     limit: int = 50,
     cursor: str | None = None,
     *,
-    namespace: str = "",
+    namespace: str | None = None,
 ) -> RunPage:
-    """One page of runs, newest first. `since` ≤ created_at < `until`, both aware."""
+    """One page of runs, newest first. `since` ≤ created_at < `until`, both aware.
+
+    `namespace` is as in `get_run`; a `workflow` that is no mere id brings that of its app.
+    """
     from wdk_cloud.engine import requests
     from wdk_cloud.world.ports import RunQuery
 
@@ -295,6 +317,8 @@ async def list_runs(
         raise ValueError(f"limit must be from 1 to 1000, not {limit!r}")
     if isinstance(workflow, Workflow):
         namespace = workflow.app.namespace
+    elif namespace:
+        check_namespace(namespace)
     query = RunQuery(
         workflow=workflow.id if isinstance(workflow, Workflow) else workflow,
         status=status,
@@ -304,7 +328,7 @@ async def list_runs(
         limit=limit,
         cursor=cursor,
     )
-    page = await (await current_world(namespace)).runs.list_heads(query)
+    page = await (await current_world(namespace or "")).runs.list_heads(query)
     return RunPage([_info_of(requests.described(head)) for head in page.heads], page.cursor)
 
 

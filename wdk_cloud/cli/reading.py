@@ -9,7 +9,7 @@ import msgspec
 
 from wdk_cloud.cli.console import CommandError, UsageError, encryption_keys
 from wdk_cloud.cli.timeline import Timeline
-from wdk_cloud.client import Run, get_run
+from wdk_cloud.client import get_run
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine import requests
@@ -17,6 +17,7 @@ from wdk_cloud.engine import requests
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wdk_cloud.client import Run
     from wdk_cloud.engine.payloads import Payloads
     from wdk_cloud.world.ports import Head, StepItem, World
 
@@ -52,7 +53,7 @@ class RunView:
 def run_of(run_id: str, namespace: str) -> Run[Any]:
     """A handle; raises UsageError for what cannot be a run id."""
     try:
-        return Run(get_run(run_id).run_id, namespace=namespace)
+        return get_run(run_id, namespace=namespace)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -71,7 +72,7 @@ async def read_log(world: World, head: Head, *, decrypt: bool) -> list[Logged]:
             events = ev.decode_batch(batch.data, head.run_id, batch.at).events
             for position, event in enumerate(events, batch.at):
                 found.append(Logged(position, hidden(event) if payloads is None else await payloads.open_event(event)))
-    except (NewerFormatError, ev.NewerFormatError) as error:
+    except NewerFormatError as error:
         raise CommandError(f"{error}; a newer wdk-cloud wrote it: upgrade this one") from None
     return found
 
