@@ -468,7 +468,7 @@ def test_a_sleeping_run_shows_its_timer_and_wakes_when_told_to():
     text = answer("inspect", "run", run_id)
     assert re.search(r"^sleep 1 h +waiting", text, re.MULTILINE)
     assert re.search(r"waits for\n  timer sleep#1  until \S+ \S+ UTC \(in (1 h|59 min \d+ s)\)\n  lease ", text)
-    assert answer("wake", run_id) == f"{run_id} is woken"
+    assert answer("wake", run_id) == f"{run_id} is asked to wake"
     serve(run_id)
     assert document("inspect", "run", run_id)["result"] == "rested"
     assert answer("wake", run_id) == f"{run_id} has ended already: completed"
@@ -658,3 +658,12 @@ def test_no_text_of_a_run_reaches_the_terminal_as_a_command():
 def test_a_name_is_short_where_it_is_an_id_of_ours_and_whole_where_it_was_chosen():
     names = ["step//shop.orders//Orders.charge", "workflow//shop//nap", "charge//v2", "charge"]
     assert [tables.short(name) for name in names] == ["Orders.charge", "nap", "charge//v2", "charge"]
+
+
+def test_a_key_without_the_package_that_encrypts_is_wrong_usage_and_starts_nothing(monkeypatch):
+    monkeypatch.setenv("WDK_ENCRYPTION_KEY", base64.b64encode(bytes(32)).decode())
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    told = complaint("start", "nap", code=2)
+    assert told.startswith("error: WDK_ENCRYPTION_KEY is set, but this environment cannot encrypt (")
+    assert told.endswith("); install wdk-cloud[crypto], or unset the variable")
+    assert document("inspect", "runs")["runs"] == []

@@ -45,7 +45,7 @@ async def wake(run: RunId, app: AppSpec = None, namespace: Namespace = None, wor
         status = await handle.status()
         if status in ("pending", "running"):
             await handle.wake_up()
-            out.print(f"{run} is woken", soft_wrap=True)
+            out.print(f"{run} is asked to wake", soft_wrap=True)
         else:
             out.print(f"{run} has ended already: {status}", soft_wrap=True)
 
