@@ -1,0 +1,71 @@
+"""Every example of the README and of docs/, run as its readers would run it."""
+
+import os
+import re
+
+import pytest
+
+from tests.e2e.pages import ROOT, Terminal, blocks, commands, run_program, run_python
+
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def having(language):
+    return [page for page in PAGES if any(block.language == language for block in blocks(page))]
+
+
+def typed_there(page):
+    return [command for block in blocks(page) if block.language == "console" for command, _ in commands(block)]
+
+
+SHELL_PAGES = [page for page in having("console") if any("wdk " in command for command in typed_there(page))]
+
+
+@pytest.fixture(autouse=True)
+def reader(tmp_path, monkeypatch):
+    """A folder of the reader's own, and none of our settings."""
+    for name in [name for name in os.environ if name.startswith("WDK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", having("python"), ids=name_of)
+def test_the_python_of_a_page_runs(page, reader):
+    run_python(page, reader)
+
+
+@pytest.mark.parametrize("page", SHELL_PAGES, ids=name_of)
+def test_the_commands_of_a_page_do_what_it_shows(page, reader):
+    (reader / "signup.py").write_text(blocks(README)[0].text)
+    Terminal(reader, "signup:app").type(page)
+
+
+def test_the_readme_can_be_followed_from_the_top_to_the_bottom(reader):
+    signup, program = [block for block in blocks(README) if block.language == "python"]
+    (reader / "signup.py").write_text(signup.text)
+    Terminal(reader, "none").type(README)
+    assert run_program(program, reader).splitlines()[-1] == "user-you@example.com"
+
+
+def test_every_block_has_a_language_that_says_how_it_is_checked():
+    for page in (README, *PAGES):
+        text = page.read_text()
+        opened = re.findall(r"^ *```(.*)$", text, re.MULTILINE)
+        assert set(opened[::2]) <= {"python", "console", "text"}, page
+        assert set(opened[1::2]) <= {""}, page
+
+
+def test_every_link_of_a_page_leads_somewhere():
+    broken = []
+    for page in (README, ROOT / "CONTRIBUTING.md", *PAGES):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert broken == []
