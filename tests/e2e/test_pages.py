@@ -54,6 +54,13 @@ def test_the_readme_can_be_followed_from_the_top_to_the_bottom(reader):
     assert run_program(program, reader).splitlines()[-1] == "user-you@example.com"
 
 
+def test_the_table_of_settings_names_every_variable_that_the_code_reads_and_no_other():
+    sources = "\n".join(path.read_text() for path in (ROOT / "wdk_cloud").rglob("*.py"))
+    read = set(re.findall(r"""["'](WDK_[A-Z_]+)["']""", sources))
+    table = (ROOT / "docs" / "local.md").read_text().partition("## Settings")[2]
+    assert sorted(re.findall(r"^\| `(WDK_[A-Z_]+)` \|", table, re.MULTILINE)) == sorted(read)
+
+
 def test_every_block_has_a_language_that_says_how_it_is_checked():
     for page in (README, *PAGES):
         text = page.read_text()
