@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud import durations
-from wdk_cloud.codec.errors import decode_error
+from wdk_cloud.codec.errors import decode_error, error_summary
 from wdk_cloud.codec.values import decode
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inbox import CancelItem, encode_item
@@ -273,10 +273,13 @@ async def result(
         case ev.RunCancelled(reason=reason):
             raise WorkflowRunCancelledError(head.run_id, reason)
         case ev.RunFailed(code=code, error=error):
-            cause = decode_error(bytes(error), known=known)
+            # From the record: the text of an exception that came back may raise, and that of a KeyError says nothing.
+            told = error_summary(bytes(error))
             raise WorkflowRunFailedError(
-                head.run_id, code, f"run {head.run_id} of {head.workflow} failed with {code}: {cause}"
-            ) from cause
+                head.run_id,
+                code,
+                f"run {head.run_id} of {head.workflow} failed with {code}: {told.type_name}: {told.message}",
+            ) from decode_error(bytes(error), known=known)
         case _:
             reason = head.trouble.reason if head.trouble is not None else f"the log of run {head.run_id} cannot be read"
             raise WorkflowRunFailedError(head.run_id, head.error_code or "") from CorruptedEventLogError(reason)
