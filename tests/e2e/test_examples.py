@@ -1,31 +1,22 @@
 """The examples, run as their readers would run them."""
 
 import asyncio
-import os
-import re
 import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
+from tests.e2e.pages import ROOT, environment, quiet
 from wdk_cloud import FatalError, WorkflowRunFailedError, start, use_world, worker
 from wdk_cloud.world.local import LocalWorld
 
-ROOT = Path(__file__).parents[2]
 SIGNUP = ROOT / "examples" / "signup"
 WDK = [sys.executable, "-m", "wdk_cloud.cli"]
 
 PATIENCE = 40
 """Seconds for a process that takes six."""
-
-
-def environment(**more):
-    """As in a terminal: nothing of ours is set, and the hash seed is nobody's business."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("WDK_", "PYTHONHASHSEED"))}
-    return {**plain, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **more}
 
 
 def demo(folder):
@@ -38,22 +29,13 @@ def demo(folder):
     return done.stdout
 
 
-def quiet(text):
-    """Ids, times and widths vary; all the rest has to be the same each time."""
-    text = re.sub(r"wrun_\w{26}", "RUN", text)
-    text = re.sub(r"\b\d{10}\.[0-9a-f]{12}\b", "VERSION", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
-    text = re.sub(r"(<?\d+(\.\d+)?) (ms|s)\b", "TIME", text)
-    return [" ".join(line.split()) for line in text.strip().splitlines()]
-
-
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     return demo(tmp_path_factory.mktemp("elsewhere"))
 
 
 def test_the_demo_kills_a_worker_and_the_next_one_finishes_the_run(shown):
-    assert quiet(shown) == [
+    assert quiet(shown.splitlines()) == [
         "$ wdk start signup ada@example.com",
         "RUN",
         "$ wdk worker &",
@@ -98,7 +80,7 @@ def test_the_readme_shows_what_the_demo_prints(shown):
     text = (ROOT / "README.md").read_text()
     pasted = text.partition("<!-- demo: begin -->")[2].partition("<!-- demo: end -->")[0].strip()
     assert pasted.startswith("```text\n")
-    assert quiet(pasted.removeprefix("```text").removesuffix("```")) == quiet(shown)
+    assert quiet(pasted.removeprefix("```text").removesuffix("```").splitlines()) == quiet(shown.splitlines())
 
 
 def test_the_readme_shows_the_workflow_of_the_example():
