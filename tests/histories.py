@@ -223,7 +223,7 @@ def check_one_history(head: Head, batches: list[Batch]) -> list[ev.AnyEvent]:
             case ev.StepRetrying(id=id, attempt=attempt) | ev.StepInterrupted(id=id, attempt=attempt):
                 steps[id].stop(id, attempt)
             case ev.StepCompleted(id=id, attempt=attempt) | ev.StepFailed(id=id, attempt=attempt):
-                steps[id].end(id, attempt)
+                steps[id].end(id, attempt, admitted=key is not None)
             case ev.WaitCreated(id=id) | ev.OperationCreated(id=id):
                 assert id not in others, f"{id} was created twice"
                 others[id] = False
@@ -255,9 +255,10 @@ class _Step:
         assert attempt == self.attempt
         self.running = False
 
-    def end(self, id: str, attempt: int) -> None:
+    def end(self, id: str, attempt: int, admitted: bool) -> None:
+        """An end that came through the inbox may be that of an earlier attempt, whose turn had given up."""
         assert not self.ended, f"{id} has ended twice"
-        assert self.queued or (attempt == self.attempt and attempt > 0)
+        assert self.queued or attempt == self.attempt > 0 or (admitted and 0 < attempt < self.attempt)
         self.ended, self.running = True, False
 
 

@@ -57,13 +57,23 @@ class Worker:
                 deliveries = await self.receiver.receive(CONCURRENCY - len(self._tasks))
             except WorldUnavailableError as error:
                 log.warning("no messages can be received, tried again in %s s: %s", COME_BACK, error)
-                await asyncio.sleep(COME_BACK)
+                await self._pause(COME_BACK)
                 continue
             for delivery in deliveries:
                 await self._room.acquire()
                 task = asyncio.create_task(self._work(delivery))
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
+
+    async def _pause(self, seconds: float) -> None:
+        """By the world's clock, which tests move."""
+        over = asyncio.get_running_loop().create_future()
+        clock = self.engine.world.clock
+        handle = clock.call_at(clock.now() + seconds, lambda: over.done() or over.set_result(None))
+        try:
+            await over
+        finally:
+            handle.cancel()
 
     async def _work(self, delivery: Delivery) -> None:
         from wdk_cloud.engine.delivery import deliver

@@ -68,7 +68,7 @@ class Attempt:
         self._stops = 0
         """How often this attempt has cancelled its own task."""
         self._timed_out = False
-        self._cancelled = False
+        self._cancelled = self._abandoned = False
         self.thread: asyncio.Future[object] | None = None
         """The thread that still runs when a plain function outlived its time-out."""
 
@@ -79,6 +79,11 @@ class Attempt:
     def cancel(self) -> None:
         """Raise CancelledError inside the step; a thread cannot be ended, its result will be ignored."""
         self._cancelled = True
+        self._stop()
+
+    def abandon(self) -> None:
+        """End it without a result: somebody else will begin it again."""
+        self._abandoned = True
         self._stop()
 
     def _stop(self) -> None:
@@ -127,7 +132,7 @@ class Attempt:
             if not self.step.is_async:
                 return await self._call_in_thread(arguments)
             self._task = asyncio.current_task()
-            if self._cancelled:
+            if self._cancelled or self._abandoned:
                 raise asyncio.CancelledError
             result = await self.step.signature.call(arguments)
             if self._timed_out:
@@ -143,7 +148,7 @@ class Attempt:
         loop, context, call = asyncio.get_running_loop(), contextvars.copy_context(), self.step.signature.call
         thread = loop.run_in_executor(self._executor(), lambda: context.run(_in_thread, call, arguments))
         self._task = over = loop.create_future()
-        if self._cancelled:
+        if self._cancelled or self._abandoned:
             over.cancel()
         thread.add_done_callback(lambda _: over.done() or over.set_result(None))
         try:
@@ -166,8 +171,8 @@ class Attempt:
         for _ in range(self._stops if current is not None else 0):
             current.uncancel()  # pyright: ignore[reportOptionalMemberAccess] -- the range is empty without one
         self._stops = 0
-        if current is not None and current.cancelling():
-            return Ending("interrupted", cause=error)  # the worker shuts down
+        if self._abandoned or (current is not None and current.cancelling()):
+            return Ending("interrupted", cause=error)  # the worker shuts down, or its turn has given up
         if self._timed_out:
             return self._failed(
                 StepTimeoutError(

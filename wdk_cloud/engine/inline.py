@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from wdk_cloud.engine.replay import Body
     from wdk_cloud.engine.service import Engine
 
+SUSPICION = 30.0
+"""Seconds for which an interrupted step runs alone; by then it would have brought its process down again (memory, a
+crash in C). Longer it may not: it may end only when one of those ends that wait behind it."""
+
 INTERRUPTIONS_UNCHARGED = 4
 """A step that was interrupted beside others is charged a try from the fifth time on (DESIGN.md 3.5)."""
 
@@ -36,16 +40,22 @@ class InlineSteps:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._threads: dict[str, asyncio.Future[object]] = {}
         self._suspects: set[str] = set()
+        self._alone: str | None = None
+        """The suspect that runs now, with nothing beside it."""
+        self.alone_until = 0.0
+        """When it is acquitted."""
 
     # -- what may begin ---------------------------------------------------------------------------------------------
 
     def begin(self, body: Body, now: float) -> list[ev.StepStarted]:
         """The events that count the attempts which begin after the next commit. Interrupted steps go alone."""
         started: list[ev.StepStarted] = []
+        if self._alone is not None and self.alone_until <= self._engine.world.clock.now():
+            self._acquit(self._alone)
         while self.waiting and len(self.running) + len(started) < self._engine.settings.inline_limit:
             id = self.waiting[0]
             alone = id in self._suspects
-            if self._suspects and (self.running or started):
+            if self._alone is not None or (alone and started):
                 break
             self.waiting.popleft()
             if not body.wants(id):
@@ -55,8 +65,18 @@ class InlineSteps:
             attempt = state.attempt + 1 if state is not None else 1
             started.append(ev.StepStarted(time=now, id=id, attempt=attempt))
             if alone:
+                self._alone, self.alone_until = id, self._engine.world.clock.now() + SUSPICION
                 break
         return started
+
+    def _acquit(self, id: str) -> None:
+        self._suspects.discard(id)
+        if id == self._alone:
+            self._alone = None
+
+    def held_up_until(self) -> float | None:
+        """When steps that wait behind a suspect may begin; None if none do."""
+        return self.alone_until if self._alone is not None and self.waiting else None
 
     def prefer_suspects(self) -> None:
         self.waiting = deque(sorted(self.waiting, key=lambda id: id not in self._suspects))
@@ -92,6 +112,13 @@ class InlineSteps:
         self.tasks.update(other.tasks)
         self._threads.update(other._threads)
 
+    def abandon(self) -> None:
+        """The turn has given up: cancellable attempts end now, as if the process had died; the others come to an end of
+        their own, which goes through the inbox."""
+        for attempt in self.running.values():
+            if attempt.options.cancellable:
+                attempt.abandon()
+
     def stop(self) -> None:
         """The worker shuts down: the attempts that run are interrupted."""
         for task in self.tasks.values():
@@ -108,7 +135,7 @@ class InlineSteps:
         """The event for the end of a running attempt; None for a step that is not in the log any more."""
         attempt = self.running.pop(id)
         self.tasks.pop(id, None)
-        self._suspects.discard(id)
+        self._acquit(id)
         state = self.history.steps.get(id)
         if state is None:
             return None

@@ -89,9 +89,6 @@ class Intake(TurnState):
             match command:
                 case ev.StepCreated(id=id):
                     self.batch.append(self._dispatch(command))
-                case ev.StepCancelled(id=id):
-                    self.batch.append(command)
-                    self.steps.cancel(id)
                 case ev.WaitCreated(id=id, due=due):
                     self.batch.append(command)
                     self.schedule.wait(id, due)
@@ -152,7 +149,7 @@ class Intake(TurnState):
             if state.created.queued or state.open or id in self.steps.running or id in self.steps.waiting:
                 continue
             if not self.body.wants(id):
-                self.schedule.unclaimed = True
+                self.schedule.unclaimed = self.schedule.unclaimed or id not in self.body.calls  # else it was left
             elif state.retry_at > self.engine.world.clock.now():
                 self.schedule.retry(id, state.retry_at)
             else:
@@ -193,5 +190,3 @@ class Intake(TurnState):
         """The run ends here: no further line of its body runs."""
         self.batch.append(request)
         self._end(ev.RunCancelled(time=self.now(), reason=request.reason))
-        for id in list(self.steps.running):
-            self.steps.cancel(id)

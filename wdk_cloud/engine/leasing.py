@@ -214,6 +214,14 @@ class LeaseHold:
         assert head is not None  # without `unless_dirty` a change is done or the lease is lost
         return head
 
+    def give_message_back(self) -> None:
+        """Let the message come back when the lease has ended, though its delivery goes on."""
+        left = max(0.0, self._until - self._engine.world.clock.now())
+        try:
+            self._engine.world.queue.extend(self._delivery, left)
+        except WorldUnavailableError as error:
+            log.warning("run %s: its message comes back after its time-out only: %s", self.head.run_id, error)
+
     async def abandon(self) -> None:
         """The worker shuts down: end the lease now, so that whoever receives the message next need not wait for it."""
         if self.released or self.lost:
@@ -230,5 +238,6 @@ class LeaseHold:
         until = round(self._engine.world.clock.now() + delay, 6)
         try:
             await self.change(HeadFields(until=until, stalls=max(0, self.head.stalls - 1)))
+            self._until = until
         except (WorldUnavailableError, LeaseLost) as again:
             log.warning("run %s: nor can its lease be shortened, it runs out by itself: %s", self.head.run_id, again)

@@ -35,17 +35,19 @@ class Operations:
         self._turn = turn
         self.running: dict[str, asyncio.Task[None]] = {}
         self.done: list[ev.OperationCompleted | ev.OperationFailed] = []
+        self._over: set[str] = set()
+        """What has completed, though its completion may not be committed yet."""
         self.trouble: WorldUnavailableError | NewerFormatError | None = None
         """Why one could not be carried out here: not the run's doing."""
 
     def start(self, created: Iterable[ev.OperationCreated]) -> None:
         for event in created:
-            if event.id not in self.running:
+            if event.id not in self.running and event.id not in self._over:
                 self.running[event.id] = asyncio.create_task(self._run(event))
 
     def start_again(self, id: str) -> None:
         event = self._turn.history.operations.get(id)
-        if event is not None and not any(done.id == id for done in self.done):
+        if event is not None:
             self.start([event])
 
     def take(self) -> list[ev.OperationCompleted | ev.OperationFailed]:
@@ -54,6 +56,10 @@ class Operations:
             raise self.trouble
         done, self.done = self.done, []
         return done
+
+    def _end(self, event: ev.OperationCompleted | ev.OperationFailed) -> None:
+        self._over.add(event.id)
+        self.done.append(event)
 
     async def _run(self, event: ev.OperationCreated) -> None:
         turn = self._turn
@@ -64,14 +70,14 @@ class Operations:
             result = await HANDLERS[event.name](turn, event.id, arguments)
             if result is not WAITING:
                 data = ev.Raw(encode(result, known=known))
-                self.done.append(ev.OperationCompleted(time=turn.now(), id=event.id, result=data))
+                self._end(ev.OperationCompleted(time=turn.now(), id=event.id, result=data))
         except (WorldUnavailableError, NewerFormatError) as error:
             self.trouble = error
         except Exception as error:
             if not isinstance(error, WorkflowError):
                 log.exception("run %s: %s failed. %s", turn.head.run_id, event.id, BUG)
-            failed = ev.OperationFailed(time=turn.now(), id=event.id, error=ev.Raw(encode_error(error, known=known)))
-            self.done.append(failed)
+            failed = ev.Raw(encode_error(error, known=known))
+            self._end(ev.OperationFailed(time=turn.now(), id=event.id, error=failed))
         finally:
             del self.running[event.id]
             turn._wake()  # pyright: ignore[reportPrivateUsage] -- its own part

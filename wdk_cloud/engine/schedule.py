@@ -20,6 +20,7 @@ class Schedule:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Kind, str]] = []
         self._order = count()
+        self._retries: set[str] = set()
         self.unclaimed = False
         """The log holds inline steps without an end that the body has not asked for (yet)."""
 
@@ -35,7 +36,10 @@ class Schedule:
         heapq.heappush(self._heap, (due, next(self._order), "wait", id))
 
     def retry(self, id: str, due: float) -> None:
-        heapq.heappush(self._heap, (due, next(self._order), "retry", id))
+        """A step that is scheduled already stays as it is."""
+        if id not in self._retries:
+            self._retries.add(id)
+            heapq.heappush(self._heap, (due, next(self._order), "retry", id))
 
     def next_due(self, valid: Callable[[Kind, str], bool]) -> float | None:
         while self._heap and not valid(self._heap[0][2], self._heap[0][3]):
@@ -47,4 +51,6 @@ class Schedule:
         if due is None or due > now:
             return None
         _, _, kind, id = heapq.heappop(self._heap)
+        if kind == "retry":
+            self._retries.discard(id)
         return kind, id, due

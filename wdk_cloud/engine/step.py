@@ -60,6 +60,8 @@ class Claim:
         )
         if item is None:
             self.lost = True
+            if self.attempt is not None and self.attempt.options.cancellable:
+                self._loop.call_soon_threadsafe(self.attempt.abandon)
         elif item.cancelled and self.attempt is not None and self.attempt.options.cancellable:
             self._loop.call_soon_threadsafe(self.attempt.cancel)
 
@@ -168,6 +170,8 @@ async def _run(engine: Engine, delivery: Delivery, payloads: Payloads, order: St
             await asyncio.wait([attempt.thread])
     finally:
         engine.keeper.drop(claim)
+    if claim.lost and ending.kind == "interrupted":
+        return False
     return await _ended(engine, delivery, payloads, order, item, attempt, ending)
 
 

@@ -212,7 +212,17 @@ class Turn(Intake, Waiting):
             await self._conflict()
             return False
         self._worked = True
+        self._cancel_inline_steps()
         return True
+
+    def _cancel_inline_steps(self) -> None:
+        """Only now that the log says so: the end that a cancelled step comes to must not be known before its cause."""
+        for event in self.batch:
+            if type(event) is ev.StepCancelled:
+                self.steps.cancel(event.id)
+            elif type(event) is ev.RunCancelled:
+                for id in list(self.steps.running):
+                    self.steps.cancel(id)
 
     def _end_for_length(self) -> None:
         if self.over:
@@ -343,12 +353,20 @@ class Turn(Intake, Waiting):
         if hasattr(self, "steps"):
             self.steps.stop()
 
+    def _leave_to_others(self) -> None:
+        """This turn has given up, and bodies still run: neither the lease nor the message waits for them."""
+        self.engine.keeper.drop(self.hold)
+        self.hold.give_message_back()
+        self.steps.abandon()
+
     async def _let_bodies_end(self) -> None:
         """A delivery returns only when every body that it began has ended; ends that came too late go to the inbox."""
         tasks = list(self.steps.tasks.values()) if hasattr(self, "steps") else []
         if tasks:
             if self.engine.live.get(self.key) is self:
                 del self.engine.live[self.key]
+            if not self.hold.released and not self._finishing:
+                self._leave_to_others()
             await asyncio.gather(*tasks, return_exceptions=True)
         if self._ended and not self._finishing:
             await self.inbox.hand_over(self._ended)
