@@ -28,8 +28,8 @@ help: ## show this list
 demo: $(DEMO_VENV)/.installed ## install the core alone and watch a workflow survive the death of its worker
 	@$(DEMO_VENV)/bin/python examples/signup/demo.py $(ARGS)
 
-test: lint types ## install everything, then lint, types and all tests but the storms
-	@$(BIN)/pytest --ignore=tests/storm -n 2 --dist worksteal -r fEs $(ARGS)
+test: lint types ## install everything, then lint, types and all tests
+	@$(BIN)/pytest -n 2 --dist worksteal -r fEs $(ARGS)
 
 check: lint types unit ## lint, types and unit tests: within a minute
 

@@ -1,0 +1,325 @@
+"""The workflow that carries out a program of `programs.py`, and its steps.
+
+Steps note in the journal that an attempt has begun; slow ones take their time on the virtual clock of the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tests.canonical import note
+from tests.storm.programs import FAR, Node
+from wdk_cloud import (
+    FatalError,
+    RetryPolicy,
+    StepFailedError,
+    StepInterruptedError,
+    Workflows,
+    get_step_metadata,
+    patched,
+    set_attributes,
+    sleep,
+    start,
+)
+from wdk_cloud.world.clock import VirtualClock
+
+app = Workflows()
+
+PATIENT = 60
+"""Tries that no fault plan uses up: an interruption counts as one."""
+
+clock: VirtualClock | None = None
+"""Of the world that the steps run in; none where bodies are only replayed."""
+
+
+class OutOfLuck(FatalError):
+    """Refused for good."""
+
+
+async def _work(seconds: float) -> None:
+    assert clock is not None
+    over = asyncio.get_running_loop().create_future()
+    handle = clock.call_at(clock.now() + seconds, lambda: over.done() or over.set_result(None))
+    try:
+        await over
+    finally:
+        handle.cancel()
+
+
+@app.step(name="add", max_retries=PATIENT)
+async def add(n: int) -> int:
+    note("begun")
+    return n + 1
+
+
+@app.step(name="far", max_retries=PATIENT, dispatch="queue")
+async def far(n: int) -> int:
+    note("begun")
+    return n
+
+
+@app.step(name="slow", max_retries=PATIENT)
+async def slow(n: int, seconds: float) -> int:
+    note("begun")
+    await _work(seconds)
+    return n
+
+
+@app.step(name="flaky", max_retries=PATIENT, retry=RetryPolicy(delay=2))
+async def flaky(n: int, failures: int) -> int:
+    note("begun")
+    if get_step_metadata().attempt <= failures:
+        raise ConnectionError(f"not yet: {n}")
+    return n
+
+
+@app.step(name="once", max_retries=0)
+async def once(n: int) -> int:
+    note("begun")
+    return n
+
+
+@app.step(name="fatal", max_retries=PATIENT)
+async def fatal(n: int) -> int:
+    note("begun")
+    raise OutOfLuck(f"{n}")
+
+
+@app.step(name="exhaust", max_retries=2)
+async def exhaust(n: int) -> int:
+    note("begun")
+    raise ValueError(f"{n}")
+
+
+@app.step(name="overdue", max_retries=1)
+async def overdue(n: int) -> int:
+    note("begun")
+    await asyncio.Event().wait()
+    return n
+
+
+@app.step(name="blocked", max_retries=PATIENT, cancellable=True)
+async def blocked(n: int) -> int:
+    note("begun")
+    await asyncio.Event().wait()
+    return n
+
+
+@app.step(name="blocked_far", max_retries=PATIENT, cancellable=True, dispatch="queue")
+async def blocked_far(n: int) -> int:
+    note("begun")
+    await asyncio.Event().wait()
+    return n
+
+
+@app.workflow(name="storm")
+async def storm(program: list[Any]) -> Any:
+    return await perform(program)
+
+
+# -- carrying out one node --------------------------------------------------------------------------------------------
+
+
+async def perform(node: Node) -> Any:  # noqa: C901 -- a case for each kind
+    kind, *rest = node
+    match kind, rest:
+        case "add", [n]:
+            return await add(n)
+        case "far", [n]:
+            return await far(n)
+        case "slow", [n, seconds]:
+            return await slow(n, seconds)
+        case "flaky", [n, failures]:
+            return await flaky(n, failures)
+        case "once", [n]:
+            try:
+                return await once(n)
+            except StepInterruptedError:
+                return n
+        case "fatal", [n]:
+            try:
+                return await fatal(n)
+            except OutOfLuck as error:
+                return f"fatal {error}"
+        case "exhaust", [n]:
+            try:
+                return await exhaust(n)
+            except StepFailedError:
+                return f"exhaust {n}"
+        case "overdue", [n, seconds]:
+            try:
+                return await overdue.with_options(timeout=seconds)(n)
+            except StepFailedError:
+                return f"overdue {n}"
+        case "blocked", [n]:
+            return await blocked(n)
+        case "blocked_far", [n]:
+            return await blocked_far(n)
+        case "nap", [seconds]:
+            await sleep(seconds)
+            return seconds
+        case "zero", []:
+            await asyncio.sleep(0)
+            return 0
+        case "label", [key, value]:
+            await set_attributes({key: value})
+            return key
+        case _:
+            return await compose(kind, rest)
+
+
+async def compose(kind: str, rest: list[Any]) -> Any:  # noqa: C901 -- a case for each kind
+    match kind, rest:
+        case "seq", [nodes]:
+            return [await perform(one) for one in nodes]
+        case "gather", [nodes]:
+            return list(await asyncio.gather(*(perform(one) for one in nodes)))
+        case "group", [nodes]:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(perform(one)) for one in nodes]
+            return [task.result() for task in tasks]
+        case "wait", [nodes]:
+            half = len(nodes) // 2
+            waits: list[Any] = [asyncio.gather(*(perform(one) for one in nodes[:half]))]
+            waits += [asyncio.ensure_future(perform(one)) for one in nodes[half:]]
+            pending: set[Any] = set(waits)
+            while pending:
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            return [*waits[0].result(), *(task.result() for task in waits[1:])]
+        case "helper", [_, inner]:
+
+            async def nested(depth: int) -> Any:
+                return await (nested(depth - 1) if depth else perform(inner))
+
+            return await nested(3)
+        case "patched", [n, inner]:
+            return await perform(inner) if patched(f"patch-{n}") else "the old way"
+        case "semaphore", [limit, nodes]:
+            room = asyncio.Semaphore(limit)
+
+            async def inside(one: Node) -> Any:
+                async with room:
+                    return await perform(one)
+
+            return list(await asyncio.gather(*(inside(one) for one in nodes)))
+        case "queue", [workers, numbers]:
+            return await _through_a_queue(workers, numbers)
+        case "child", [_, program]:
+            return await (await start(storm, program)).return_value()
+        case _:
+            return await race(kind, rest)
+
+
+async def race(kind: str, rest: list[Any]) -> Any:  # noqa: C901 -- a case for each kind
+    match kind, rest:
+        case "group_fails", [n, nodes]:
+            failures: list[str] = []
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for one in nodes:
+                        group.create_task(perform(one))
+                    group.create_task(fatal(n))
+            except* OutOfLuck as failed:
+                failures = [str(error) for error in failed.exceptions]
+            return f"group {'+'.join(failures)} failed"
+        case "cancelled", [n, nodes]:
+            return await _cancelled(n, nodes)
+        case "cancel_all", [n]:
+            return await _cancel_all(n)
+        case "completed", [naps]:
+            return [await one for one in asyncio.as_completed([_napped(seconds) for seconds in naps])]
+        case "completed_steps", [numbers]:
+            return sorted([await one for one in asyncio.as_completed([add(n) for n in numbers])])
+        case "first", [n, cancel]:
+            return await _first(add(n), sleep(FAR), cancel)
+        case "naps_race", [soon, late, cancel]:
+            return await _first(_napped(soon), _napped(late), cancel)
+        case "deadline", [seconds, inner]:
+            try:
+                async with asyncio.timeout(seconds):
+                    return await perform(inner)
+            except TimeoutError:
+                return "too late"
+        case "in_time", [_, inner]:
+            return await asyncio.wait_for(perform(inner), FAR)
+        case "shielded", [_, inner]:
+            return await asyncio.shield(perform(inner))
+        case "generator", [nodes, taken, finally_steps, n]:
+            return await _left_early(nodes, taken, finally_steps, n)
+        case "forgotten", [inner]:
+            _forgotten = asyncio.create_task(perform(inner))  # noqa: RUF006
+            return "forgotten"
+        case _:
+            raise AssertionError(f"no such node: {kind} {rest}")
+
+
+async def _napped(seconds: float) -> float:
+    await sleep(seconds)
+    return seconds
+
+
+async def _first(quick: Any, slow: Any, cancel: bool) -> Any:
+    tasks = [asyncio.ensure_future(quick), asyncio.ensure_future(slow)]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert tasks[0] in done
+    if cancel:
+        for task in pending:
+            task.cancel()
+    return tasks[0].result()
+
+
+async def _cancelled(n: int, nodes: list[Node]) -> str:
+    tasks = [asyncio.create_task(perform(one)) for one in nodes]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    return f"cancelled {n}"
+
+
+async def _cancel_all(n: int) -> str:
+    """Everything else that is alive, in the order in which asyncio's set of tasks gives it."""
+    tasks = [asyncio.create_task(perform([kind, FAR])) for _ in range(n) for kind in ("blocked", "nap")]
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return f"all {n}"
+
+
+async def _through_a_queue(workers: int, numbers: list[int]) -> list[int]:
+    queue: asyncio.Queue[int | None] = asyncio.Queue(2)
+    results: list[int] = []
+
+    async def work() -> None:
+        while (n := await queue.get()) is not None:
+            results.append(await add(n))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(work())
+        for n in numbers:
+            await queue.put(n)
+        for _ in range(workers):
+            await queue.put(None)
+    return sorted(results)
+
+
+async def _left_early(nodes: list[Node], taken: int, finally_steps: bool, n: int) -> list[Any]:
+    async def values() -> AsyncIterator[Any]:
+        try:
+            for one in nodes:
+                yield await perform(one)
+        finally:
+            if finally_steps:
+                await add(n)
+
+    found: list[Any] = []
+    async for value in values():
+        found.append(value)
+        if len(found) == taken:
+            break
+    return found

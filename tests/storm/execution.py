@@ -1,0 +1,238 @@
+"""Executing one program under one weather, on a virtual clock, and judging what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.canonical import journal
+from tests.faults import Dead
+from tests.histories import SETTINGS, check_bodies, check_one_history, fixed_draws, read_log, watch
+from tests.storm import bodies
+from tests.storm.faults import StormLife, StormWorld, Weather, life_of, task_factory
+from tests.storm.programs import Expected, Node, expect
+from wdk_cloud import start, worker
+from wdk_cloud.engine import events as ev
+from wdk_cloud.errors import WorkflowRunFailedError
+from wdk_cloud.worker import Worker
+from wdk_cloud.world.clock import VirtualClock
+from wdk_cloud.world.local import LocalWorld
+from wdk_cloud.world.memory import MemoryWorld
+from wdk_cloud.world.opening import use_world
+from wdk_cloud.world.ports import Batch, Head, World
+
+ROUNDS = 20_000
+"""Looks at a run before the storm says that it goes round in circles."""
+
+SPINS = 3
+"""Turns of the loop without anything ready after which it counts as quiet."""
+
+
+class Violation(AssertionError):
+    """What must never happen."""
+
+
+@dataclass
+class Execution:
+    """One program carried out under one weather."""
+
+    program: Node
+    weather: Weather
+    expected: Expected = field(default_factory=Expected)
+    turns: int = 0
+    commands: int = 0
+    at_once: int = 0
+    """The most commands that were outstanding together."""
+    workers: int = 0
+    logs: dict[str, list[Batch]] = field(default_factory=dict[str, list[Batch]])
+
+
+async def execute(program: Node, weather: Weather, *, workers: int = 1, path: Path | None = None) -> Execution:
+    """Carry the program out, and check everything that can be checked in this process."""
+    clock = VirtualClock()
+    world: World = MemoryWorld(clock) if path is None else LocalWorld(path, clock=clock)
+    execution = Execution(program, weather, expect(program))
+    asyncio.get_running_loop().set_task_factory(task_factory)
+    await world.open()
+    journal.clear()
+    bodies.clock = clock
+    try:
+        with fixed_draws(), use_world(world):
+            run = await start(bodies.storm.with_options(run_id="run"), program)
+            await Crew(world, clock, weather, workers, execution).work_until_over()
+            await judge(execution, world, run)
+    finally:
+        bodies.clock = None
+        await world.close()
+    return execution
+
+
+class Crew:
+    """The workers: each that dies is replaced."""
+
+    def __init__(self, world: World, clock: VirtualClock, weather: Weather, size: int, execution: Execution) -> None:
+        self._world = world
+        self._clock = clock
+        self._weather = weather
+        self._size = size
+        self._execution = execution
+        self._hosts: list[tuple[StormLife, asyncio.Task[None], list[Worker]]] = []
+        self._stop = asyncio.Event()
+
+    async def work_until_over(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self._stop.set()
+            for life, host, _ in self._hosts:
+                life.suspended_until = 0.0
+                with suppress(asyncio.CancelledError, Dead):
+                    await host
+
+    async def _work(self) -> None:
+        for _ in range(ROUNDS):
+            await self._replace_the_dead()
+            await settle()
+            if any(life.dead for life, _, _ in self._hosts):
+                continue
+            if await self._over():
+                return
+            due = self._clock.next_due()
+            if due is None:
+                raise Violation(f"stranded: nothing is on its way: {await self._world.runs.head('run')}")
+            with suppress(Dead):  # leases are renewed while the clock moves
+                self._clock.advance_to(due)
+        raise Violation(f"no end after {ROUNDS} looks")
+
+    async def _over(self) -> bool:
+        """Whether every run has ended and its workers have nothing left to do."""
+        head = await self._world.runs.head("run")
+        if head is None:
+            raise Violation("the run is lost")
+        if not head.ended or any(life.suspended for life, _, _ in self._hosts):
+            return False
+        return all(one.idle for _, _, workers in self._hosts for one in workers)
+
+    async def _replace_the_dead(self) -> None:
+        for life, host, _ in [entry for entry in self._hosts if entry[0].dead]:
+            await life.mourn()
+            host.cancel()
+            with suppress(asyncio.CancelledError, Dead):
+                await host
+        self._hosts = [entry for entry in self._hosts if not entry[0].dead]
+        while len(self._hosts) < self._size:
+            self._execution.workers += 1
+            life = StormLife(self._execution.workers, self._weather, self._clock, watch)
+            workers: list[Worker] = []
+            context = contextvars.copy_context()
+            context.run(life_of.set, life)
+            host = asyncio.get_running_loop().create_task(self._host(life, workers), context=context)
+            life.tasks.discard(host)
+            self._hosts.append((life, host, workers))
+
+    async def _host(self, life: StormLife, workers: list[Worker]) -> None:
+        async with worker(bodies.app, world=StormWorld(self._world, life), settings=SETTINGS) as serving:
+            workers.extend(serving)
+            await self._stop.wait()
+
+
+async def settle() -> None:
+    ready: Any = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+    quiet = 0
+    while quiet < SPINS:
+        await asyncio.sleep(0)
+        quiet = 0 if ready else quiet + 1
+
+
+# -- judging ----------------------------------------------------------------------------------------------------------
+
+
+async def judge(execution: Execution, world: World, run: Any) -> None:
+    head, batches = await read_log(world, "run")
+    execution.logs["run"] = batches
+    events = check_one_history(head, batches)
+    execution.turns = head.fence
+    try:
+        value = await run.return_value(timeout=10)
+    except WorkflowRunFailedError as error:
+        raise Violation(f"the run failed: {error!r}") from error
+    if value != execution.expected.value:
+        raise Violation(f"the run yields {value!r}, not {execution.expected.value!r}")
+    check_commands(execution.expected, events)
+    labels = dict((await world.runs.labels(head.run_id, head.birth)).values)
+    if labels != execution.expected.labels:
+        raise Violation(f"the labels are {labels}, not {execution.expected.labels}")
+    check_bodies()
+    execution.commands, execution.at_once = _measures(events)
+    await _judge_children(execution, world, events, execution.expected)
+
+
+async def _judge_children(execution: Execution, world: World, events: list[ev.AnyEvent], expected: Expected) -> None:
+    ids = [
+        json.loads(bytes(event.result))
+        for event in events
+        if type(event) is ev.OperationCompleted and event.id.startswith("start#")
+    ]
+    if len(ids) != len(set(ids)) or len(ids) != len(expected.children):
+        raise Violation(f"{len(expected.children)} children were to be started, there are {ids}")
+    found: list[tuple[Head, list[ev.AnyEvent]]] = []
+    for id in ids:
+        head, batches = await read_log(world, id)
+        execution.logs[id] = batches
+        found.append((head, check_one_history(head, batches)))
+    left = list(expected.children)
+    for head, there in found:
+        if head.status != "completed":
+            raise Violation(f"the child {head.run_id} is {head.status}")
+        value = json.loads(bytes(next(event.result for event in there if type(event) is ev.RunCompleted)))
+        match = next((child for child in left if child.value == value), None)
+        if match is None:
+            raise Violation(f"the child {head.run_id} yields {value!r}, which none was to yield")
+        left.remove(match)
+        check_commands(match, there)
+        await _judge_children(execution, world, there, match)
+
+
+def check_commands(expected: Expected, events: list[ev.AnyEvent]) -> None:
+    """Each command of the program is in the log, once, and no other."""
+    created = Counter(event.id.rpartition("#")[0] for event in events if isinstance(event, _COMMANDS) and event.id)
+    for name in created.keys() | expected.must.keys():
+        least = expected.must[name]
+        most = least + expected.may[name]
+        if not least <= created[name] <= most:
+            raise Violation(f"{name} is {created[name]} times in the log, not {least} to {most} times")
+
+
+_COMMANDS = (ev.StepCreated, ev.WaitCreated, ev.OperationCreated, ev.AttributesSet)
+
+
+def _measures(events: list[ev.AnyEvent]) -> tuple[int, int]:
+    """How many commands there are, and how many of them were outstanding together at most."""
+    count = most = 0
+    open_: set[str] = set()
+    for event in events:
+        match event:
+            case ev.StepCreated(id=id) | ev.WaitCreated(id=id) | ev.OperationCreated(id=id):
+                count += 1
+                open_.add(id)
+                most = max(most, len(open_))
+            case ev.AttributesSet():
+                count += 1
+            case (
+                ev.StepCompleted(id=id)
+                | ev.StepFailed(id=id)
+                | ev.WaitCompleted(id=id)
+                | ev.WaitCancelled(id=id)
+                | ev.OperationCompleted(id=id)
+                | ev.OperationFailed(id=id)
+            ):
+                open_.discard(id)
+            case _:
+                pass
+    return count, most

@@ -1,0 +1,286 @@
+"""Random programs, and what each of them must yield.
+
+A program is a tree of JSON lists, `[kind, …]`, so that it travels as the argument of the workflow that carries it out
+(`bodies.py`) and can be cut down by `shrinking.py`. Whatever order the faults bring about, its value is one: what is
+raced differs by far more than a fault can delay it, and what ends in any order is sorted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Node = list[Any]
+"""`[kind, argument, …]`; the arguments are numbers, texts, nodes and lists of nodes."""
+
+FAR = 400 * 86_400.0
+"""Seconds that no fault reaches: a deadline that is never over."""
+
+LEAVES = ("add", "add", "add", "far", "far", "slow", "flaky", "once", "fatal", "exhaust", "nap", "nap", "label", "zero")
+PLAIN = ("add", "far", "slow", "flaky", "nap", "zero")
+"""Leaves without an effect of their own: what may be left behind, and never come to its end."""
+BRANCHES = (
+    *("seq", "seq", "helper", "gather", "gather", "group", "group_fails", "completed", "completed_steps", "wait"),
+    *("first", "naps_race", "deadline", "in_time", "generator", "forgotten", "semaphore", "queue", "patched", "child"),
+    *("overdue", "cancelled", "shielded"),
+)
+
+
+class Generator:
+    """Draws one program; the same seed gives the same program."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._numbers = 0
+        self._children = 0
+
+    def program(self) -> Node:
+        """A sequence of some branches: a dozen durable commands or more, several at once."""
+        nodes = [self._branch(depth=self._random.choice((2, 2, 3))) for _ in range(self._random.randint(3, 6))]
+        if self._random.random() < 0.15:
+            nodes.append(["cancel_all", self._random.randint(2, 5)])
+        return ["seq", nodes]
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _nap(self) -> float:
+        return self._random.choice((0.5, 2.0, 7.0, 45.0, 600.0, 90_000.0))
+
+    def _leaf(self, kinds: tuple[str, ...] = LEAVES) -> Node:
+        kind = self._random.choice(kinds)
+        n = self._number()
+        match kind:
+            case "slow":
+                return [kind, n, self._random.choice((0.2, 3.0, 40.0))]
+            case "flaky":
+                return [kind, n, self._random.randint(1, 3)]
+            case "nap":
+                return [kind, self._nap() + n / 1000]
+            case "label":
+                return [kind, f"key-{n}", f"value-{n}"]
+            case "zero":
+                return [kind]
+            case _:
+                return [kind, n]
+
+    def _node(self, depth: int) -> Node:
+        return self._branch(depth) if depth > 0 and self._random.random() < 0.45 else self._leaf()
+
+    def _nodes(self, depth: int, least: int = 2, most: int = 5) -> list[Node]:
+        return [self._node(depth - 1) for _ in range(self._random.randint(least, most))]
+
+    def _branch(self, depth: int) -> Node:  # noqa: C901 -- a case for each kind
+        kind = self._random.choice(BRANCHES)
+        draw, n = self._random, self._number()
+        match kind:
+            case "seq" | "gather" | "group" | "wait":
+                return [kind, self._nodes(depth)]
+            case "helper" | "in_time" | "patched" | "shielded":
+                return [kind, n, self._node(depth - 1)]
+            case "group_fails" | "cancelled":
+                return [kind, n, [self._endless() for _ in range(draw.randint(1, 3))]]
+            case "completed":
+                return [kind, [self._nap() + self._number() / 100 for _ in range(draw.randint(2, 5))]]
+            case "completed_steps":
+                return [kind, [self._number() for _ in range(draw.randint(2, 6))]]
+            case "first":
+                return [kind, n, draw.random() < 0.5]
+            case "naps_race":
+                soon = self._nap()
+                return [kind, soon, soon + draw.choice((1.0, 60.0, 5_000.0)), draw.random() < 0.5]
+            case "deadline":
+                # A turn with a cancellable step looks at its head each second: none is to last for a day.
+                return [kind, draw.choice((0.5, 2.0, 7.0, 45.0)), self._endless()]
+            case "overdue":
+                return [kind, n, draw.choice((1.5, 20.0))]
+            case "generator":
+                nodes = self._nodes(depth, 2, 4)
+                return [kind, nodes, draw.randint(1, len(nodes)), draw.random() < 0.5, n]
+            case "forgotten":
+                return [kind, self._leaf(PLAIN)]
+            case "semaphore":
+                return [kind, draw.randint(1, 3), self._nodes(depth, 3, 6)]
+            case "queue":
+                return [kind, draw.randint(1, 3), [self._number() for _ in range(draw.randint(2, 6))]]
+            case _:
+                self._children += 1
+                if self._children > 2:  # each has a turn of its own: enough to meet every fault
+                    return ["seq", self._nodes(depth)]
+                return ["child", n, ["seq", self._nodes(1)]]
+
+    def _endless(self) -> Node:
+        """What only a cancellation ends."""
+        return self._random.choice((["blocked", self._number()], ["blocked_far", self._number()], ["nap", FAR]))
+
+
+def generate(seed: int) -> Node:
+    return Generator(seed).program()
+
+
+# -- what it must yield -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Expected:
+    """What the model says of a program: its value, its labels, and the commands that its log must or may hold."""
+
+    value: Any = None
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+    must: Counter[str] = field(default_factory=Counter[str])
+    """How often each name is created, by the last part of its id."""
+    may: Counter[str] = field(default_factory=Counter[str])
+    """What may be missing as well: left behind, or cancelled before it was written."""
+    children: list[Expected] = field(default_factory=list["Expected"])
+
+
+def expect(program: Node) -> Expected:
+    expected = Expected()
+    expected.value = _value(program, expected, expected.must)
+    return expected
+
+
+def _value(node: Node, expected: Expected, into: Counter[str]) -> Any:  # noqa: C901 -- a case for each kind
+    kind, *rest = node
+
+    def values(nodes: list[Node]) -> list[Any]:
+        return [_value(one, expected, into) for one in nodes]
+
+    match kind, rest:
+        case (("add" | "far" | "slow" | "flaky" | "once"), [n, *_]):
+            into[kind] += 1
+            return n + 1 if kind == "add" else n
+        case (("fatal" | "exhaust"), [n]):
+            into[kind] += 1
+            return f"{kind} {n}"
+        case "nap", [seconds]:
+            into["sleep"] += 1
+            return seconds
+        case "zero", []:
+            return 0
+        case "label", [key, value]:
+            into["set_attributes"] += 1
+            expected.labels[key] = value
+            return key
+        case (("seq" | "gather" | "group" | "wait"), [nodes]):
+            return values(nodes)
+        case "semaphore", [_, nodes]:
+            return values(nodes)
+        case (("helper" | "patched" | "shielded" | "in_time"), [_, inner]):
+            expected.may["timeout"] += kind == "in_time"
+            return _value(inner, expected, into)
+        case "child", [_, program]:
+            into["start"] += 1
+            into["run.return_value"] += 1
+            expected.children.append(child := expect(program))
+            return child.value
+        case _:
+            return _raced(kind, rest, expected, into)
+
+
+def _raced(kind: str, rest: list[Any], expected: Expected, into: Counter[str]) -> Any:  # noqa: C901 -- a case for each kind
+    def left(nodes: list[Node]) -> None:
+        for one in nodes:
+            name = {"blocked": "blocked", "blocked_far": "blocked_far", "nap": "sleep"}.get(one[0], one[0])
+            expected.may[name] += 1
+
+    match kind, rest:
+        case "group_fails", [n, nodes]:
+            into["fatal"] += 1
+            left(nodes)
+            return f"group {n} failed"
+        case "cancelled", [n, nodes]:
+            left(nodes)
+            return f"cancelled {n}"
+        case "cancel_all", [n]:
+            left([["blocked", 0], ["nap", 0]] * n)
+            return f"all {n}"
+        case "completed", [naps]:
+            into["sleep"] += len(naps)
+            return sorted(naps)
+        case "completed_steps", [numbers]:
+            into["add"] += len(numbers)
+            return sorted(n + 1 for n in numbers)
+        case "first", [n, _]:
+            into["add"] += 1
+            expected.may["sleep"] += 1
+            return n + 1
+        case "naps_race", [soon, _, _]:
+            into["sleep"] += 1
+            expected.may["sleep"] += 1
+            return soon
+        case "deadline", [_, inner]:
+            into["timeout"] += 1
+            left([inner])
+            return "too late"
+        case "overdue", [n, _]:
+            into["overdue"] += 1
+            return f"overdue {n}"
+        case "generator", [nodes, taken, finally_steps, n]:
+            return _taken(nodes, taken, finally_steps, n, expected, into)
+        case "forgotten", [inner]:
+            left([inner])
+            return "forgotten"
+        case "queue", [_, numbers]:
+            into["add"] += len(numbers)
+            return sorted(n + 1 for n in numbers)
+        case _:
+            raise AssertionError(f"no such node: {kind} {rest}")
+
+
+def _taken(
+    nodes: list[Node], taken: int, finally_steps: bool, n: int, expected: Expected, into: Counter[str]
+) -> list[Any]:
+    if finally_steps:
+        into["add"] += 1
+    return [_value(one, expected, into) for one in nodes[:taken]]
+
+
+# -- looking into it --------------------------------------------------------------------------------------------------
+
+Path = tuple[int, ...]
+"""Indexes that lead from a node to one inside it."""
+
+
+def paths(node: Node) -> Iterator[Path]:
+    """To every node inside, from the outermost in."""
+    for at, part in enumerate(node):
+        if _is_node(part):
+            yield (at,)
+            yield from ((at, *rest) for rest in paths(part))
+        elif isinstance(part, list):
+            yield from ((at, *rest) for rest in _within(part))
+
+
+def _within(nodes: list[Any]) -> Iterator[Path]:
+    for at, one in enumerate(nodes):
+        if _is_node(one):
+            yield (at,)
+            yield from ((at, *rest) for rest in paths(one))
+
+
+def at_path(node: Node, path: Path) -> Node:
+    for at in path:
+        node = node[at]
+    return node
+
+
+def replaced(node: Node, path: Path, new: list[Node]) -> Node:
+    """The tree with the node at a path replaced; by no node or several where it stands in a list of nodes."""
+    at, *rest = path
+    if rest:
+        return [*node[:at], replaced(node[at], tuple(rest), new), *node[at + 1 :]]
+    return [*node[:at], *new, *node[at + 1 :]]
+
+
+def in_a_list(node: Node, path: Path) -> bool:
+    """Whether the node at a path stands in a list of nodes."""
+    return not _is_node(at_path(node, path[:-1]))
+
+
+def _is_node(part: object) -> bool:
+    return isinstance(part, list) and bool(part) and isinstance(part[0], str)

@@ -1,0 +1,87 @@
+"""The short storm: random programs under random faults. `make storm` runs the long one.
+
+A failure prints its seed, and the smallest execution that fails alike. To see one again:
+`ARGS="-k '<seed>'"` with the seed in `REGRESSIONS` below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.storm.execution import execute
+from tests.storm.faults import Weather
+from tests.storm.programs import generate
+from tests.storm.replaying import Replayer
+from tests.storm.shrinking import shrink
+
+SLICES = 10
+PROGRAMS = 30
+"""In each slice: together they take some ten seconds."""
+
+REGRESSIONS = {
+    173: "an operation completed twice when its announcement came beside its result",
+    8: "a step's retry was scheduled twice, and its attempt counted twice",
+    7: "a step was cancelled before the log said so; a turn that gave up waited for it",
+    99: "an interrupted step ran alone, and waited for one that waited behind it",
+    230: "a cancellable step went on after its claim was lost",
+    599: "an end of an earlier attempt comes through the inbox",
+}
+"""Seeds under which something went wrong once."""
+
+
+@pytest.fixture(scope="module")
+def replayer() -> Iterator[Replayer]:
+    with Replayer() as process:
+        yield process
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Faults are logged, each with its reason: thousands of lines that nobody reads here."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def weathered(seed: int, replayer: Replayer) -> None:
+    program, workers = generate(seed), 1 + seed % 3
+    try:
+        execution = asyncio.run(execute(program, Weather.drawn(seed), workers=workers))
+        for run_id, batches in execution.logs.items():
+            replayer.check(run_id, batches, seed=seed, all_prefixes=seed % 100 == 0)
+    except BaseException as error:
+        error.add_note(f"storm seed {seed}")
+        if (smallest := shrink(program, seed, workers)) is not None:
+            error.add_note(f"the smallest that fails alike: {smallest}")
+        raise
+
+
+def calm(seed: int) -> None:
+    try:
+        asyncio.run(execute(generate(seed), Weather()))
+    except BaseException as error:
+        error.add_note(f"calm seed {seed}: program {generate(seed)}")
+        raise
+
+
+@pytest.mark.parametrize("slice", range(SLICES))
+def test_programs_yield_what_they_must_whatever_goes_wrong(slice: int, replayer: Replayer) -> None:
+    for seed in range(slice * PROGRAMS, (slice + 1) * PROGRAMS):
+        weathered(seed, replayer)
+
+
+@pytest.mark.parametrize("seed", REGRESSIONS)
+def test_what_went_wrong_once_goes_right(seed: int, replayer: Replayer) -> None:
+    calm(seed)
+    weathered(seed, replayer)
+
+
+def test_programs_are_large_enough_to_mean_something() -> None:
+    executions = [asyncio.run(execute(generate(seed), Weather())) for seed in range(60)]
+    commands = sorted(execution.commands for execution in executions)
+    assert commands[len(commands) // 2] >= 12
+    assert sorted(execution.at_once for execution in executions)[len(executions) // 2] >= 3
