@@ -45,7 +45,7 @@ def _commit_all(sql: sqlite3.Connection, commits: list[Commit]) -> None:
     for commit in commits:
         execute("BEGIN IMMEDIATE")
         for write in commit.writes:
-            if isinstance(write.args, list):
+            if write.many:
                 executemany(write.statement, write.args)
             else:
                 execute(write.statement, write.args)

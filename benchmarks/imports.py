@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.figures import Figure, Report
+from benchmarks.figures import Figure, Json, Report
 from benchmarks.fresh import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run(plan: Plan, folder: Folder) -> Report:
         Figure("import wdk_cloud, CPU", None, ours_ms, "ms"),
         Figure("forbidden modules after import wdk_cloud", None, len(found), "modules", most=0),
     ]
-    details = {
+    details: Json = {
         "interpreter_start_ms": round(least["nothing"] * 1000, 3),
         "asyncio_ms": round(asyncio_ms, 3),
         "wdk_cloud_ms": round(ours_ms, 3),

@@ -86,6 +86,8 @@ class Write:
 
     statement: str
     args: Any
+    many: bool
+    """`args` is a list of them, for `executemany`."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,21 @@ class Writes:
     before: list[Commit] = field(default_factory=list[Commit])
     """Those before the measured part, such as who listens: they are repeated, and not timed."""
     measured: list[Commit] = field(default_factory=list[Commit])
-    _measuring: bool = False
+    _over: bool = False
+
+    def __post_init__(self) -> None:
+        self._taking = self.before
 
     def begin(self) -> None:
-        self._measuring = True
+        self._taking = self.measured
+
+    def end(self) -> None:
+        """What closing writes belongs to nothing that is measured."""
+        self._over = True
 
     def add(self, commit: Commit) -> None:
-        (self.measured if self._measuring else self.before).append(commit)
+        if not self._over:
+            self._taking.append(commit)
 
     @property
     def commits(self) -> int:
@@ -149,9 +159,9 @@ def _size(value: Any) -> int:
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, dict):
-        return sum(map(_size, value.values()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return sum(map(_size, value.values()))  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, (list, tuple)):
-        return sum(map(_size, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return sum(map(_size, value))  # pyright: ignore[reportUnknownArgumentType]
     return 0 if value is None else 8
 
 
@@ -170,16 +180,18 @@ def metered_sqlite() -> Generator[Writes]:
             self._counted = 0
 
         def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-            return self._record(super().execute, sql, parameters)
+            return self._record(super().execute, sql, parameters, many=False)
 
         def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
-            return self._record(super().executemany, sql, list(parameters))
+            return self._record(super().executemany, sql, list(parameters), many=True)
 
-        def _record(self, execute: Callable[[str, Any], sqlite3.Cursor], sql: str, args: Any) -> sqlite3.Cursor:
+        def _record(
+            self, execute: Callable[[str, Any], sqlite3.Cursor], sql: str, args: Any, *, many: bool
+        ) -> sqlite3.Cursor:
             inside = self.in_transaction
             cursor = execute(sql, args)
             if _WRITING.match(sql):
-                self._pending.append(Write(_RETURNING.sub("", sql).strip(), args))
+                self._pending.append(Write(_RETURNING.sub("", sql).strip(), args, many))
             if not self.in_transaction and (inside or self._pending):
                 # Counted only now: a statement that returns rows has its changes counted when all of them are read.
                 writes.add(Commit(self._pending, self.total_changes - self._counted))

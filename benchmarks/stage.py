@@ -86,6 +86,7 @@ def count(name: str, folder: Folder, work: Work) -> tuple[Counter[str], Writes]:
             writes.begin()
             await work()
             await finish(workers)
+            writes.end()
             return world.calls.copy()
 
     with metered_sqlite() as writes:
