@@ -40,7 +40,6 @@ values the codec knows, so that they come back as themselves.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -58,7 +57,8 @@ class WorkflowError(Exception):
         super().__init_subclass__()
         if "slug" not in cls.__dict__ and cls.__module__ == __name__:
             name = cls.__name__.removesuffix("Error")
-            cls.slug = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+            # Without `re`: compiling a pattern for it costs every import of the package as much as a small module.
+            cls.slug = "".join(f"-{letter}" if letter.isupper() else letter for letter in name).lstrip("-").lower()
 
 
 class FatalError(WorkflowError):

@@ -1,0 +1,79 @@
+"""What `import wdk_cloud` costs a process that does nothing else: CPU time, as a multiple of `import asyncio`.
+
+Fresh processes by turns: one that imports nothing, one for each of the two imports. Of each kind the least counts,
+since a disturbance only ever adds; the interpreter's own start is subtracted from both. All of them read bytecode from
+a folder that the first process of each kind fills, whatever the environment says of writing it: compiling the sources,
+which happens once after an installation, would be half of the cost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from benchmarks.figures import Figure, Json, Report
+from benchmarks.fresh import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from benchmarks.measuring import Folder
+    from benchmarks.plan import Plan
+
+MULTIPLE = 1.4
+
+FORBIDDEN = ("msgspec", "sqlite3", "pydantic", "boto3", "grpc", "starlette")
+"""What has to stay out of a process that only declares workflows or starts runs."""
+
+STATEMENTS = {"nothing": "pass", "asyncio": "import asyncio", "wdk_cloud": "import wdk_cloud"}
+
+
+def run(plan: Plan, folder: Folder) -> Report:
+    del folder  # no database
+    with tempfile.TemporaryDirectory(prefix="wdk-bench-") as bytecode:
+        least = _least(plan.imports, {**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": bytecode})
+    asyncio_ms = (least["asyncio"] - least["nothing"]) * 1000
+    ours_ms = (least["wdk_cloud"] - least["nothing"]) * 1000
+    found = forbidden_modules()
+    figures = [
+        Figure("import wdk_cloud ÷ import asyncio, CPU", None, ours_ms / max(asyncio_ms, 0.001), "×", most=MULTIPLE),
+        Figure("import wdk_cloud, CPU", None, ours_ms, "ms"),
+        Figure("forbidden modules after import wdk_cloud", None, len(found), "modules", most=0),
+    ]
+    details: Json = {
+        "interpreter_start_ms": round(least["nothing"] * 1000, 3),
+        "asyncio_ms": round(asyncio_ms, 3),
+        "wdk_cloud_ms": round(ours_ms, 3),
+        "forbidden_modules": found,
+        "processes": plan.imports,
+    }
+    return Report(figures, details)
+
+
+def _least(processes: int, environment: dict[str, str]) -> dict[str, float]:
+    for statement in STATEMENTS.values():
+        _cpu(statement, environment)  # writes the bytecode
+    least = dict.fromkeys(STATEMENTS, float("inf"))
+    for _ in range(processes):
+        for name, statement in STATEMENTS.items():
+            least[name] = min(least[name], _cpu(statement, environment))
+    return least
+
+
+def _cpu(statement: str, environment: dict[str, str]) -> float:
+    """CPU seconds of a process from its start to its end, user and system."""
+    child = subprocess.Popen([sys.executable, "-c", statement], env=environment)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"{statement!r} ended with {child.returncode}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def forbidden_modules() -> list[str]:
+    """Those of FORBIDDEN that a fresh process has after `import wdk_cloud`."""
+    code = f"import json, sys, wdk_cloud; print(json.dumps([m for m in {FORBIDDEN!r} if m in sys.modules]))"
+    found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, env=ENVIRONMENT)
+    return json.loads(found.stdout)

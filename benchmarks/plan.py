@@ -1,0 +1,66 @@
+"""How much is measured: the whole of it, or a smoke run that shows only that everything works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    rounds: int
+    """Rounds of each comparison; in each, the engine and the floor take turns."""
+    row: tuple[int, int, int]
+    """Steps in a row. The second divided by the first is the growth."""
+    repeats: int
+    """Runs of the shortest row in one measurement: a single one is over too soon to be measured well."""
+    gathered: int
+    runs: int
+    """Runs of three steps, all started at once."""
+    starts: int
+    """Starts of a run whose first step is waited for."""
+    chain: int
+    """Steps whose distances are measured."""
+    replayed: tuple[int, int]
+    replays: int
+    """Fresh processes for each replay."""
+    imports: int
+    """Fresh processes for each import."""
+    retained: int
+    """Runs that are kept, to see what one takes."""
+    long: int
+    """Steps of a kept run, to see what one takes."""
+    calls: int
+    """Calls of a clock in one measurement."""
+
+
+FULL = Plan(
+    rounds=7,
+    row=(100, 1_000, 5_000),
+    repeats=10,
+    gathered=500,
+    runs=500,
+    starts=200,
+    chain=1_000,
+    replayed=(1_000, 5_000),
+    replays=7,
+    imports=20,
+    retained=500,
+    long=1_000,
+    calls=200_000,
+)
+
+QUICK = Plan(
+    rounds=1,
+    row=(5, 10, 20),
+    repeats=1,
+    gathered=30,
+    runs=10,
+    starts=3,
+    chain=10,
+    replayed=(10, 20),
+    replays=1,
+    imports=1,
+    retained=10,
+    long=20,
+    calls=1_000,
+)

@@ -1,0 +1,63 @@
+"""The workflows that are measured. Their steps do nothing, so that only the engine's work is left."""
+
+import asyncio
+import time
+
+from wdk_cloud import Workflows, sleep
+
+app = Workflows()
+
+
+@app.step
+async def echo(number: int) -> int:
+    return number
+
+
+@app.step(dispatch="inline")
+async def echo_inline(number: int) -> int:
+    return number
+
+
+@app.step
+async def moments() -> tuple[int, int]:
+    """When this step began and ended: nanoseconds of the machine's monotonic clock, the same in every process."""
+    return time.monotonic_ns(), time.monotonic_ns()
+
+
+@app.workflow
+async def in_a_row(steps: int) -> int:
+    total = 0
+    for number in range(steps):
+        total += await echo(number)
+    return total
+
+
+@app.workflow
+async def gathered(steps: int) -> int:
+    return sum(await asyncio.gather(*(echo(number) for number in range(steps))))
+
+
+@app.workflow
+async def gathered_inline(steps: int) -> int:
+    return sum(await asyncio.gather(*(echo_inline(number) for number in range(steps))))
+
+
+@app.workflow
+async def first_step() -> int:
+    began, _ = await moments()
+    return began
+
+
+@app.workflow
+async def chain(steps: int) -> list[tuple[int, int]]:
+    return [await moments() for _ in range(steps)]
+
+
+@app.workflow
+async def resting(steps: int) -> int:
+    """Some steps, then a pause that nobody waits for: a run that a worker keeps, or replays when it is woken."""
+    total = 0
+    for number in range(steps):
+        total += await echo(number)
+    await sleep("30 days")
+    return total
