@@ -2,19 +2,25 @@
 
 The client of a test keeps the world itself; only the worker's calls go through `FaultyWorld`. A death is a hard stop:
 every task of the worker is cancelled on the spot, and each call that it still makes, from a `finally` or from a thread,
-raises `Dead` and reaches nothing.
+raises `Dead` and reaches nothing. What it had handed to the world and what the world has not committed yet is lost with
+it: `a_process_of` gives it a world of its own for that, as the processes of one file have.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from wdk_cloud.world import ports
+from wdk_cloud.world.local import LocalWorld, processes
+from wdk_cloud.world.local import notices as local_notices
 
 if TYPE_CHECKING:
     from wdk_cloud.world.ports import Subscription, World
@@ -75,17 +81,30 @@ class Life:
         self.dead = False
         self.last: Call | None = None
         """The call at which the life ended."""
+        self.at_death: list[Callable[[], None]] = []
+        """What ends with the worker, at once: nothing of it waits for anything."""
         self._watch = watch
+        self._alive = threading.RLock()  # a call from a thread happens wholly before the death, or not at all
         self._survivors = asyncio.all_tasks()
         self._mourned: list[asyncio.Task[Any]] = []
 
     def end(self) -> None:
         """Stop the worker here and now; raises Dead."""
-        self.dead = True
+        with self._alive:
+            self.dead = True
+        for stop in self.at_death:
+            stop()
         self._mourned = [task for task in asyncio.all_tasks() if task not in self._survivors]
         for task in self._mourned:
             task.cancel()
         raise Dead
+
+    def may_end(self) -> bool:
+        """Whether no thread of the worker is in the middle of a call."""
+        free = self._alive.acquire(blocking=False)
+        if free:
+            self._alive.release()
+        return free
 
     async def mourn(self) -> None:
         """Wait until the tasks of a dead worker are gone."""
@@ -98,6 +117,14 @@ class Life:
         self.last = Call(self.calls, method, args, kwargs)
         self.plan.before(self.last, self)
         return self.last
+
+    def call_now(self, name: str, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that does not suspend, from whichever thread."""
+        with self._alive:
+            call = self.begin(name, args, kwargs)
+            answer = method(*args, **kwargs)
+            self.happened(call, answer)
+        return answer
 
     def happened(self, call: Call, answer: Any) -> None:
         if self.dead:
@@ -133,10 +160,7 @@ class FaultyPort:
         return answer
 
     def _call_now(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        call = self._life.begin(name, args, kwargs)
-        answer = method(*args, **kwargs)
-        self._life.happened(call, answer)
-        return answer
+        return self._life.call_now(name, method, args, kwargs)
 
 
 class FaultyWorld:
@@ -164,3 +188,60 @@ class FaultyWorld:
         """Whoever made the world opens it."""
 
     async def close(self) -> None: ...
+
+
+# -- a world of its own for each worker -------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def a_process_of(world: World, life: Life) -> AsyncIterator[World]:
+    """`world` as the worker of this life has it open: a file is opened once more, as another process would.
+
+    A process that waits stands for the worker: its id lies beside leases and messages, and its end tells everybody
+    that the worker is gone. With it ends what the worker has not committed.
+    """
+    if not isinstance(world, LocalWorld):
+        yield world  # its calls never suspend: there is nothing between asked and done
+        return
+    own = LocalWorld(world.path, clock=world.clock)
+    database: Any = own._database
+    if type(life.plan) is Plan:
+        await own.open()
+        try:
+            yield own
+        finally:
+            await own.close()
+        return
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stand_in:  # it ends by itself if this process does
+        stat = processes._stat(stand_in.pid)
+        database.us = database.us._replace(pid=stand_in.pid, started=stat.started if stat is not None else "")
+        database.owner = str(database.us)
+
+        def stop() -> None:
+            stand_in.kill()
+            stand_in.wait()
+            _vanish(database)
+
+        life.at_death.append(stop)
+        await own.open()
+        try:
+            yield own
+        finally:
+            await own.close()  # nothing, after a death
+
+
+def _vanish(database: Any) -> None:
+    """What the system does with a process that is killed: its memory, sockets and descriptors go, the file stays."""
+    database._waiting.clear()
+    if database._flush_handle is not None:
+        database._flush_handle.cancel()
+    notices = database.notices
+    if notices._tick is not None:
+        notices._tick.cancel()
+    if notices._bell is not None:
+        notices._bell.close()
+    local_notices._open_here[database.path].discard(notices)
+    for connection in (database._host, database._side):
+        if connection is not None:
+            connection.close()
+    database._host = database._side = None

@@ -12,13 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.canonical import Canonical, Note, app, journal
-from tests.faults import Call, Dead, FaultyWorld, Life
+from tests.faults import Call, Dead, FaultyWorld, Life, a_process_of
 from wdk_cloud import Run, start, worker
 from wdk_cloud.context import step_id
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine import requests
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing.environment import WorkflowEnv
+from wdk_cloud.world.local import LocalWorld
+from wdk_cloud.world.memory import MemoryWorld
 from wdk_cloud.world.opening import use_world
 from wdk_cloud.world.ports import Batch, Head, World
 
@@ -67,12 +69,19 @@ class Play:
             self.run = await start(workflow, *self.canonical.arguments)
 
     async def serve(self, life: Life, settings: Settings = SETTINGS) -> None:
-        """A worker lives until nothing is left to do and no message is on its way, or until its life ends."""
-        with use_world(self.world):
-            async with worker(app, world=FaultyWorld(self.world, life), settings=settings) as workers:
-                self.env.workers = workers
-                await self._until_over(life)
-            await life.mourn()
+        """A worker lives until nothing is left to do and no message is on its way, or until its life ends.
+
+        What it leaves is what lay in the world when it died: nothing of it writes after that."""
+        left: list[object] = []
+        async with a_process_of(self.world, life) as own:
+            life.at_death.append(lambda: left.append(all_that_lies_in(self.world)))
+            with use_world(self.world):
+                async with worker(app, world=FaultyWorld(own, life), settings=settings) as workers:
+                    self.env.workers = workers
+                    await self._until_over(life)
+                await life.mourn()
+        if life.dead:
+            assert left == [all_that_lies_in(self.world)], f"a dead worker wrote; it died at {life.last}"
 
     async def _until_over(self, life: Life) -> None:
         for _ in range(ROUNDS):
@@ -99,6 +108,26 @@ class Play:
         self.acted = True
         await act.do(self.run)
         return True
+
+
+def all_that_lies_in(world: World) -> object:
+    """Something that changes with everything that is written into a world."""
+    if isinstance(world, LocalWorld):
+        # SQLite's own counter; it changes with each commit of another connection.
+        return world._database.read("PRAGMA data_version")
+    assert isinstance(world, MemoryWorld)
+    rooms = [(store._heads, store._tokens, store._lives, queue._entries) for store, queue in world._rooms.values()]
+    return repr(
+        [
+            (
+                heads,
+                tokens,
+                [(key, life.log, life.inbox, life.steps, life.labels, life.blobs) for key, life in lives.items()],
+                [(id, entry.message, entry.ticket, entry.receipt) for id, entry in entries.items()],
+            )
+            for heads, tokens, lives, entries in rooms
+        ]
+    )
 
 
 # -- what a world was asked -------------------------------------------------------------------------------------------

@@ -1,0 +1,109 @@
+"""What each canonical costs when nothing disturbs it: the calls of its worker on the world, and the events of its log.
+
+A change of the engine that needs a call or an event more shows here first. A `receive` that waits in vain at the end is
+not among the answered calls.
+"""
+
+CALLS = {
+    "sequence": "acknowledge acquire append*6 change items receive",
+    "gathered": "acknowledge acquire append*2 change items receive",
+    "group_with_failing_sibling": "acknowledge acquire append*4 change items receive",
+    "race_won": "acknowledge acquire append*2 change items receive",
+    "race_lost": "acknowledge acquire append*3 change extend head*13 items receive renew",
+    "retry_to_exhaustion": "acknowledge*3 acquire*3 append*6 change*3 items*3 read*2 receive*3 send*2",
+    "timed_out": "acknowledge acquire append*3 change extend head*10 items receive renew",
+    "parent": (
+        "acknowledge*3 acquire*3 append*9 change*3 create drop_items head*3 items*4 put_item*2 put_labels*2 read*2 "
+        "read_at receive*3 send*2"
+    ),
+    "cancelled_in_flight": "acknowledge*2 acquire*2 append*3 change*2 items*2 mark_dirty receive*2",
+    "loop_with_labels": "acknowledge acquire append*5 change items put_labels*4 receive",
+    "fan_out": (
+        "acknowledge*14 acquire*7 append*3 change*5 claim_step*7 end_step*6 head*13 items*5 read*4 receive*4 "
+        "retry_step send*8"
+    ),
+    "long_sleep": "acknowledge*2 acquire*2 append*4 change*2 items*2 read receive*2 send",
+    "paid_once": "acknowledge acquire append*3 change items receive",
+    "large_values": (
+        "acknowledge*3 acquire*2 append*3 change*2 claim_step end_step get_blob head*2 items*2 put_blob*4 read "
+        "receive*3 send*2"
+    ),
+}
+"""The answered calls on the memory world, by method."""
+
+CALLS_ON_LOCAL = {
+    **CALLS,
+    "race_lost": "acknowledge acquire append*4 change extend head*12 items receive renew",
+    "fan_out": (
+        "acknowledge*13 acquire*6 append*3 change*5 claim_step*7 end_step*6 head*13 items*3 mark_dirty*4 read "
+        "receive*3 retry_step send*7"
+    ),
+}
+"""Writes end a little later there, a group at a time: what comes meanwhile finds the run held, or its turn asleep."""
+
+LOG = {
+    "sequence": (
+        "run_created run_started step_created step_started step_completed step_created step_started step_completed "
+        "step_created step_started step_completed step_created step_started step_completed step_created step_started "
+        "step_completed run_completed"
+    ),
+    "gathered": "run_created run_started step_created*5 step_started*5 step_completed*5 run_completed",
+    "group_with_failing_sibling": (
+        "run_created run_started step_created wait_created step_started step_completed step_created step_started "
+        "step_failed wait_cancelled step_created step_started step_completed run_completed"
+    ),
+    "race_won": "run_created run_started step_created wait_created step_started step_completed run_completed",
+    "race_lost": (
+        "run_created run_started wait_created step_created step_started wait_completed step_cancelled step_created "
+        "step_started step_failed step_completed run_completed"
+    ),
+    "retry_to_exhaustion": (
+        "run_created run_started step_created step_started step_retrying step_started step_retrying step_started "
+        "step_failed run_failed"
+    ),
+    "timed_out": "run_created run_started step_created step_started step_retrying step_started step_failed run_failed",
+    "parent": (
+        "run_created run_started operation_created operation_completed operation_created operation_completed "
+        "step_created step_started step_completed step_created step_started step_completed run_completed"
+    ),
+    "cancelled_in_flight": (
+        "run_created run_started step_created step_started step_completed step_created step_started cancel_requested "
+        "run_cancelled"
+    ),
+    "loop_with_labels": (
+        "run_created run_started step_created step_started step_completed attributes_set step_created step_started "
+        "step_completed attributes_set step_created step_started step_completed attributes_set step_created "
+        "step_started attributes_set step_completed attributes_set run_completed"
+    ),
+    "fan_out": "run_created run_started step_created*6 step_completed*6 run_completed",
+    "long_sleep": (
+        "run_created run_started step_created step_started step_completed wait_created wait_completed step_created "
+        "step_started step_completed run_completed"
+    ),
+    "paid_once": (
+        "run_created run_started step_created step_started step_completed step_created step_started step_completed "
+        "run_completed"
+    ),
+    "large_values": (
+        "run_created run_started step_created step_started step_completed step_created step_completed run_completed"
+    ),
+}
+"""The types of the events, in order; the same on each world."""
+
+LOG_OF_THE_CHILD = {
+    "parent": (
+        "run_created run_started step_created step_started step_completed step_created step_started step_completed "
+        "run_completed"
+    ),
+}
+
+
+def unfold(text: str) -> list[str]:
+    """Word by word: `append*2` stands for two of them."""
+    words = [word.partition("*") for word in text.split()]
+    return [word for word, _, times in words for _ in range(int(times or 1))]
+
+
+def calls_of(world_name: str, canonical_name: str) -> list[str]:
+    table = {"memory": CALLS, "local": CALLS_ON_LOCAL}[world_name]
+    return unfold(table[canonical_name])

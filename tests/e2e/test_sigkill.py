@@ -1,0 +1,273 @@
+"""Real processes are killed with SIGKILL at random moments, and nothing of it shows in the end.
+
+`WDK_TEST_SEED` draws the moments of an earlier run again. What happens at them is up to the machine: a failure that does
+not come back at once may come back in a few tries.
+"""
+
+import asyncio
+import os
+import random
+import sys
+from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from tests.canonical import CANONICALS, Ended, how_it_ended, read_journal
+from tests.histories import check_one_history, lost_its_last_attempt, read_log
+from wdk_cloud import StepInterruptedError, WorkflowRunFailedError, get_run, list_runs, start
+from wdk_cloud.context import step_id
+from wdk_cloud.engine import events as ev
+from wdk_cloud.world.local import LocalWorld
+from wdk_cloud.world.opening import use_world
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SEED = os.environ.get("WDK_TEST_SEED") or str(random.SystemRandom().randrange(10**9))
+
+KILLS = 50
+RUNS_PER_LIFE = 3
+LONGEST_LIFE = 0.4  # seconds; a run takes about as long
+WORK = "0.02"  # seconds in each step, so that many deaths fall into one
+
+PATIENCE = 25.0
+"""Seconds until all runs have ended after the last death: less than a lease, whose end nobody may have to wait for."""
+
+CLIENTS_KILLED = 10
+KEYS = [f"order-{number}" for number in range(200)]
+"""More than clients manage before they are killed: some two a millisecond."""
+
+
+@pytest.fixture
+def rng(request):
+    again = f"WDK_TEST_SEED={SEED} PYTHONHASHSEED=0 pytest {request.node.nodeid}"
+    print(f"drawn from seed {SEED}; once more with: {again}")
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+class Crowd:
+    """Processes on one file, and this one as their client."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self.world = LocalWorld(folder / "wdk.db")
+        self.journal = folder / "journal"
+        self.errors = folder / "errors"
+        self._stack = stack
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("WDK_")},
+            "PYTHONHASHSEED": "0",
+            "WDK_LOCAL_PATH": str(self.world.path),
+            "WDK_TEST_JOURNAL": str(self.journal),
+            "WDK_TEST_WORK": WORK,
+        }
+
+    async def prepare(self, *words: str) -> asyncio.subprocess.Process:
+        """A process that has imported everything and waits for its word."""
+        with self.errors.open("ab") as errors:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.e2e.killed", *words),
+                cwd=ROOT,
+                env=self._environment,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+            )
+        self._stack.push_async_callback(kill, process)
+        return process
+
+    async def one_after_the_other(self, *words: str):
+        """Such processes: while one of them works the next one gets ready."""
+        following = asyncio.create_task(self.prepare(*words))
+        try:
+            while True:
+                process, following = await following, asyncio.create_task(self.prepare(*words))
+                yield process
+        finally:
+            await following
+
+
+async def begin(process: asyncio.subprocess.Process, *keys: str) -> None:
+    assert await process.stdout.readline() == b"ready\n"
+    process.stdin.write(" ".join(keys).encode() + b"\n")
+    await process.stdin.drain()
+
+
+async def kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.communicate()
+
+
+@asynccontextmanager
+async def a_crowd(folder):
+    async with AsyncExitStack() as stack:
+        crowd = Crowd(folder, stack)
+        await crowd.world.open()
+        stack.push_async_callback(crowd.world.close)
+        stack.enter_context(use_world(crowd.world))
+        yield crowd
+
+
+# -- workers ----------------------------------------------------------------------------------------------------------
+
+
+class Batch:
+    """Runs of all canonicals, by turns."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self.crowd = crowd
+        self.runs = []
+        self._next = cycle(CANONICALS)
+        self._cancelled = set()
+
+    async def start_some(self) -> None:
+        for _ in range(RUNS_PER_LIFE):
+            canonical = next(self._next)
+            workflow = canonical.workflow.with_options(run_id=f"{canonical.name}-{len(self.runs)}")
+            self.runs.append((canonical, await start(workflow, *canonical.brief)))
+
+    async def act(self) -> None:
+        """What a client does to some of them once a certain step has begun."""
+        begun = {(note.run_id, note.step_name) for note in read_journal(self.crowd.journal)}
+        for canonical, run in self.runs:
+            act = canonical.act
+            if act is not None and run.run_id not in self._cancelled and (run.run_id, act.when_begun) in begun:
+                self._cancelled.add(run.run_id)
+                await act.do(run)
+
+    async def in_flight(self) -> int:
+        return sum([await run.status() == "running" for _, run in self.runs])
+
+    async def end(self) -> None:
+        """Wait for all of them."""
+        async with asyncio.timeout(PATIENCE):
+            for canonical, run in self.runs:
+                while canonical.act is not None and run.run_id not in self._cancelled:
+                    await self.act()
+                    await asyncio.sleep(0.01)  # until another process has written its note
+                await how_it_ended(run, PATIENCE)
+
+
+def comes_from_an_interruption(error):
+    while error is not None:
+        if isinstance(error, StepInterruptedError):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            return any(map(comes_from_an_interruption, error.exceptions))
+        error = error.__cause__
+    return False
+
+
+async def check_run(crowd, canonical, run, notes):
+    events = check_one_history(*await read_log(crowd.world, run.run_id))
+    check_notes(run.run_id, events, notes)
+    children = [info.run_id for info in await list_runs(limit=1000) if info.parent == run.run_id]
+    lost = lost_its_last_attempt(events)
+    for child in children:
+        child_events = check_one_history(*await read_log(crowd.world, child))
+        check_notes(child, child_events, notes)
+        lost = lost or lost_its_last_attempt(child_events)
+    assert len(children) == (1 if canonical.name == "parent" else 0) or lost
+    ended = await how_it_ended(run)
+    if not lost:
+        assert ended == canonical.ends
+        assert await run.attributes() == dict(canonical.labels)
+    elif ended != canonical.ends:
+        with pytest.raises(WorkflowRunFailedError) as failed:
+            await run.return_value(timeout=1)
+        assert comes_from_an_interruption(failed.value)
+    return lost
+
+
+def check_notes(run_id, events, notes):
+    """No body began twice under one number, before it was counted, or after its result was recorded."""
+    begun = [note for note in notes if note.run_id == run_id and note.moment == "begun"]
+    twice = [what for what, n in Counter((note.step_id, note.attempt) for note in begun).items() if n > 1]
+    assert not twice, f"begun twice: {twice}"
+    queued = {step_id(run_id, e.id) for e in events if type(e) is ev.StepCreated and e.queued}
+    counted = {(step_id(run_id, e.id), e.attempt): e.time for e in events if type(e) is ev.StepStarted}
+    ends = {step_id(run_id, e.id): e for e in events if type(e) in (ev.StepCompleted, ev.StepFailed)}
+    for note in begun:
+        if note.step_id not in queued:
+            assert counted[note.step_id, note.attempt] <= note.at, f"began before it was counted: {note}"
+        end = ends.get(note.step_id)
+        if end is not None:
+            assert note.attempt <= end.attempt, f"began after its result was recorded: {note}, {end}"
+            assert note.at <= end.time + 0.000_001, f"began after its result was recorded: {note}, {end}"
+
+
+@pytest.mark.timeout(240)
+def test_workers_killed_at_random_moments_leave_no_trace(tmp_path, rng):
+    async def main():
+        async with a_crowd(tmp_path) as crowd:
+            batch, hit, deaths = Batch(crowd), 0, 0
+            async for process in crowd.one_after_the_other("serve"):
+                await begin(process)
+                if deaths == KILLS:
+                    break
+                await batch.start_some()
+                await batch.act()
+                await asyncio.sleep(rng.uniform(0, LONGEST_LIFE))  # the moment that was drawn
+                hit += await batch.in_flight() > 0
+                assert process.returncode is None, crowd.errors.read_text()
+                await kill(process)
+                assert process.returncode == -9
+                deaths += 1
+            await batch.end()
+            notes = read_journal(crowd.journal)
+            lost = [await check_run(crowd, canonical, run, notes) for canonical, run in batch.runs]
+            begun = [note for note in notes if note.moment == "begun"]
+            interrupted = len(begun) - sum(note.moment == "finished" for note in notes)
+        print(
+            f"{deaths} kills, {hit} of them with runs in flight; {len(batch.runs)} runs, {len(begun)} bodies begun, "
+            f"{interrupted} not finished, {sum(lost)} runs that lost a step's last attempt"
+        )
+        assert "Traceback" not in crowd.errors.read_text(), crowd.errors.read_text()
+        assert hit >= KILLS / 2
+
+    asyncio.run(main())
+
+
+# -- clients ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(120)
+def test_a_client_killed_in_the_middle_of_start_repeats_it_and_gets_one_run(tmp_path, rng):
+    async def main():
+        async with a_crowd(tmp_path) as crowd:
+            runs, deaths, unanswered = {}, 0, 0
+            async for process in crowd.one_after_the_other("start"):
+                new = [key for key in KEYS if key not in runs]
+                await begin(process, *(KEYS if deaths == CLIENTS_KILLED else new))
+                if deaths == CLIENTS_KILLED:
+                    break
+                told = b"".join([await process.stdout.readline() for _ in range(rng.randrange(3))])
+                await asyncio.sleep(rng.uniform(0, 0.003))  # about what one start takes
+                process.kill()
+                rest, _ = await process.communicate()
+                assert process.returncode == -9
+                runs.update(line.split() for line in (told + rest).decode().splitlines())
+                unanswered += len(await list_runs(limit=1000)) > len(runs)
+                deaths += 1
+            told, _ = await process.communicate(b"")  # the end of its input: it may go
+            assert process.returncode == 0, crowd.errors.read_text()
+            again = dict(line.split() for line in told.decode().splitlines())
+            assert {**again, **runs} == again, "a repeated start gave another run"
+            runs = again
+            infos = await list_runs(limit=1000)
+            assert Counter(info.idempotency_key for info in infos) == Counter(KEYS)
+            assert {info.idempotency_key: info.run_id for info in infos} == runs
+            worker = await crowd.prepare("serve")
+            await begin(worker)
+            for run_id in runs.values():
+                assert await how_it_ended(get_run(run_id), PATIENCE) == Ended(0)
+            bodies = Counter(
+                (note.run_id, note.step_name) for note in read_journal(crowd.journal) if note.moment == "begun"
+            )
+            assert bodies == Counter({(run_id, step): 1 for run_id in runs.values() for step in ("add", "double")})
+        print(f"{deaths} kills, {unanswered} of them left a run whose start was not answered")
+        assert "Traceback" not in crowd.errors.read_text(), crowd.errors.read_text()
+
+    asyncio.run(main())
