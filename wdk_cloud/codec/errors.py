@@ -35,7 +35,7 @@ def encode_error(error: BaseException, *, known: KnownTypes) -> bytes:
         tagged: dict[str, Any] = msgspec.json.decode(encode(error, path="error", known=known))
         body: dict[str, object] = tagged["$error"]
     except (SerializationError, RecursionError):  # too large; or a registered class that does not record itself
-        body = {"type": known.error_id(type(error)), "message": message_of(error)[:MAX_SPARE_MESSAGE]}
+        body = {"type": known.error_id(type(error)), "args": [message_of(error)[:MAX_SPARE_MESSAGE]]}
     if text:
         body["traceback"] = text
     return msgspec.json.encode({"$error": body})
@@ -54,7 +54,7 @@ def error_summary(data: bytes) -> ErrorSummary:
     try:
         body: dict[str, Any] = msgspec.json.decode(data)["$error"]
         error = decode(data, known=KnownTypes(), path="error")
-    except (msgspec.MsgspecError, SerializationError, KeyError, TypeError) as failure:
+    except (msgspec.MsgspecError, SerializationError, KeyError, TypeError, ValueError, RecursionError) as failure:
         return ErrorSummary("SerializationError", f"the record of the exception cannot be read: {failure}", "")
     message = error.message if isinstance(error, RemoteError) else str(error)
     return ErrorSummary(type_name_of(str(body["type"])), message, str(body.get("traceback", "")))

@@ -44,7 +44,9 @@ def type_name_of(error_id: str) -> str:
 def _text(value: object, otherwise: str) -> str:
     try:
         return readable(str(value))
-    except Exception:
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException:  # a `SystemExit` of a `__str__` ends nothing
         return otherwise
 
 
@@ -65,7 +67,7 @@ class Dismantler:
             parts = {"type": self._known.error_id(type(error)), **self._content(error, depth)}
             parts["notes"] = [readable(note) for note in _notes_of(error)]
             parts["errors"] = list(self._members(error, depth))
-            cause = error.__cause__
+            cause = _cause_of(error)
             if cause is not None and causes > 0 and depth > 1 and id(cause) not in self._active:
                 parts["cause"] = self.body(cause, depth - 1, causes - 1)
             return {name: part for name, part in parts.items() if name == "message" or part}
@@ -76,7 +78,7 @@ class Dismantler:
         text = message_of(error)
         shape = self._known.shape_of(type(error))
         if shape is not None:  # registered with a form of its own
-            return {"message": text, "value": [self._lower(shape.take_apart(error), depth)]}
+            return {"message": text, "value": [self._lower(shape.parts_of(error), depth)]}
         args = [self._argument(item, depth) for item in _args_of(error)]
         message = {} if text == _implied_message(args) else {"message": text}
         return {**message, "args": args, "state": dict(self._state(error, depth))}
@@ -100,23 +102,42 @@ class Dismantler:
             try:
                 yield self.body(member, depth - 1)
             except Refusal:
-                yield {"type": self._known.error_id(type(member)), "message": message_of(member)}
+                yield {"type": self._known.error_id(type(member)), "args": [message_of(member)]}
+
+
+# Everything is read past what a class may have made of the names: an exception is recorded whatever it does when asked.
 
 
 def _members_of(error: BaseException) -> tuple[BaseException, ...]:
-    if not isinstance(error, BaseExceptionGroup):
+    if not issubclass(type(error), BaseExceptionGroup):
         return ()
-    return cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return cast("tuple[BaseException, ...]", _part_of(error, BaseExceptionGroup, "exceptions"))
 
 
 def _args_of(error: BaseException) -> tuple[object, ...]:
-    """The arguments, also where a class has given the name `args` another meaning; of a group its message."""
-    args = cast("tuple[object, tuple[object, ...]]", BaseException.__reduce__(error))[1]
-    return args[:1] if isinstance(error, BaseExceptionGroup) else args
+    """The arguments; of a group its message."""
+    args = cast("tuple[object, ...]", _part_of(error, BaseException, "args"))
+    return args[:1] if issubclass(type(error), BaseExceptionGroup) else args
+
+
+def _cause_of(error: BaseException) -> BaseException | None:
+    return cast("BaseException | None", _part_of(error, BaseException, "__cause__"))
+
+
+def _dict_of(error: BaseException) -> dict[str, object]:
+    return cast("dict[str, object]", _part_of(error, BaseException, "__dict__"))
+
+
+def _part_of(error: BaseException, cls: type, name: str) -> object:
+    """What a slot, or a field in C, of a class holds; None when it is empty."""
+    try:
+        return cls.__dict__[name].__get__(error, cls)
+    except AttributeError:
+        return None
 
 
 def _notes_of(error: BaseException) -> list[str]:
-    notes: object = getattr(error, "__notes__", None)
+    notes = _dict_of(error).get("__notes__")
     return [note for note in cast("list[object]", notes) if isinstance(note, str)] if isinstance(notes, list) else []
 
 
@@ -127,15 +148,13 @@ def _implied_message(args: list[object]) -> str:
 
 def _attributes(error: BaseException) -> Iterator[tuple[str, object]]:
     for cls in type(error).__mro__:
-        slots: str | tuple[str, ...] = cls.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(error, name):
-                yield name, getattr(error, name)
-        for name in _MEMBERS.get(cls, ()):
-            item: object = getattr(error, name, None)
+        own = () if cls.__module__ == "builtins" else vars(cls).items()
+        slots = (name for name, item in own if isinstance(item, types.MemberDescriptorType))
+        for name in _MEMBERS.get(cls, slots):
+            item = _part_of(error, cls, name)
             if item is not None:
                 yield name, item
-    yield from vars(error).items()
+    yield from _dict_of(error).items()
 
 
 def rebuild(body: object, known: KnownTypes, lift: Callable[[object], object]) -> BaseException:

@@ -49,6 +49,16 @@ class Shape:
     take_apart: TakeApart
     put_together: PutTogether
 
+    def parts_of(self, value: object) -> object:
+        """What `take_apart` gives; what a `serialize` of the app raises is a reason like any other."""
+        try:
+            return self.take_apart(value)
+        except (Refusal, MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {shown(error, 200)}"
+            raise Refusal(f"a {self.cls.__qualname__} cannot be recorded: its serialize raised {reason}") from error
+
 
 def default_id(cls: type) -> str:
     """The name of a class in records, unless it was given one."""
