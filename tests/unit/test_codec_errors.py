@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from wdk_cloud.codec.errors import MAX_SPARE_MESSAGE, MAX_TRACEBACK, decode_erro
 from wdk_cloud.codec.exceptions import MAX_CAUSES
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.limits import MAX_DEPTH
+from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.codec.values import decode, encode
 from wdk_cloud.errors import RemoteError, SerializationError
 
@@ -294,6 +296,63 @@ def test_a_registered_form_that_raises_costs_the_form_and_not_the_record() -> No
     again = back(PlainError("told"), unreadable)
     assert type(again) is RemoteError
     assert again.message == "told"
+
+
+class Reason(Enum):
+    FULL = 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PlainError(Reason.FULL, "x"),
+        PlainError({"why": [Reason.FULL]}),
+        DetailedError("x", code=1, details={"why": Reason.FULL}),
+        ValueError(Reason.FULL),
+    ],
+)
+def test_a_class_within_it_that_is_not_known_here_costs_an_exception_its_class_alone(
+    error: BaseException, known: KnownTypes
+) -> None:
+    known.learn_annotation(Reason)
+    record = encode_error(error, known=known)
+    itself = decode_error(record, known=known)
+    assert type(itself) is type(error)
+    with_errors_alone = KnownTypes()
+    with_errors_alone.learn_module(globals())
+    for reader in (with_errors_alone, KnownTypes()):
+        again = decode_error(record, known=reader)
+        assert type(again) is RemoteError
+        assert again.type_name == type(error).__name__
+        if isinstance(error, DetailedError):
+            assert again.message == "x (1)"
+        else:
+            assert f'{{"$type":"{__name__}.Reason","$value":"FULL"}}' in again.message
+    summary = error_summary(record)
+    assert (summary.type_name, summary.message) == (type(error).__name__, again.message)
+
+
+def test_a_record_of_a_newer_version_within_an_exception_is_still_that(known: KnownTypes) -> None:
+    for part in (b'"args":[{"$new":1}]', b'"state":{"code":{"$new":1}}', b'"cause":{"type":"E","args":[{"$new":1}]}'):
+        with pytest.raises(NewerFormatError):
+            decode_error(b'{"$error":{"type":"ValueError",' + part + b"}}", known=known)
+    registered = KnownTypes()
+    registered.register(PlainError, serialize=lambda e: e.args, deserialize=lambda a: PlainError(*a), class_id="p")
+    with pytest.raises(NewerFormatError):
+        decode_error(b'{"$error":{"type":"p","message":"","value":[{"$new":1}]}}', known=registered)
+
+
+def test_a_text_that_follows_from_the_arguments_is_not_recorded() -> None:
+    for error, body in (
+        (ValueError("a"), '{"type":"ValueError","args":["a"]}'),
+        (ValueError(), '{"type":"ValueError"}'),
+        (ValueError(1, "b"), '{"type":"ValueError","args":[1,"b"]}'),
+        (ValueError({"b", "a"}), '{"type":"ValueError","args":[{"$set":["a","b"]}]}'),
+        (KeyError(frozenset("a")), '{"type":"KeyError","args":[{"$frozenset":["a"]}]}'),
+        (KeyError("k"), '{"type":"KeyError","message":"\'k\'","args":["k"]}'),
+        (OSError(2, "gone"), '{"type":"FileNotFoundError","message":"[Errno 2] gone","args":[2,"gone"],"state":'),
+    ):
+        assert encode(error, known=NOTHING_KNOWN).decode().startswith('{"$error":' + body)
 
 
 # causes, groups, notes ------------------------------------------------------------------------------------------------

@@ -53,10 +53,10 @@ def error_summary(data: bytes) -> ErrorSummary:
     """The type, message and traceback in a record of an exception."""
     try:
         body: dict[str, Any] = msgspec.json.decode(data)["$error"]
-        error = decode(data, known=KnownTypes(), path="error")
+        error = decode_error(data, known=KnownTypes())
     except (msgspec.MsgspecError, SerializationError, KeyError, TypeError, ValueError, RecursionError) as failure:
         return ErrorSummary("SerializationError", f"the record of the exception cannot be read: {failure}", "")
-    message = error.message if isinstance(error, RemoteError) else str(error)
+    message = str(vars(error).get("message", "")) if isinstance(error, RemoteError) else message_of(error)
     return ErrorSummary(type_name_of(str(body["type"])), message, str(body.get("traceback", "")))
 
 

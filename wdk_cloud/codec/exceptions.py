@@ -6,11 +6,13 @@ import builtins
 import types
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from wdk_cloud.codec.refusal import Refusal
 from wdk_cloud.errors import RemoteError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from wdk_cloud.codec.known import KnownTypes
 
@@ -79,15 +81,17 @@ class Dismantler:
         shape = self._known.shape_of(type(error))
         if shape is not None:  # registered with a form of its own
             return {"message": text, "value": [self._lower(shape.parts_of(error), depth)]}
-        args = [self._argument(item, depth) for item in _args_of(error)]
-        message = {} if text == _implied_message(args) else {"message": text}
-        return {**message, "args": args, "state": dict(self._state(error, depth))}
-
-    def _argument(self, item: object, depth: int) -> object:
-        try:
-            return self._lower(item, depth - 1)
-        except Refusal:
-            return _text(item, f"<{type(item).__qualname__}>")
+        args = list(_args_of(error))
+        lowered: list[object] = []
+        for index, item in enumerate(args):
+            try:
+                lowered.append(self._lower(item, depth - 1))
+            except Refusal:
+                args[index] = _text(item, f"<{type(item).__qualname__}>")
+                lowered.append(args[index])
+        # The text of a set is another in every process: what follows from the arguments is left to the reader.
+        message = {} if _is_implied(text, args) else {"message": text}
+        return {**message, "args": lowered, "state": dict(self._state(error, depth))}
 
     def _state(self, error: BaseException, depth: int) -> Iterator[tuple[str, object]]:
         for name, item in _attributes(error):
@@ -142,8 +146,15 @@ def _notes_of(error: BaseException) -> list[str]:
 
 
 def _implied_message(args: list[object]) -> str:
-    """The message that need not be written: the only argument."""
-    return args[0] if len(args) == 1 and isinstance(args[0], str) else ""
+    """The message that need not be written: what an exception says that has nothing but arguments."""
+    return message_of(BaseException(*args))
+
+
+def _is_implied(text: str, args: list[object]) -> bool:
+    """Whether a message follows from the arguments. A `KeyError` shows its only one as `repr` does."""
+    if text == _implied_message(args):
+        return True
+    return len(args) == 1 and not isinstance(args[0], str) and text == message_of(KeyError(*args))
 
 
 def _attributes(error: BaseException) -> Iterator[tuple[str, object]]:
@@ -162,17 +173,34 @@ def rebuild(body: object, known: KnownTypes, lift: Callable[[object], object]) -
     if not isinstance(body, dict):
         raise Refusal("the record of an exception is no mapping")
     parts = cast("dict[str, Any]", body)
-    args: list[object] = [lift(item) for item in parts.get("args", ())]
-    message = parts.get("message", _implied_message(args))
+    raw: list[object] = parts.get("args", [])
+    spare = "" if "message" in parts else ", ".join(_json_text(item) for item in raw)  # lifting changes them
+    args = _lifted(raw, lift)
+    message = parts.get("message", spare if args is None else _implied_message(args))
     name = parts["type"]
     if not isinstance(message, str) or not isinstance(name, str):
         raise Refusal("the record of an exception has no type and message")
-    error = _own(name, args, parts, known, lift) or RemoteError(type_name_of(name), message)
+    error = None if args is None else _own(name, args, parts, known, lift)
+    error = error or RemoteError(type_name_of(name), message)
     for note in parts.get("notes", ()):
         error.add_note(note)
     if "cause" in parts:
         error.__cause__ = rebuild(parts["cause"], known, lift)
     return error
+
+
+def _json_text(item: object) -> str:
+    return item if isinstance(item, str) else msgspec.json.encode(item).decode()
+
+
+def _lifted(items: Iterable[object], lift: Callable[[object], object]) -> list[object] | None:
+    """What an exception carries; None when a class of it is not known here: that costs its class, not its record."""
+    try:
+        return [lift(item) for item in items]
+    except Refusal as refusal:
+        if refusal.newer:
+            raise
+        return None
 
 
 def _own(
@@ -184,12 +212,15 @@ def _own(
     if cls is None or not issubclass(cls, Exception) or issubclass(cls, StopIteration):
         return None
     members = [rebuild(member, known, lift) for member in parts.get("errors", ())]
-    state = {key: lift(item) for key, item in parts.get("state", {}).items()}
+    state: dict[str, object] = parts.get("state", {})
+    attributes, value = _lifted(state.values(), lift), _lifted(parts.get("value", ()), lift)
+    if attributes is None or value is None:
+        return None
     shape = known.shape_of(cls)
     try:
-        if shape is not None and "value" in parts:
-            return cast("BaseException", shape.put_together(lift(parts["value"][0])))
-        return _instance(cls, args, members, state)
+        if shape is not None and value:
+            return cast("BaseException", shape.put_together(value[0]))
+        return _instance(cls, args, members, dict(zip(state, attributes, strict=True)))
     except Exception:
         return None
 
