@@ -238,6 +238,8 @@ def back(value: object, annotation: Any, known: KnownTypes | None = None) -> Any
         ([Item("a", Decimal(1))], Sequence[Item]),
         ({"a": Item("a", Decimal(1))}, Mapping[str, Item]),
         ({1, 2}, AbstractSet[int]),
+        (range(10**15), Sequence[int]),
+        (bytearray(b"a"), Sequence[int]),
     ],
     ids=lambda part: str(part)[:40],
 )

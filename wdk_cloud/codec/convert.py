@@ -247,7 +247,8 @@ def _collection(cls: type[Any], item: Converter | None) -> Converter:
         fits = isinstance(value, cls)
         if not fits and (exact or not isinstance(value, others)):
             raise _unfit(value, cls)
-        if isinstance(value, (str, bytes)) or (fits and item is None):
+        # Sequences by name, whose elements need no look: one of the last may have more of them than memory has room.
+        if isinstance(value, (str, bytes, bytearray, range)) or (fits and item is None):
             return value
         items: list[object] = list(value)
         converted = items if item is None else _converted(items, item, exact)
