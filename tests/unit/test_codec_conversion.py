@@ -486,6 +486,12 @@ def test_what_fits_in_no_way_is_refused_with_its_place(data: str, annotation: An
     assert str(caught.value).startswith(complaint)
 
 
+def test_a_refusal_can_be_written_whatever_the_value_holds() -> None:
+    with pytest.raises(SerializationError, match=r"unexpected keyword argument '\\udfff'") as caught:
+        decode(b'{"$dict":[[{"$str":"7b+/"},1]]}', Point, known=known_of(Point))
+    str(caught.value).encode()
+
+
 def test_the_arms_of_a_union_are_tried_on_the_value_itself() -> None:
     class One(TypedDict):
         a: datetime

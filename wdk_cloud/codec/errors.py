@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from wdk_cloud.codec.exceptions import message_of, readable, type_name_of
+from wdk_cloud.codec.exceptions import message_of, type_name_of
 from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.codec.refusal import readable
 from wdk_cloud.codec.values import decode, encode
 from wdk_cloud.errors import RemoteError, SerializationError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from wdk_cloud.codec.refusal import Refusal
+from wdk_cloud.codec.refusal import Refusal, readable
 from wdk_cloud.errors import RemoteError
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ _MEMBERS: dict[type[BaseException], tuple[str, ...]] = {
 def message_of(error: BaseException) -> str:
     """The text of an exception, also of one whose `__str__` raises or returns what no file can hold."""
     return _text(error, f"<{type(error).__qualname__}: its message cannot be shown>")
-
-
-def readable(text: str) -> str:
-    """Text that can be written; lone surrogates are spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def type_name_of(error_id: str) -> str:

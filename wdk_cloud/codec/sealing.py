@@ -61,7 +61,7 @@ def _marked(kind: int, body: bytes) -> bytes:
     return b"".join((mark, _sum(mark, body), body))
 
 
-def _sum(mark: bytes, body: bytes | memoryview) -> bytes:
+def _sum(mark: bytes, body: bytes) -> bytes:
     return zlib.crc32(body, zlib.crc32(mark)).to_bytes(_SUM_BYTES, "big")
 
 
@@ -72,13 +72,13 @@ def unpack(data: bytes) -> bytes:
         if kind is not None and kind > _DEFLATED:
             raise NewerFormatError(f"a record has the packing {kind:#x}, which this version of wdk-cloud does not know")
         raise SerializationError("a record is damaged: it does not begin with the mark of its packing")
-    body = memoryview(data)[1 + _SUM_BYTES :]
+    body = data[1 + _SUM_BYTES :]
     if data[1 : 1 + _SUM_BYTES] != _sum(data[:1], body):
         raise SerializationError("a record is damaged: its bytes do not have the sum they were written with")
-    return bytes(body) if kind == _RAW else _inflated(body)
+    return body if kind == _RAW else _inflated(body)
 
 
-def _inflated(body: memoryview) -> bytes:
+def _inflated(body: bytes) -> bytes:
     inflater = zlib.decompressobj(_BARE)
     try:
         inflated = inflater.decompress(body, _MAX_INFLATED)
