@@ -26,6 +26,7 @@ from wdk_cloud.errors import SerializationError
 KNOWN = KnownTypes()
 BERLIN = ZoneInfo("Europe/Berlin")
 NAMED = timezone(timedelta(hours=1), "CET")
+NAMELESS = timezone(timedelta(hours=1), "")
 
 EXACT: list[tuple[object, str]] = [
     (None, "null"),
@@ -71,6 +72,7 @@ EXACT: list[tuple[object, str]] = [
     ),
     (datetime(2024, 1, 2, fold=1), '{"$datetime":["2024-01-02T00:00:00",null,1,null]}'),
     (datetime(2024, 1, 2, tzinfo=NAMED), '{"$datetime":["2024-01-02T00:00:00+01:00",null,0,"CET"]}'),
+    (datetime(2024, 1, 2, tzinfo=NAMELESS), '{"$datetime":["2024-01-02T00:00:00+01:00",null,0,""]}'),
     (datetime(2024, 7, 1, tzinfo=BERLIN), '{"$datetime":["2024-07-01T00:00:00+02:00","Europe/Berlin",0,null]}'),
     (
         datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN, fold=1),
@@ -229,6 +231,26 @@ def test_a_defaultdict_is_told_what_to_do() -> None:
         encode(defaultdict(int), known=KNOWN)
 
 
+def unwrapped(value: Any) -> Any:
+    """What lies in a container of one element."""
+    return next(iter(value.values() if isinstance(value, dict) else value))
+
+
+def test_a_value_that_the_stack_has_no_room_for_is_refused() -> None:
+    def at_depth(frames: int, call: Any) -> Any:
+        return call() if frames == 0 else at_depth(frames - 1, call)
+
+    value: Any = "leaf"
+    for _ in range(MAX_DEPTH - 1):
+        value = {1: value}
+    assert encode(value, known=KNOWN) == at_depth(100, lambda: encode(value, known=KNOWN))
+    little_room = sys.getrecursionlimit() - 150
+    for call in (lambda: encode(value, known=KNOWN), lambda: encode_arguments({"a": value}, known=KNOWN)):
+        with pytest.raises(SerializationError, match="nested deeper than there is room for on the call stack"):
+            at_depth(little_room, call)
+    assert at_depth(little_room, lambda: encode([[["x"]]], known=KNOWN)) == b'[[["x"]]]'
+
+
 @pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: {"k": x}, lambda x: {0: x}, lambda x: (x,)])
 def test_a_value_may_be_200_levels_deep_and_no_deeper(wrap: Any) -> None:
     value: object = "leaf"
@@ -236,6 +258,8 @@ def test_a_value_may_be_200_levels_deep_and_no_deeper(wrap: Any) -> None:
         value = wrap(value)
     encoded = encode(value, known=KNOWN)
     assert encode(decode(encoded, known=KNOWN), known=KNOWN) == encoded
+    arguments, quick = encode_arguments({"x": unwrapped(value)}, known=KNOWN)
+    assert quick == digest(arguments)
     for _ in range(2):
         value = wrap(value)
         with pytest.raises(SerializationError, match="200 levels"):

@@ -56,12 +56,19 @@ def _compile(annotation: object, known: KnownTypes) -> Converter | None:
     if origin in _WRAPPERS:
         return converter_for(args[0], known)
     for name in ("__supertype__", "__value__"):  # NewType; `type X = …`, which may name itself
-        if hasattr(annotation, name):
+        if _has(annotation, name):
             return _later(annotation, name, known)
     cls = annotation if origin is None else origin
     if not isinstance(cls, type) or getattr(cls, "_is_protocol", False):
         return None
     return _compile_class(cls, args, known)
+
+
+def _has(annotation: object, name: str) -> bool:
+    try:
+        return hasattr(annotation, name)
+    except NameError:  # `type X = …` of something that only type checkers import, or that comes later
+        return True
 
 
 _WRAPPERS: set[object] = {typing.Annotated, typing.Required, typing.NotRequired, typing.Final, typing.ClassVar}
@@ -193,7 +200,10 @@ def _union(annotation: object, arms: list[Converter | None]) -> Converter | None
 
 def _later(annotation: object, name: str, known: KnownTypes) -> Converter:
     def convert(value: object, exact: bool = False) -> object:
-        converter = converter_for(getattr(annotation, name), known)
+        try:
+            converter = converter_for(getattr(annotation, name), known)
+        except NameError:
+            return value
         return value if converter is None else converter(value, exact)
 
     return convert
@@ -237,14 +247,18 @@ def _collection(cls: type[Any], item: Converter | None) -> Converter:
         fits = isinstance(value, cls)
         if not fits and (exact or not isinstance(value, others)):
             raise _unfit(value, cls)
-        if isinstance(value, (str, bytes)) or (fits and item is None):
+        # Sequences by name, whose elements need no look: one of the last may have more of them than memory has room.
+        if isinstance(value, (str, bytes, bytearray, range)) or (fits and item is None):
             return value
         items: list[object] = list(value)
         converted = items if item is None else _converted(items, item, exact)
         if fits and (exact or all(map(_is, items, converted))):
             return value
         kind = cast("type[Any]", type(value))
-        return cast("object", (kind if fits and kind in (list, tuple, set, frozenset) else made)(converted))
+        try:
+            return cast("object", (kind if fits and kind in (list, tuple, set, frozenset) else made)(converted))
+        except TypeError:  # a list in a set
+            raise _unfit(value, cls) from None
 
     return convert
 
@@ -298,12 +312,17 @@ def _mapping(cls: type[Any], key: Converter | None, item: Converter | None) -> C
         members = cast("dict[object, object]", value)
         if key is None and item is None:
             return cast("object", value) if fits else made(members)
-        converted = {
-            (name if key is None else _at(name, name, key, exact)): (
-                member if item is None else _at(name, member, item, exact)
-            )
-            for name, member in members.items()
-        }
+        try:
+            converted = {
+                (name if key is None else _at(name, name, key, exact)): (
+                    member if item is None else _at(name, member, item, exact)
+                )
+                for name, member in members.items()
+            }
+        except TypeError:  # a key that became something without a hash
+            raise _unfit(members, cls) from None
+        if len(converted) != len(members):
+            raise Refusal(f"{shown(members)} has two keys that are the same when converted to its annotation")
         unchanged = all(map(_is, members, converted)) and all(map(_is, members.values(), converted.values()))
         return cast("object", value) if fits and (exact or unchanged) else made(converted)
 
@@ -322,32 +341,36 @@ def _fill(cls: type[Any], value: object, known: KnownTypes) -> object:
     return cls(**_fields(cls, cast("dict[str, object]", value), known))
 
 
-def _fields(cls: type[Any], value: dict[str, object], known: KnownTypes) -> dict[str, object]:
+def _fields(cls: type[Any], value: dict[str, object], known: KnownTypes, exact: bool = False) -> dict[str, object]:
     annotations = known.fields_of(cls)
     converted: dict[str, object] = {}
     for name, item in value.items():
         converter = converter_for(annotations.get(name, Any), known)
-        converted[name] = item if converter is None else _at(name, item, converter, exact=False)
+        converted[name] = item if converter is None else _at(name, item, converter, exact)
     return converted
 
 
-def _typed_dict(cls: type[Any], known: KnownTypes) -> Converter:
-    required: frozenset[str] = cls.__required_keys__
+def _required(cls: type[Any], known: KnownTypes) -> set[str]:
+    """The keys that a typed dictionary must have. It does not know itself where its annotations are texts."""
+    required = set(cast("frozenset[str]", cls.__required_keys__))
+    for name, annotation in known.fields_of(cls).items():
+        origin = cast("object", typing.get_origin(annotation))
+        if origin is typing.NotRequired:
+            required.discard(name)
+        elif origin is typing.Required:
+            required.add(name)
+    return required
 
+
+def _typed_dict(cls: type[Any], known: KnownTypes) -> Converter:
     def convert(value: object, exact: bool = False) -> object:
         if not isinstance(value, dict):
             raise _unfit(value, cls)
         members = cast("dict[str, object]", value)
-        missing = sorted(required - members.keys())
+        missing = sorted(_required(cls, known) - members.keys())
         if missing:
             raise Refusal(f"{shown(members)} has no {missing[0]!r}, which its annotation {cls.__qualname__} requires")
-        annotations = known.fields_of(cls)
-        for name, item in members.items():
-            converter = converter_for(annotations.get(name, Any), known)
-            if converter is not None:
-                fitting = _at(name, item, converter, exact)
-                if not exact:
-                    members[name] = fitting
-        return members
+        fitted = _fields(cls, members, known, exact)
+        return members if exact or all(map(_is, members.values(), fitted.values())) else fitted
 
     return convert

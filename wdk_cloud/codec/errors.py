@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from wdk_cloud.codec.exceptions import message_of, readable, type_name_of
+from wdk_cloud.codec.exceptions import message_of, type_name_of
 from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.codec.refusal import readable
 from wdk_cloud.codec.values import decode, encode
 from wdk_cloud.errors import RemoteError, SerializationError
 
@@ -35,7 +36,7 @@ def encode_error(error: BaseException, *, known: KnownTypes) -> bytes:
         tagged: dict[str, Any] = msgspec.json.decode(encode(error, path="error", known=known))
         body: dict[str, object] = tagged["$error"]
     except (SerializationError, RecursionError):  # too large; or a registered class that does not record itself
-        body = {"type": known.error_id(type(error)), "message": message_of(error)[:MAX_SPARE_MESSAGE]}
+        body = {"type": known.error_id(type(error)), "args": [message_of(error)[:MAX_SPARE_MESSAGE]]}
     if text:
         body["traceback"] = text
     return msgspec.json.encode({"$error": body})
@@ -53,10 +54,10 @@ def error_summary(data: bytes) -> ErrorSummary:
     """The type, message and traceback in a record of an exception."""
     try:
         body: dict[str, Any] = msgspec.json.decode(data)["$error"]
-        error = decode(data, known=KnownTypes(), path="error")
-    except (msgspec.MsgspecError, SerializationError, KeyError, TypeError) as failure:
+        error = decode_error(data, known=KnownTypes())
+    except (msgspec.MsgspecError, SerializationError, KeyError, TypeError, ValueError, RecursionError) as failure:
         return ErrorSummary("SerializationError", f"the record of the exception cannot be read: {failure}", "")
-    message = error.message if isinstance(error, RemoteError) else str(error)
+    message = str(vars(error).get("message", "")) if isinstance(error, RemoteError) else message_of(error)
     return ErrorSummary(type_name_of(str(body["type"])), message, str(body.get("traceback", "")))
 
 

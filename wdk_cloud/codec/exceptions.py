@@ -6,11 +6,13 @@ import builtins
 import types
 from typing import TYPE_CHECKING, Any, cast
 
-from wdk_cloud.codec.refusal import Refusal
+import msgspec
+
+from wdk_cloud.codec.refusal import Refusal, readable
 from wdk_cloud.errors import RemoteError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from wdk_cloud.codec.known import KnownTypes
 
@@ -31,11 +33,6 @@ def message_of(error: BaseException) -> str:
     return _text(error, f"<{type(error).__qualname__}: its message cannot be shown>")
 
 
-def readable(text: str) -> str:
-    """Text that can be written; lone surrogates are spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def type_name_of(error_id: str) -> str:
     """The bare name of an exception class, as `type(error).__name__` has it."""
     return error_id.rpartition(".")[2]
@@ -44,7 +41,9 @@ def type_name_of(error_id: str) -> str:
 def _text(value: object, otherwise: str) -> str:
     try:
         return readable(str(value))
-    except Exception:
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException:  # a `SystemExit` of a `__str__` ends nothing
         return otherwise
 
 
@@ -65,7 +64,7 @@ class Dismantler:
             parts = {"type": self._known.error_id(type(error)), **self._content(error, depth)}
             parts["notes"] = [readable(note) for note in _notes_of(error)]
             parts["errors"] = list(self._members(error, depth))
-            cause = error.__cause__
+            cause = _cause_of(error)
             if cause is not None and causes > 0 and depth > 1 and id(cause) not in self._active:
                 parts["cause"] = self.body(cause, depth - 1, causes - 1)
             return {name: part for name, part in parts.items() if name == "message" or part}
@@ -76,16 +75,18 @@ class Dismantler:
         text = message_of(error)
         shape = self._known.shape_of(type(error))
         if shape is not None:  # registered with a form of its own
-            return {"message": text, "value": [self._lower(shape.take_apart(error), depth)]}
-        args = [self._argument(item, depth) for item in _args_of(error)]
-        message = {} if text == _implied_message(args) else {"message": text}
-        return {**message, "args": args, "state": dict(self._state(error, depth))}
-
-    def _argument(self, item: object, depth: int) -> object:
-        try:
-            return self._lower(item, depth - 1)
-        except Refusal:
-            return _text(item, f"<{type(item).__qualname__}>")
+            return {"message": text, "value": [self._lower(shape.parts_of(error), depth)]}
+        args = list(_args_of(error))
+        lowered: list[object] = []
+        for index, item in enumerate(args):
+            try:
+                lowered.append(self._lower(item, depth - 1))
+            except Refusal:
+                args[index] = _text(item, f"<{type(item).__qualname__}>")
+                lowered.append(args[index])
+        # The text of a set is another in every process: what follows from the arguments is left to the reader.
+        message = {} if _is_implied(text, args) else {"message": text}
+        return {**message, "args": lowered, "state": dict(self._state(error, depth))}
 
     def _state(self, error: BaseException, depth: int) -> Iterator[tuple[str, object]]:
         for name, item in _attributes(error):
@@ -100,42 +101,66 @@ class Dismantler:
             try:
                 yield self.body(member, depth - 1)
             except Refusal:
-                yield {"type": self._known.error_id(type(member)), "message": message_of(member)}
+                yield {"type": self._known.error_id(type(member)), "args": [message_of(member)]}
+
+
+# Everything is read past what a class may have made of the names: an exception is recorded whatever it does when asked.
 
 
 def _members_of(error: BaseException) -> tuple[BaseException, ...]:
-    if not isinstance(error, BaseExceptionGroup):
+    if not issubclass(type(error), BaseExceptionGroup):
         return ()
-    return cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return cast("tuple[BaseException, ...]", _part_of(error, BaseExceptionGroup, "exceptions"))
 
 
 def _args_of(error: BaseException) -> tuple[object, ...]:
-    """The arguments, also where a class has given the name `args` another meaning; of a group its message."""
-    args = cast("tuple[object, tuple[object, ...]]", BaseException.__reduce__(error))[1]
-    return args[:1] if isinstance(error, BaseExceptionGroup) else args
+    """The arguments; of a group its message."""
+    args = cast("tuple[object, ...]", _part_of(error, BaseException, "args"))
+    return args[:1] if issubclass(type(error), BaseExceptionGroup) else args
+
+
+def _cause_of(error: BaseException) -> BaseException | None:
+    return cast("BaseException | None", _part_of(error, BaseException, "__cause__"))
+
+
+def _dict_of(error: BaseException) -> dict[str, object]:
+    return cast("dict[str, object]", _part_of(error, BaseException, "__dict__"))
+
+
+def _part_of(error: BaseException, cls: type, name: str) -> object:
+    """What a slot, or a field in C, of a class holds; None when it is empty."""
+    try:
+        return cls.__dict__[name].__get__(error, cls)
+    except AttributeError:
+        return None
 
 
 def _notes_of(error: BaseException) -> list[str]:
-    notes: object = getattr(error, "__notes__", None)
+    notes = _dict_of(error).get("__notes__")
     return [note for note in cast("list[object]", notes) if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def _implied_message(args: list[object]) -> str:
-    """The message that need not be written: the only argument."""
-    return args[0] if len(args) == 1 and isinstance(args[0], str) else ""
+    """The message that need not be written: what an exception says that has nothing but arguments."""
+    return message_of(BaseException(*args))
+
+
+def _is_implied(text: str, args: list[object]) -> bool:
+    """Whether a message follows from the arguments. A `KeyError` shows its only one as `repr` does."""
+    if text == _implied_message(args):
+        return True
+    return len(args) == 1 and not isinstance(args[0], str) and text == message_of(KeyError(*args))
 
 
 def _attributes(error: BaseException) -> Iterator[tuple[str, object]]:
     for cls in type(error).__mro__:
-        slots: str | tuple[str, ...] = cls.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(error, name):
-                yield name, getattr(error, name)
-        for name in _MEMBERS.get(cls, ()):
-            item: object = getattr(error, name, None)
+        own = () if cls.__module__ == "builtins" else vars(cls).items()
+        slots = (name for name, item in own if isinstance(item, types.MemberDescriptorType))
+        for name in _MEMBERS.get(cls, slots):
+            item = _part_of(error, cls, name)
             if item is not None:
                 yield name, item
-    yield from vars(error).items()
+    yield from _dict_of(error).items()
 
 
 def rebuild(body: object, known: KnownTypes, lift: Callable[[object], object]) -> BaseException:
@@ -143,17 +168,34 @@ def rebuild(body: object, known: KnownTypes, lift: Callable[[object], object]) -
     if not isinstance(body, dict):
         raise Refusal("the record of an exception is no mapping")
     parts = cast("dict[str, Any]", body)
-    args: list[object] = [lift(item) for item in parts.get("args", ())]
-    message = parts.get("message", _implied_message(args))
+    raw: list[object] = parts.get("args", [])
+    spare = "" if "message" in parts else ", ".join(_json_text(item) for item in raw)  # lifting changes them
+    args = _lifted(raw, lift)
+    message = parts.get("message", spare if args is None else _implied_message(args))
     name = parts["type"]
     if not isinstance(message, str) or not isinstance(name, str):
         raise Refusal("the record of an exception has no type and message")
-    error = _own(name, args, parts, known, lift) or RemoteError(type_name_of(name), message)
+    error = None if args is None else _own(name, args, parts, known, lift)
+    error = error or RemoteError(type_name_of(name), message)
     for note in parts.get("notes", ()):
         error.add_note(note)
     if "cause" in parts:
         error.__cause__ = rebuild(parts["cause"], known, lift)
     return error
+
+
+def _json_text(item: object) -> str:
+    return item if isinstance(item, str) else msgspec.json.encode(item).decode()
+
+
+def _lifted(items: Iterable[object], lift: Callable[[object], object]) -> list[object] | None:
+    """What an exception carries; None when a class of it is not known here: that costs its class, not its record."""
+    try:
+        return [lift(item) for item in items]
+    except Refusal as refusal:
+        if refusal.newer:
+            raise
+        return None
 
 
 def _own(
@@ -165,12 +207,15 @@ def _own(
     if cls is None or not issubclass(cls, Exception) or issubclass(cls, StopIteration):
         return None
     members = [rebuild(member, known, lift) for member in parts.get("errors", ())]
-    state = {key: lift(item) for key, item in parts.get("state", {}).items()}
+    state: dict[str, object] = parts.get("state", {})
+    attributes, value = _lifted(state.values(), lift), _lifted(parts.get("value", ()), lift)
+    if attributes is None or value is None:
+        return None
     shape = known.shape_of(cls)
     try:
-        if shape is not None and "value" in parts:
-            return cast("BaseException", shape.put_together(lift(parts["value"][0])))
-        return _instance(cls, args, members, state)
+        if shape is not None and value:
+            return cast("BaseException", shape.put_together(value[0]))
+        return _instance(cls, args, members, dict(zip(state, attributes, strict=True)))
     except Exception:
         return None
 

@@ -50,7 +50,7 @@ class LocalKeyService:
         return DataKey(plain, self._wrapper(run_id).seal("data key", run_id, b'"' + text + b'"').decode("ascii"))
 
     async def unwrap(self, run_id: str, wrapped: str) -> bytes:
-        text = self._wrapper(run_id).open("data key", run_id, wrapped.encode())
+        text = self._wrapper(run_id).open("data key", run_id, wrapped.encode(errors="replace"))
         return binascii.a2b_base64(text[1:-1], strict_mode=True)
 
     def _wrapper(self, run_id: str) -> Sealer:
@@ -73,6 +73,8 @@ def key_service(environ: Mapping[str, str] = os.environ) -> LocalKeyService:
 
 
 def _parse(text: str) -> bytes:
+    if not text:
+        raise WorldConfigurationError(f"{_VARIABLE} is not set; {_HOW}")
     try:
         key = binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError):

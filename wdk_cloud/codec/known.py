@@ -154,9 +154,9 @@ class KnownTypes:
         if not (dataclasses.is_dataclass(cls) or is_named_tuple(cls) or is_pydantic(cls) or typing.is_typeddict(cls)):
             return
         for annotation in self.fields_of(cls).values():
-            if not isinstance(annotation, (str, typing.ForwardRef)):
+            if not isinstance(annotation, str):
                 self.learn_annotation(annotation)
-            elif cls not in self._unresolved:
+            if _is_unresolved(annotation) and cls not in self._unresolved:
                 self._unresolved.append(cls)
 
     def fields_of(self, cls: type[Any]) -> dict[str, object]:
@@ -164,7 +164,7 @@ class KnownTypes:
         fields = self._fields.get(cls)
         if fields is None:
             fields = _field_annotations(cls)
-            if not any(isinstance(annotation, (str, typing.ForwardRef)) for annotation in fields.values()):
+            if not any(map(_is_unresolved, fields.values())):
                 self._fields[cls] = fields
         return fields
 
@@ -231,17 +231,30 @@ class KnownTypes:
         return twin
 
 
+def _is_unresolved(annotation: object) -> bool:
+    """Whether a name in an annotation is not there yet, at any place of it: `list["Later"]`."""
+    if isinstance(annotation, (str, typing.ForwardRef)):
+        return True
+    origin, args = cast("object", typing.get_origin(annotation)), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return False
+    return any(map(_is_unresolved, args[:1] if origin is typing.Annotated else args))
+
+
 def _field_annotations(cls: type[Any]) -> dict[str, object]:
     """The annotations of a class and its bases, each resolved as far as names exist; what is not stays a text."""
     try:
-        return dict(typing.get_type_hints(cls))
+        annotations = dict[str, object](typing.get_type_hints(cls, include_extras=True))
     except Exception:  # a name that only type checkers import, say: take the fields one by one
-        annotations: dict[str, object] = {}
+        annotations = {}
         for base in reversed(cls.__mro__):
             names = vars(sys.modules.get(base.__module__, builtins))
             for name, annotation in _written(base).items():
                 annotations[name] = _resolved(annotation, names, dict(vars(base)))
-        return annotations
+    if is_pydantic(cls):  # which has put types for the variables of a generic model
+        fields = {name: cast("object", field.annotation) for name, field in cls.model_fields.items()}
+        annotations |= {name: annotation for name, annotation in fields.items() if not _is_unresolved(annotation)}
+    return annotations
 
 
 def _written(cls: type[Any]) -> dict[str, Any]:
@@ -255,6 +268,6 @@ def _written(cls: type[Any]) -> dict[str, Any]:
 def _resolved(annotation: object, names: dict[str, Any], own: dict[str, Any]) -> object:
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
     try:
-        return typing.get_type_hints(holder, names, own)["it"]
+        return typing.get_type_hints(holder, names, own, include_extras=True)["it"]
     except Exception:
         return annotation

@@ -103,7 +103,7 @@ class Lowering:
         if shape is not None:
             if self._known.shape_named(shape.class_id) is not shape:
                 raise Refusal(f"two classes are called {shape.class_id} in records; give one of them a class_id")
-            return {"$type": shape.class_id, "$value": self.lower(shape.take_apart(value), depth)}
+            return {"$type": shape.class_id, "$value": self.lower(shape.parts_of(value), depth)}
         extension = extension_of(type(value))
         if extension is not None:
             return {extension.tag: self.lower(extension.to_json(value), depth)}

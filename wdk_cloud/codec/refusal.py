@@ -40,7 +40,12 @@ class Refusal(Exception):
             segments = [*segments[:_SHOWN_SEGMENTS], "…", *segments[-_SHOWN_SEGMENTS:]]
         place = (path + "".join(segments)).removeprefix("" if path else ".")
         error = NewerFormatError if self.newer else SerializationError
-        return error(f"{place}: {self.reason}" if place else self.reason, place)
+        return error(readable(f"{place}: {self.reason}" if place else self.reason), readable(place))
+
+
+def readable(text: str) -> str:
+    """Text that can be written; lone surrogates are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def shown(value: object, limit: int = 60) -> str:

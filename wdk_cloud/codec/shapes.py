@@ -13,6 +13,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from enum import Enum, Flag
 from functools import cached_property
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from wdk_cloud.codec.refusal import Refusal, shown
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
 TakeApart = Callable[[Any], object]
 PutTogether = Callable[[Any], object]
@@ -49,6 +51,17 @@ class Shape:
     take_apart: TakeApart
     put_together: PutTogether
 
+    def parts_of(self, value: object) -> object:
+        """What `take_apart` gives; what a `serialize` of the app raises is a reason like any other."""
+        try:
+            return self.take_apart(value)
+        except (Refusal, MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            raise Refusal(
+                f"a {self.cls.__qualname__} cannot be recorded: {shown(error, 200)} in its serialize"
+            ) from error
+
 
 def default_id(cls: type) -> str:
     """The name of a class in records, unless it was given one."""
@@ -66,7 +79,7 @@ def shape_of(cls: type[Any], class_id: str | None = None) -> Shape | None:
         return Shape(class_id, cls, _name_of_member, lambda name: _member_named(cls, name))
     if is_pydantic(cls):
         return Shape(class_id, cls, _take_model_apart, lambda state: _put_model_together(cls, state))
-    if dataclasses.is_dataclass(cls):
+    if dataclasses.is_dataclass(cls) and not issubclass(cls, tuple(_CONTENT)):
         return Shape(class_id, cls, _take_dataclass_apart, lambda state: _put_dataclass_together(cls, state))
     if is_named_tuple(cls):
         return Shape(class_id, cls, _take_named_tuple_apart, lambda state: _put_named_tuple_together(cls, state))
@@ -203,19 +216,18 @@ def _put_model_together(cls: type[BaseModel], recorded: object) -> object:
     fields = dict(_state(state["fields"]))
     unset = set(cast("list[str]", state.get("unset", ())))
     known = {name: fields.pop(name) for name in cls.model_fields if name in fields}
-    fields_set = {name for name in (*known, *fields) if name not in unset}
+    extra = fields if cls.model_config.get("extra") == "allow" else None
+    fields_set = {name for name in (*known, *(extra or ())) if name not in unset}
     for name, field in cls.model_fields.items():
         if name not in known:
             if field.is_required():
                 raise Refusal(f"the record of a {cls.__qualname__} has no {name!r}; give the field a default")
-            known[name] = field.get_default(call_default_factory=True, validated_data=known)
-    extra = fields if cls.model_config.get("extra") == "allow" else None
+            known[name] = _default_of(field, known)
     private: dict[str, object] | None = None
     if cls.__private_attributes__:
-        private = {
-            **{name: item.get_default() for name, item in cls.__private_attributes__.items()},
-            **_state(state.get("private", {})),
-        }
+        defaults = {name: item.get_default() for name, item in cls.__private_attributes__.items()}
+        private = {name: item for name, item in defaults.items() if type(item).__name__ != "PydanticUndefinedType"}
+        private.update(_state(state.get("private", {})))
     value = cls.__new__(cls)
     value.__setstate__(
         {
@@ -228,6 +240,12 @@ def _put_model_together(cls: type[BaseModel], recorded: object) -> object:
     return value
 
 
+def _default_of(field: FieldInfo, known: dict[str, object]) -> object:
+    if getattr(field, "default_factory_takes_validated_data", False):  # from pydantic 2.10 on
+        return field.get_default(call_default_factory=True, validated_data=known)
+    return field.get_default(call_default_factory=True)
+
+
 # subclasses of builtins -----------------------------------------------------------------------------------------------
 
 
@@ -235,9 +253,11 @@ def _shape_of_subclass(cls: type[Any], base: type[Any], class_id: str) -> Shape:
     plain, content_of = _CONTENT[base]
     mutable = base in (OrderedDict, dict, list, set)
     new, fill = _new_of(base), _init_of(base)
+    own = cls.__mro__[: cls.__mro__.index(base)]
+    slots = [name for part in own for name, item in vars(part).items() if isinstance(item, MemberDescriptorType)]
 
     def take_apart(value: Any) -> object:
-        if getattr(value, "__dict__", None):
+        if getattr(value, "__dict__", None) or any(hasattr(value, name) for name in slots):
             raise Refusal(
                 f"a {cls.__qualname__} with attributes of its own cannot be recorded as its content alone; "
                 "register it with serialize= and deserialize="

@@ -52,7 +52,7 @@ def _moment(value: datetime) -> object:
     elif zone is not None and offset is None:
         raise Refusal("a datetime whose tzinfo knows no offset cannot be recorded")
     text = value.replace(fold=0, tzinfo=None if offset is None else timezone(offset)).isoformat()
-    return [text, key, value.fold, name] if key or value.fold or name else text
+    return text if key is None and name is None and not value.fold else [text, key, value.fold, name]
 
 
 def _zone_names(zone: tzinfo | None, value: datetime | None, offset: timedelta | None) -> tuple[str | None, str | None]:
@@ -91,7 +91,7 @@ def _clock(value: time) -> object:
     if zone is not None and offset is None and key is None:
         raise Refusal("a time whose tzinfo knows no offset cannot be recorded")
     text = value.replace(fold=0, tzinfo=None if offset is None else timezone(offset)).isoformat()
-    return [text, key, value.fold, name] if key or value.fold or name else text
+    return text if key is None and name is None and not value.fold else [text, key, value.fold, name]
 
 
 def _clock_from(body: Any) -> time:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from wdk_cloud.codec.convert import Converter, converter_for
+from wdk_cloud.codec.convert import converter_for
 from wdk_cloud.codec.lifting import lift
 from wdk_cloud.codec.limits import HARD_LIMIT, MAX_DEPTH
 from wdk_cloud.codec.lowering import Lowering, is_plain
@@ -41,11 +41,11 @@ def encode_arguments(
     arguments: Mapping[str, object], *, known: KnownTypes, annotations: Mapping[str, object] | None = None
 ) -> tuple[bytes, str]:
     """The arguments of a call as one JSON object, and their digest; `annotations` may name further types."""
-    if is_plain(arguments):
-        try:
+    try:
+        if is_plain(arguments):
             return _checked(_dump(arguments)), _hash(_dump_sorted(arguments))
-        except (UnicodeEncodeError, Refusal):
-            pass  # the long way tells the place
+    except (UnicodeEncodeError, RecursionError, Refusal):
+        pass  # the long way tells the place
     members = dict(arguments)
     try:
         encoded = _encode(members, known)
@@ -62,7 +62,7 @@ def digest(encoded: bytes) -> str:
     """96 bits, as 16 characters, of an encoded value with all mapping keys sorted."""
     tree: Any = _load(encoded)
     if b'"$dict":[' in encoded or b'set":[' in encoded:
-        tree = _sorted_bodies(tree)
+        _sort_bodies(tree)
     return _hash(_dump_sorted(tree))
 
 
@@ -73,8 +73,7 @@ def decode(data: bytes, annotation: Any = Any, *, known: KnownTypes, path: str =
     """
     try:
         value = _decode(data, known)
-        converter = None if type(value) is annotation else converter_for(annotation, known)
-        return value if converter is None else converter(value)
+        return value if type(value) is annotation else _converted(value, annotation, known)
     except Refusal as refusal:
         raise refusal.to_error(path) from refusal.__cause__
 
@@ -88,31 +87,38 @@ def decode_arguments(data: bytes, annotations: Mapping[str, Any], *, known: Know
         arguments = cast("dict[str, object]", decoded)
         for name, annotation in annotations.items():
             if name in arguments and type(arguments[name]) is not annotation:
-                converter = converter_for(annotation, known)
-                if converter is not None:
-                    arguments[name] = _converted(name, arguments[name], converter)
+                arguments[name] = _argument(name, arguments[name], annotation, known)
         return arguments
     except Refusal as refusal:
         raise refusal.to_error("") from refusal.__cause__
 
 
-def _converted(name: str, value: object, converter: Converter) -> object:
+def _argument(name: str, value: object, annotation: Any, known: KnownTypes) -> object:
     try:
-        return converter(value)
+        return _converted(value, annotation, known)
     except Refusal as refusal:
         refusal.inside(name)
         raise
 
 
+def _converted(value: object, annotation: Any, known: KnownTypes) -> object:
+    converter = converter_for(annotation, known)
+    try:
+        return value if converter is None else converter(value)
+    except RecursionError:
+        raise Refusal("is nested too deep to be converted to its annotation") from None
+
+
 def _encode(value: object, known: KnownTypes) -> bytes:
     try:
-        return _checked(_dump(value if is_plain(value) else Lowering(known).lower(value, MAX_DEPTH)))
-    except UnicodeEncodeError:  # a lone surrogate somewhere: rare enough to look for it only now
-        pass
-    try:
-        return _checked(_dump(Lowering(known, check_text=True).lower(value, MAX_DEPTH)))
+        try:
+            return _checked(_dump(value if is_plain(value) else Lowering(known).lower(value, MAX_DEPTH)))
+        except UnicodeEncodeError:  # a lone surrogate somewhere: rare enough to look for it only now
+            return _checked(_dump(Lowering(known, check_text=True).lower(value, MAX_DEPTH)))
     except UnicodeEncodeError as error:
         raise Refusal(f"an attribute or class has a name that is no text ({error})") from None
+    except RecursionError:
+        raise Refusal("is nested deeper than there is room for on the call stack; pass a flatter value") from None
 
 
 def _checked(data: bytes) -> bytes:
@@ -140,15 +146,18 @@ def _hash(canonical: bytes) -> str:
     return binascii.b2a_base64(blake2b(canonical, digest_size=12).digest(), newline=False).decode("ascii")
 
 
-def _sorted_bodies(node: object) -> object:
-    """A tree whose sets and mappings with other keys lie in an order that no mapping's order has a part in."""
-    if isinstance(node, list):
-        return [_sorted_bodies(item) for item in cast("list[object]", node)]
-    if not isinstance(node, dict):
-        return node
-    members = {key: _sorted_bodies(item) for key, item in cast("dict[str, object]", node).items()}
-    for tag in ("$dict", "$set", "$frozenset"):
-        body = members.get(tag)
-        if isinstance(body, list):
-            cast("list[object]", body).sort(key=_dump_sorted)
-    return members
+def _sort_bodies(tree: dict[str, object] | list[object]) -> None:
+    """Bring sets and mappings with other keys into an order that no mapping's order has a part in, the inner first.
+
+    Without recursion: arguments are digested on whatever stack a body has made, and a level may be three of JSON.
+    """
+    nodes: list[object] = [tree]
+    for node in nodes:  # grows while it is read: every node comes after the one it lies in
+        inner = cast("dict[str, object]", node).values() if isinstance(node, dict) else cast("list[object]", node)
+        nodes.extend(item for item in inner if type(item) in (dict, list))
+    for node in reversed(nodes):
+        if isinstance(node, dict):
+            for tag in ("$dict", "$set", "$frozenset"):
+                body = cast("dict[str, object]", node).get(tag)
+                if isinstance(body, list):
+                    cast("list[object]", body).sort(key=_dump_sorted)

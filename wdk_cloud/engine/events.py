@@ -241,7 +241,9 @@ def decode_batch(data: bytes, run_id: str, at: int) -> DecodedBatch:
                 f"run {run_id}: the record at {at} has format {envelope.v}, this code reads up to {FORMAT}"
             )
         return DecodedBatch(envelope.version, _events.decode(envelope.events))
-    except (msgspec.MsgspecError, SerializationError, ValueError) as error:
+    except NewerFormatError:
+        raise
+    except (msgspec.MsgspecError, SerializationError, ValueError, RecursionError) as error:
         raise CorruptedEventLogError(
             f"run {run_id}: the record at position {at} of its log cannot be read ({error}); it was changed by "
             "something else than wdk-cloud, or its storage is damaged: restore it, or start the run again"

@@ -9,7 +9,7 @@ from wdk_cloud.engine import trouble
 from wdk_cloud.engine.history import History
 from wdk_cloud.engine.payloads import Payloads
 from wdk_cloud.engine.replay import Body
-from wdk_cloud.errors import BUG, CorruptedEventLogError
+from wdk_cloud.errors import BUG, CorruptedEventLogError, SerializationError
 
 if TYPE_CHECKING:
     from wdk_cloud.engine.turn import Turn
@@ -41,7 +41,10 @@ async def load(turn: Turn) -> Loaded:
                 raise trouble.HandOn(
                     f"run {head.run_id} is encrypted and this process has no key; set WDK_ENCRYPTION_KEY", None
                 )
-            key = await engine.keys.unwrap(head.run_id, head.data_key)
+            try:
+                key = await engine.keys.unwrap(head.run_id, head.data_key)
+            except SerializationError as error:  # another key than the run's: not the run's fault
+                raise trouble.HandOn(str(error), None) from error
         history, body = History(head.run_id), None
         payloads = Payloads(engine.world.blobs, head.run_id, head.birth, key)
     first = head.fence == 1 and turn.delivery.message.identity == head.birth and head.input is not None

@@ -285,7 +285,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def explain(self, exc: BaseException) -> BaseException:
         """What the body should be told instead of asyncio's "attached to a different loop"."""
-        text = str(exc)
+        text = exc.args[0] if exc.args and isinstance(exc.args[0], str) else ""  # a `str(…)` may run code of the app
         if type(exc) is not RuntimeError or not any(sign in text for sign in _FOREIGN):
             return exc
         error = WorkflowSandboxError(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from wdk_cloud.codec.sealing import HARD_LIMIT, INLINE_LIMIT, Sealer, blob_reference, is_blob, pack, unpack
+from wdk_cloud.codec.refusal import NewerFormatError
+from wdk_cloud.codec.sealing import HARD_LIMIT, INLINE_LIMIT, BlobRef, Sealer, blob_reference, is_blob, pack, unpack
 from wdk_cloud.engine.events import RunCreated
 from wdk_cloud.errors import CorruptedEventLogError, SerializationError
 
@@ -48,19 +49,33 @@ class Payloads:
         return blob_reference(name, len(data))
 
     async def open(self, kind: str, id: str, data: bytes) -> bytes:
-        """The payload of a record. Raises CorruptedEventLogError when its blob is gone."""
+        """The payload of a record. Raises CorruptedEventLogError when it, or its blob, is damaged or gone."""
         if self._plain and not data.startswith(b'{"$'):
             return data
-        reference = is_blob(data)
-        if reference is not None:
-            blob = await self._blobs.get_blob(self._run_id, self._birth, reference.name)
-            if blob is None:
-                raise CorruptedEventLogError(
-                    f"run {self._run_id}: the blob {reference.name} that its log names is gone; it was deleted by "
-                    "something else than wdk-cloud: restore it, or start the run again"
-                )
-            data = unpack(blob)
-        return self._sealer.open(kind, id, data)
+        try:
+            reference = is_blob(data)
+            if reference is None:
+                return self._sealer.open(kind, id, data)
+            opened = self._sealer.open(kind, id, unpack(await self._blob(reference)))
+            if self._sealer.blob_name(opened) != reference.name:
+                raise SerializationError(f"the blob {reference.name} does not hold what its name stands for")
+            return opened
+        except NewerFormatError:
+            raise
+        except SerializationError as error:
+            raise CorruptedEventLogError(
+                f"run {self._run_id}: the {kind} of {id or 'the run'} cannot be read ({error}); it was changed by "
+                "something else than wdk-cloud, or its storage is damaged: restore it, or start the run again"
+            ) from error
+
+    async def _blob(self, reference: BlobRef) -> bytes:
+        blob = await self._blobs.get_blob(self._run_id, self._birth, reference.name)
+        if blob is None:
+            raise CorruptedEventLogError(
+                f"run {self._run_id}: the blob {reference.name} that its log names is gone; it was deleted by "
+                "something else than wdk-cloud: restore it, or start the run again"
+            )
+        return blob
 
     async def seal_secret(self, kind: str, secret: bytes) -> bytes:
         """A few bytes that are as confidential as the payloads."""
