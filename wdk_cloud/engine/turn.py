@@ -60,7 +60,9 @@ class Turn(Intake, Waiting):
         self.engine.live[self.key] = self
         self.engine.keeper.keep(self.hold)
         try:
-            return await self._work_or_hand_on()
+            acknowledge = await self._work_or_hand_on()
+            self.engine.outage_over(self.key)
+            return acknowledge
         except LeaseLost:
             log.info("run %s: the lease passed to somebody else; this delivery stops", self.head.run_id)
             return False
@@ -340,12 +342,11 @@ class Turn(Intake, Waiting):
 
     def _stop_bodies(self) -> None:
         """The worker shuts down: what runs is interrupted, as if the process had died."""
-        if hasattr(self, "steps"):
-            self.steps.stop()
+        self.steps.stop()
 
     async def _let_bodies_end(self) -> None:
         """A delivery returns only when every body that it began has ended; ends that came too late go to the inbox."""
-        tasks = list(self.steps.tasks.values()) if hasattr(self, "steps") else []
+        tasks = list(self.steps.tasks.values())
         if tasks:
             if self.engine.live.get(self.key) is self:
                 del self.engine.live[self.key]
