@@ -241,6 +241,8 @@ def decode_batch(data: bytes, run_id: str, at: int) -> DecodedBatch:
                 f"run {run_id}: the record at {at} has format {envelope.v}, this code reads up to {FORMAT}"
             )
         return DecodedBatch(envelope.version, _events.decode(envelope.events))
+    except NewerFormatError:
+        raise
     except (msgspec.MsgspecError, SerializationError, ValueError) as error:
         raise CorruptedEventLogError(
             f"run {run_id}: the record at position {at} of its log cannot be read ({error}); it was changed by "
