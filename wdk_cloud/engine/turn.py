@@ -97,6 +97,8 @@ class Turn(Intake, Waiting):
     async def _work(self) -> bool:
         over = await self._prepare()
         while over is None:
+            if self.history.end is not None:  # by one whose lease is gone: it cannot say so in the head
+                return await self._finish()
             if not await self._taken_in():
                 continue
             if self.batch:
