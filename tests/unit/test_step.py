@@ -49,6 +49,8 @@ async def work(what: str) -> str:
 @app.step(dispatch="queue", max_retries=0)
 async def once(what: str) -> str:
     ran.append(what)
+    if fail_with:
+        raise fail_with[0]
     return what
 
 
@@ -365,6 +367,30 @@ class Changed:
         return self._methods.get(name) or getattr(self._store, name)
 
 
+@pytest.mark.parametrize("error", [KeyError("no"), FatalError("no")], ids=["the last one", "fatal"])
+def test_a_last_failure_of_an_attempt_that_lost_its_claim_is_no_end(error: Exception) -> None:
+    async def test() -> None:
+        bench = Bench(app)
+        _, delivery = await sent(bench, one_once)
+        fail_with.append(error)
+        end_step = bench.world.runs.end_step
+
+        async def taken_over(*args: Any, **kwargs: Any) -> bool:
+            bench.clock.advance_to(bench.clock.now() + 31)
+            await claim(bench, delivery, "other")
+            return await end_step(*args, **kwargs)
+
+        seen = FaultyWorld(bench.world, Life())
+        seen.runs = Changed(bench.world.runs, end_step=taken_over)
+        engine = Engine(seen, [app], bench.settings)
+        engine.keeper.keep = lambda renewable: None  # this process stands still
+        assert not await deliver(engine, delivery)
+        item = await item_of(bench, delivery)
+        assert (item.holder, item.attempt, item.end) == ("other", 2, None)
+
+    run(test)
+
+
 def test_a_success_of_an_attempt_that_lost_its_claim_is_the_end_if_there_is_none() -> None:
     async def test() -> None:
         bench = Bench(app)
@@ -629,6 +655,7 @@ def test_nudging_a_run_that_has_ended_or_lives_again_does_nothing() -> None:
         await steps.nudge(bench.engine, head.run_id, "another")
         await steps.nudge(bench.engine, "gone", head.birth)
         assert await bench.messages() == []
+        assert await bench.head(started) == head
 
     run(test)
 
