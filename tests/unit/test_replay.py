@@ -247,11 +247,24 @@ def test_a_kept_completion_of_a_call_that_is_then_abandoned_wakes_nobody() -> No
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
+        await stoppable()
         return f"cancelled {task.cancelled()}"
 
     play = recorded()
     del play.log[-1]
-    assert play.again(abandons).result == '"cancelled True"'
+    assert play.again(abandons).complete(f"{S}#1").result == '"cancelled True"'
+
+
+def test_a_completion_of_a_call_that_was_made_and_is_not_awaited_yet_is_kept_too() -> None:
+    async def later() -> str:
+        first = alpha(1)
+        await stoppable()
+        await beta(2)
+        return f"{await first}"
+
+    play = Play(two_in_a_row).complete(f"{A}#1", 1).complete(f"{B}#1")
+    del play.log[-1]
+    assert play.again(later).complete(f"{S}#1").result == '"1"'
 
 
 def test_a_step_that_was_removed_is_a_difference_when_the_body_waits_for_something_older_or_ends() -> None:
@@ -262,6 +275,14 @@ def test_a_step_that_was_removed_is_a_difference_when_the_body_waits_for_somethi
     del play.log[-1]
     [difference] = play.again(removed).body.differences
     assert difference == f"{B}#1 is in the log at position 5, and the code never asks for it"
+
+    async def removed_and_ends_beside_a_new_one() -> None:
+        await alpha(1)
+        left = asyncio.ensure_future(stoppable())
+        await asyncio.sleep(0)
+        assert not left.done()
+
+    assert play.again(removed_and_ends_beside_a_new_one).body.differences == [difference]
 
 
 def test_a_step_that_was_renamed_runs_under_its_new_name_and_the_old_one_is_missed_at_the_end() -> None:
@@ -300,8 +321,14 @@ def test_all_differences_are_collected_and_each_stops_only_its_own_task() -> Non
         await asyncio.gather(alpha(1), alpha(2), beta(3))
         await sleep(1)
 
+    reached: list[int] = []
+
+    async def then_reach(x: int) -> None:
+        await alpha(x)
+        reached.append(x)
+
     async def new() -> None:
-        await asyncio.gather(alpha(-1), alpha(-2), beta(3))
+        await asyncio.gather(then_reach(-1), then_reach(-2), beta(3))
         await sleep(1)
 
     play = Play(old).complete(f"{B}#1").complete(f"{A}#2").complete(f"{A}#1")
@@ -310,6 +337,7 @@ def test_all_differences_are_collected_and_each_stops_only_its_own_task() -> Non
         f"{A}#1 (position 3): argument x was 1 and is now -1",
         f"{A}#2 (position 4): argument x was 2 and is now -2",
     ]
+    assert reached == []
     error = again.body.divergence()
     assert error.differences == again.body.differences
     assert "run-1" in str(error)
@@ -451,9 +479,11 @@ def test_a_patch_is_recorded_at_the_end_of_the_log_and_not_in_the_middle_of_it()
         await sleep(5)
 
     async def new() -> None:
-        await (beta(1) if patched("early") else alpha(1))
+        once = patched("early")
+        await (beta(1) if once else alpha(1))
         await sleep(5)
         await (beta(2) if patched("late") else alpha(2))
+        assert patched("early") is once
 
     fresh = Play(new)
     assert fresh.ids == ["patch_recorded early", f"step_created {B}#1"]
@@ -461,3 +491,4 @@ def test_a_patch_is_recorded_at_the_end_of_the_log_and_not_in_the_middle_of_it()
     again = Play(old).complete(f"{A}#1").again(new).elapse("sleep#1")
     assert again.body.differences == []
     assert again.ids == ["patch_recorded late", f"step_created {B}#1"]
+    assert again.complete(f"{B}#1").result == "null"  # what it was told once holds
