@@ -11,13 +11,13 @@ import pytest
 
 from tests.faults import Call, FaultyWorld, Life, Plan
 from tests.unit.engine_bench import Bench, run
-from wdk_cloud import WorkflowRunCancelledError, Workflows, WorldUnavailableError, sleep, start
+from wdk_cloud import WorkflowRunCancelledError, Workflows, WorldUnavailableError, get_run, sleep, start
 from wdk_cloud.codec.sealing import pack
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.delivery import deliver
 from wdk_cloud.engine.service import Engine
 from wdk_cloud.world.opening import use_world
-from wdk_cloud.world.ports import Batch, Message
+from wdk_cloud.world.ports import Batch, Message, RunQuery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -677,17 +677,9 @@ def test_the_count_of_continuations_begins_anew_when_the_log_has_grown() -> None
 
 async def child_of(bench: Bench, started: Run[Any]) -> Run[Any]:
     head = await bench.head(started)
-    page = await bench.world.runs.list_heads(query(workflow=waits_for.id))
+    page = await bench.world.runs.list_heads(RunQuery(workflow=waits_for.id))
     [child] = [one for one in page.heads if (one.parent or "").startswith(head.run_id)]
-    from wdk_cloud import get_run
-
     return get_run(child.run_id)
-
-
-def query(**fields: Any) -> Any:
-    from wdk_cloud.world.ports import RunQuery
-
-    return RunQuery(**fields)
 
 
 def test_after_a_death_behind_the_end_the_message_that_the_head_names_tells_the_watchers() -> None:
