@@ -28,7 +28,11 @@ CONCURRENCY = 1000
 SWEEP_EVERY = 60.0
 
 COME_BACK = 1.0
-"""Seconds until a message that could not be worked on is visible again, where nothing else says so."""
+"""Seconds until a message that could not be worked on is visible again, where nothing else says so; and until a queue
+that cannot be asked is asked again for the first time."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds: a queue that goes on failing is asked twice a minute, so that work begins soon after it was mended."""
 
 
 class Worker:
@@ -39,7 +43,6 @@ class Worker:
         self.receiver = receiver
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(CONCURRENCY)
-        self._failed: BaseException | None = None
         self._loop_task: asyncio.Task[None] | None = None
 
     @property
@@ -50,23 +53,29 @@ class Worker:
         self._loop_task = asyncio.create_task(self._serve(), name="wdk-worker")
 
     async def _serve(self) -> None:
+        """Receive for as long as the worker lives: whatever is wrong with the queue is logged, and tried again."""
+        pause = COME_BACK
         while True:
             await self._room.acquire()
             self._room.release()
             try:
                 deliveries = await self.receiver.receive(CONCURRENCY - len(self._tasks))
-            except WorldUnavailableError as error:
-                log.warning("no messages can be received, tried again in %s s: %s", COME_BACK, error)
-                await self._pause(COME_BACK)
+            except Exception as error:
+                # An outage explains itself; anything else is somebody's mistake, and its traceback says whose.
+                unknown = not isinstance(error, WorldUnavailableError)
+                level = logging.ERROR if unknown else logging.WARNING
+                log.log(level, "no messages can be received, tried again in %s s: %r", pause, error, exc_info=unknown)
+                await self._rest(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
                 continue
+            pause = COME_BACK
             for delivery in deliveries:
                 await self._room.acquire()
                 task = asyncio.create_task(self._work(delivery))
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
 
-    async def _pause(self, seconds: float) -> None:
-        """By the world's clock, which tests move."""
+    async def _rest(self, seconds: float) -> None:
         over = asyncio.get_running_loop().create_future()
         clock = self.engine.world.clock
         handle = clock.call_at(clock.now() + seconds, lambda: over.done() or over.set_result(None))
@@ -147,8 +156,16 @@ async def worker(
 
 
 def _warn_of_hash_seed() -> None:
-    if sys.flags.hash_randomization:
+    if not _hash_seed_is_fixed():
         log.warning(
-            "PYTHONHASHSEED is not set: a workflow body that iterates a set of strings may diverge at replay. "
-            "Start this process with PYTHONHASHSEED=0; `wdk dev` and `wdk worker` do so by themselves"
+            "PYTHONHASHSEED is not a fixed number: a workflow body that iterates a set of strings may diverge at "
+            "replay. Start this process with PYTHONHASHSEED=0; `wdk dev` and `wdk worker` do so by themselves"
         )
+
+
+def _hash_seed_is_fixed() -> bool:
+    """Whether this process hashes as the next one with its environment will; set to 0 after the start, it does not."""
+    if not sys.flags.hash_randomization:
+        return True
+    seed = os.environ.get("PYTHONHASHSEED", "")
+    return not sys.flags.ignore_environment and seed.isdecimal() and int(seed) > 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wdk_cloud.engine import events as ev
+from wdk_cloud.errors import CorruptedEventLogError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,10 +64,12 @@ class History:
     last_version: str = ""
 
     def extend(self, events: Iterable[ev.AnyEvent], version: str) -> None:
-        """Take in one batch that lies in the log."""
+        """Take in one batch that lies in the log. Raises CorruptedEventLogError for events that cannot follow."""
         at = self.position + 1
         for event in events:
             self.position += 1
+            if self.end is not None:
+                raise _misplaced(self, event)
             if event.time > self.last_time:
                 self.last_time = event.time
             _APPLY[type(event)](self, event)
@@ -75,12 +78,23 @@ class History:
         self.last_version = version
 
 
+def _misplaced(history: History, event: ev.AnyEvent) -> CorruptedEventLogError:
+    """No worker writes it there: positions are taken once, and what it would follow is over or never was."""
+    return CorruptedEventLogError(
+        f"run {history.run_id}: position {history.position} of its log has a {event.__struct_config__.tag} that cannot "
+        f"come there {getattr(event, 'id', '')}".rstrip()
+        + "; it was changed by something else than wdk-cloud: restore it, or start the run again"
+    )
+
+
 def _admit(history: History, key: str | None) -> None:
     if key is not None:
         history.admitted.add(key)
 
 
 def _run_created(h: History, e: ev.RunCreated) -> None:
+    if h.position != 1:
+        raise _misplaced(h, e)
     h.created = e
     if e.attributes:
         h.labels.update(e.attributes)
@@ -88,10 +102,14 @@ def _run_created(h: History, e: ev.RunCreated) -> None:
 
 
 def _run_started(h: History, e: ev.RunStarted) -> None:
+    if h.started_at is not None or h.created is None:
+        raise _misplaced(h, e)
     h.started_at = e.time
 
 
 def _step_created(h: History, e: ev.StepCreated) -> None:
+    if e.id in h.steps:
+        raise _misplaced(h, e)
     h.steps[e.id] = StepState(e)
     h.queued += e.queued
 
@@ -123,8 +141,10 @@ def _step_interrupted(h: History, e: ev.StepInterrupted) -> None:
 
 
 def _step_ended(h: History, e: ev.StepCompleted | ev.StepFailed) -> None:
-    if (step := h.steps.pop(e.id, None)) is not None:
-        h.queued -= step.created.queued
+    step = h.steps.pop(e.id, None)
+    if step is None:
+        raise _misplaced(h, e)
+    h.queued -= step.created.queued
     if e.key is not None:
         h.admitted.add(e.key)
 

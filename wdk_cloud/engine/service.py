@@ -78,6 +78,10 @@ class Engine:
         delay = self._outages[key] = min(self._outages.get(key, 0.5) * 2, self.settings.lease)
         return delay
 
+    def outage_over(self, key: RunKey) -> None:
+        """A turn of this run has met none."""
+        self._outages.pop(key, None)
+
     # -- coroutines kept warm ---------------------------------------------------------------------------------------
 
     def take_warm(self, key: RunKey) -> WarmRun | None:

@@ -60,7 +60,9 @@ class Turn(Intake, Waiting):
         self.engine.live[self.key] = self
         self.engine.keeper.keep(self.hold)
         try:
-            return await self._work_or_hand_on()
+            acknowledge = await self._work_or_hand_on()
+            self.engine.outage_over(self.key)
+            return acknowledge
         except LeaseLost:
             log.info("run %s: the lease passed to somebody else; this delivery stops", self.head.run_id)
             return False
@@ -95,6 +97,8 @@ class Turn(Intake, Waiting):
     async def _work(self) -> bool:
         over = await self._prepare()
         while over is None:
+            if self.history.end is not None:  # by one whose lease is gone: it cannot say so in the head
+                return await self._finish()
             if not await self._taken_in():
                 continue
             if self.batch:
@@ -350,8 +354,7 @@ class Turn(Intake, Waiting):
 
     def _stop_bodies(self) -> None:
         """The worker shuts down: what runs is interrupted, as if the process had died."""
-        if hasattr(self, "steps"):
-            self.steps.stop()
+        self.steps.stop()
 
     def _leave_to_others(self) -> None:
         """This turn has given up, and bodies still run: neither the lease nor the message waits for them."""
@@ -361,7 +364,7 @@ class Turn(Intake, Waiting):
 
     async def _let_bodies_end(self) -> None:
         """A delivery returns only when every body that it began has ended; ends that came too late go to the inbox."""
-        tasks = list(self.steps.tasks.values()) if hasattr(self, "steps") else []
+        tasks = list(self.steps.tasks.values())
         if tasks:
             if self.engine.live.get(self.key) is self:
                 del self.engine.live[self.key]

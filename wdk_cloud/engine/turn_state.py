@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wdk_cloud.engine.history import History
 from wdk_cloud.engine.inbox import Inbox
+from wdk_cloud.engine.inline import InlineSteps
 from wdk_cloud.engine.leasing import LeaseHold
 from wdk_cloud.engine.schedule import Schedule
 
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
 
     from wdk_cloud.engine import events as ev
     from wdk_cloud.engine.attempt import Ending
-    from wdk_cloud.engine.history import History
-    from wdk_cloud.engine.inline import InlineSteps
     from wdk_cloud.engine.operations import Operations
     from wdk_cloud.engine.payloads import Payloads
     from wdk_cloud.engine.replay import Body
@@ -36,10 +36,11 @@ class TurnState:
         self.armed: float | None = lease.head.armed
         self.hold = LeaseHold(engine, delivery, lease.head, self._wake)
         self.batch: list[ev.AnyEvent] = []
-        self.history: History
+        self.history = History(lease.head.run_id)
+        """Empty until the log was read; `steps` belongs to it, and none of them runs before that."""
         self.payloads: Payloads
         self.body: Body | None = None
-        self.steps: InlineSteps
+        self.steps = InlineSteps(engine, self.history, self.step_ended)
         self.schedule = Schedule()
         self.operations: Operations
         self.inbox = Inbox(self)  # pyright: ignore[reportArgumentType] -- a turn is all of its parts
