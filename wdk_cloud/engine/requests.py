@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud import durations
 from wdk_cloud.codec.errors import decode_error
+from wdk_cloud.codec.exceptions import message_of
 from wdk_cloud.codec.values import decode
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inbox import CancelItem, encode_item
@@ -275,7 +276,7 @@ async def result(
         case ev.RunFailed(code=code, error=error):
             cause = decode_error(bytes(error), known=known)
             raise WorkflowRunFailedError(
-                head.run_id, code, f"run {head.run_id} of {head.workflow} failed with {code}: {cause}"
+                head.run_id, code, f"run {head.run_id} of {head.workflow} failed with {code}: {message_of(cause)}"
             ) from cause
         case _:
             reason = head.trouble.reason if head.trouble is not None else f"the log of run {head.run_id} cannot be read"
