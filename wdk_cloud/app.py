@@ -120,7 +120,9 @@ class Step(Generic[P, T]):
         update_wrapper(self, fn)
 
     def __set_name__(self, owner: type, name: str) -> None:
-        if not self._static:
+        """Called when the body of a class ends. A step of elsewhere may be an attribute; one declared in it may not."""
+        if not self._static and self.fn.__qualname__ == f"{owner.__qualname__}.{self.fn.__name__}":
+            self.app.steps.pop(self.id, None)
             raise TypeError(_NO_METHODS.format(self.fn.__qualname__))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T]:
@@ -297,6 +299,8 @@ class Workflows:
         function: Any = fn.__func__ if static else fn
         if isinstance(fn, classmethod):
             raise TypeError(_NO_METHODS.format(fn.__func__.__qualname__))  # pyright: ignore[reportUnknownMemberType]
+        if isinstance(function, Step | Workflow):
+            raise TypeError(f"{function!r} is declared already; decorate the function once")
         if not inspect.isfunction(function):
             raise TypeError(f"@app.step takes a function, not {fn!r}; write @app.step(option=…) to give options")
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
@@ -311,10 +315,13 @@ class Workflows:
         return step
 
     def _declare_workflow(self, name: str | None, fn: Any) -> Workflow[..., Any]:
+        if isinstance(fn, Step | Workflow):
+            raise TypeError(f"{fn!r} is declared already; decorate the function once")
         if not inspect.iscoroutinefunction(fn):
             what = getattr(fn, "__qualname__", repr(fn))
             raise TypeError(
-                f"@app.workflow takes an `async def`; {what} is none. Work that is not async belongs in a step"
+                f"@app.workflow takes an `async def`; {what} is none. Declare it `async def`, without `yield`; work "
+                "that is not async belongs in a step"
             )
         id = self._new_id(name, "workflow", fn)
         workflow = self.workflows[id] = Workflow(self, id, fn)
@@ -322,8 +329,9 @@ class Workflows:
         return workflow
 
     def _new_id(self, name: str | None, kind: str, fn: AnyFunction) -> str:
-        if name is not None and (not isinstance(name, str) or not name or "#" in name):
-            raise ValueError(f"name= must be text that is not empty and has no '#', not {name!r}")
+        # It stands in every record and on terminals; the number of a call follows its '#'.
+        if name is not None and (not isinstance(name, str) or not name or "#" in name or not name.isprintable()):
+            raise ValueError(f"name= must be printable text that is not empty and has no '#', not {name!r}")
         id = name or f"{kind}//{fn.__module__}//{fn.__qualname__}"
         other = self.steps.get(id) or self.workflows.get(id)
         if other is not None:

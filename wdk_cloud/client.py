@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
+from wdk_cloud import admission
 from wdk_cloud.app import Workflow, check_namespace, current_body
-from wdk_cloud.context import check_attribute_count, check_attributes
 from wdk_cloud.errors import WorkflowContextError
 from wdk_cloud.world.opening import current_world
 
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-MAX_IDEMPOTENCY_KEY = 256
 
 LONGEST_WAIT = 3600.0
 """Seconds of one wait for a notice; then the head is read again anyway."""
@@ -127,6 +123,7 @@ class Run(Generic[T]):
         Raises WorkflowRunFailedError with the body's exception as its cause, WorkflowRunCancelledError,
         WorkflowRunNotFoundError, RunExpiredError; `TimeoutError` after `timeout` seconds of real time.
         """
+        admission.check_timeout(timeout)
         if (body := current_body()) is not None:
             waiting = self._awaited_in_body(body)
             return await (waiting if timeout is None else asyncio.wait_for(waiting, timeout))
@@ -169,8 +166,7 @@ class Run(Generic[T]):
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask for the run's end: it comes at its next suspension. Idempotent; an ended run stays as it is."""
-        if reason is not None and not isinstance(reason, str):
-            raise TypeError(f"a reason is text, not {type(reason).__name__}")
+        admission.check_reason(reason)
         if (body := current_body()) is not None:
             return await self._recorded(body, "cancel", reason=reason)
         from wdk_cloud.engine import requests
@@ -237,7 +233,7 @@ def get_run(run_id: str, *, namespace: str | None = None) -> Run[Any]:
     `namespace` is that of the run's app (`app.namespace`). Left out it is that of apps without one; in a workflow body
     that of the body's own app.
     """
-    return Run(_check_run_id(run_id), namespace=check_namespace(namespace) if namespace else namespace)
+    return Run(admission.check_run_id(run_id), namespace=check_namespace(namespace) if namespace else namespace)
 
 
 async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
@@ -247,19 +243,12 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     """
     if not isinstance(workflow, Workflow):
         raise TypeError(f"start() takes a workflow (a function under @app.workflow), not {workflow!r}")
-    from wdk_cloud.codec.values import encode_arguments
     from wdk_cloud.engine import requests
     from wdk_cloud.engine.version import version_of
 
-    known = workflow.app.known
-    arguments = workflow.signature.bind(args, kwargs)
-    data, digest = encode_arguments(arguments, known=known, annotations=workflow.annotations)
+    data, digest, attributes = admission.check_start(workflow, args, kwargs)
     options = workflow.options
-    if options.run_id is not None:
-        _check_run_id(options.run_id)
-    key = _check_idempotency_key(options.idempotency_key, options.run_id)
-    attributes = cast("dict[str, str]", check_attributes(options.attributes))
-    check_attribute_count(set(), attributes)
+    key = options.idempotency_key
     body = current_body()
     if body is not None:
         if workflow.app.namespace != body.workflow.app.namespace:
@@ -277,6 +266,7 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
             "not_before": requests.due_of(options.delay, body.loop.now),
         }
         return Run(await body.operation("start", order, str), workflow)
+    keys = _keys()
     world = await current_world(workflow.app.namespace)
     now = world.clock.now()
     run_id = options.run_id or requests.new_run_id(now)
@@ -292,7 +282,7 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
         not_before=requests.due_of(options.delay, now),
         idempotency_key=key,
     )
-    return Run(await requests.start(world, _keys(), order), workflow)
+    return Run(await requests.start(world, keys, order), workflow)
 
 
 async def list_runs(
@@ -310,34 +300,17 @@ async def list_runs(
 
     `namespace` is as in `get_run`; a `workflow` that is no mere id brings that of its app.
     """
+    if current_body() is not None:
+        raise WorkflowContextError("list_runs() cannot be called in a workflow body; call it in a step")
     from wdk_cloud.engine import requests
-    from wdk_cloud.world.ports import RunQuery
 
-    if not isinstance(limit, int) or not 1 <= limit <= 1000:
-        raise ValueError(f"limit must be from 1 to 1000, not {limit!r}")
+    query = admission.query(workflow, status, version, since, until, limit, cursor)
     if isinstance(workflow, Workflow):
         namespace = workflow.app.namespace
     elif namespace:
         check_namespace(namespace)
-    query = RunQuery(
-        workflow=workflow.id if isinstance(workflow, Workflow) else workflow,
-        status=status,
-        version=version,
-        since=_moment(since, "since"),
-        until=_moment(until, "until"),
-        limit=limit,
-        cursor=cursor,
-    )
     page = await (await current_world(namespace or "")).runs.list_heads(query)
     return RunPage([_info_of(requests.described(head)) for head in page.heads], page.cursor)
-
-
-def _moment(value: datetime | None, what: str) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise ValueError(f"{what} must be a datetime with a time zone, not {value!r}")
-    return value.timestamp()
 
 
 def _keys() -> KeyService | None:
@@ -346,22 +319,6 @@ def _keys() -> KeyService | None:
     from wdk_cloud.codec.keys import key_service
 
     return key_service()
-
-
-def _check_run_id(run_id: object) -> str:
-    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
-        raise ValueError(f"a run id is 1 to 128 of A-Z a-z 0-9 _ -, not {run_id!r}")
-    return run_id
-
-
-def _check_idempotency_key(key: object, run_id: str | None) -> str | None:
-    if key is None:
-        return None
-    if not isinstance(key, str) or not key or len(key.encode("utf-8", "surrogatepass")) > MAX_IDEMPOTENCY_KEY:
-        raise ValueError(f"an idempotency key is text of 1 to {MAX_IDEMPOTENCY_KEY} bytes, not {key!r}")
-    if run_id is not None:
-        raise ValueError("give run_id or idempotency_key, not both: the key makes the id")
-    return key
 
 
 def _info_of(fields: dict[str, Any], error: BaseException | None = None) -> RunInfo:

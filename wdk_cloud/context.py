@@ -6,6 +6,7 @@ import contextvars
 import hashlib
 import random as _random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from wdk_cloud.app import current_body
 from wdk_cloud.errors import FatalError, WorkflowContextError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine
     from datetime import timedelta
 
     from wdk_cloud.engine.replay import Body
@@ -135,8 +136,8 @@ def patched(change_id: str) -> bool:
     True in runs that first reach the call with the change deployed (recorded once per run); false, and false for good,
     in a run that had passed it before. Works in a workflow body only.
     """
-    if not isinstance(change_id, str) or not change_id:
-        raise TypeError(f"patched() takes the name of a change, not {change_id!r}")
+    if not isinstance(change_id, str) or not change_id or not encodable(change_id):
+        raise TypeError(f"patched() takes the name of a change, text that is not empty, not {change_id!r}")
     return require_body("patched()").patched(change_id)
 
 
@@ -146,7 +147,7 @@ async def set_attributes(changes: Mapping[str, str | None] | None = None, /, **m
     At most 64 labels, keys of at most 256 characters that do not begin with `$`, values of at most 256 bytes of UTF-8.
     Raises FatalError for a bad one; the run stays healthy.
     """
-    wanted = check_attributes({**(changes or {}), **more})
+    wanted = {**check_attributes(changes), **check_attributes(more)}
     body = current_body()
     if body is not None:
         if wanted:
@@ -165,8 +166,12 @@ async def remove_attributes(*keys: str) -> None:
     await set_attributes(dict.fromkeys(keys))
 
 
-def check_attributes(changes: Mapping[str, str | None], *, reserved: bool = False) -> dict[str, str | None]:
+def check_attributes(changes: Mapping[str, str | None] | None, *, reserved: bool = False) -> dict[str, str | None]:
     """Raises FatalError that names the label; `reserved` allows the engine's own, which begin with `$`."""
+    if changes is None:
+        return {}
+    if not isinstance(changes, Mapping):
+        raise FatalError(f"labels are a mapping of names to text, not {type(changes).__name__}")
     for key, value in changes.items():
         if not isinstance(key, str) or not key or len(key) > MAX_KEY:
             raise FatalError(f"the label {key!r} must be named by 1 to {MAX_KEY} characters")
@@ -176,7 +181,7 @@ def check_attributes(changes: Mapping[str, str | None], *, reserved: bool = Fals
             continue
         if not isinstance(value, str):
             raise FatalError(f"the label {key!r} must be text, not {type(value).__name__}")
-        if not _encodable(key) or not _encodable(value) or len(value.encode()) > MAX_VALUE_BYTES:
+        if not encodable(key) or not encodable(value) or len(value.encode()) > MAX_VALUE_BYTES:
             raise FatalError(f"the label {key!r} must be text of at most {MAX_VALUE_BYTES} bytes of UTF-8")
     return dict(changes)
 
@@ -189,7 +194,8 @@ def check_attribute_count(names: set[str], changes: Mapping[str, str | None]) ->
         raise FatalError(f"a run has at most {MAX_ATTRIBUTES} labels; with this change it would have {len(after)}")
 
 
-def _encodable(text: str) -> bool:
+def encodable(text: str) -> bool:
+    """Whether it can be written: not if it holds a lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:

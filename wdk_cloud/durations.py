@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 Duration = str | int | float | timedelta
 
@@ -63,7 +63,7 @@ def due(when: object, now: float, what: str = "a duration") -> float:
                 f"{what} given as a datetime must have a time zone: {when!r} has none; "
                 "use datetime.now(UTC) or .astimezone()"
             )
-        moment = when.astimezone(UTC).timestamp()
+        moment = when.timestamp()  # not astimezone(): in UTC the last hours of 9999 may have no date
         if moment - now > LONGEST:
             raise ValueError(f"{what} until {when.isoformat()} is longer than a century")
         return moment

@@ -9,13 +9,14 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from wdk_cloud.app import Workflows
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.opening import current_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from wdk_cloud.app import Workflows
+    from wdk_cloud.codec.keys import KeyService
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.settings import Settings
     from wdk_cloud.world.ports import Delivery, Receiver, World
@@ -115,17 +116,23 @@ class Worker:
         self.engine.close()
 
 
+def settings_and_keys(settings: Settings | None = None) -> tuple[Settings, KeyService | None]:
+    """Those of the environment. Raises WorldConfigurationError; to be asked for before anything is opened."""
+    from wdk_cloud.engine.settings import Settings
+
+    settings = settings or Settings.from_environment()
+    if not os.environ.get("WDK_ENCRYPTION_KEY"):
+        return settings, None
+    from wdk_cloud.codec.keys import key_service
+
+    return settings, key_service()
+
+
 def engine_for(world: World, apps: Sequence[Workflows], settings: Settings | None = None) -> Engine:
     """An engine with the settings and keys of the environment."""
     from wdk_cloud.engine.service import Engine
-    from wdk_cloud.engine.settings import Settings
 
-    keys = None
-    if os.environ.get("WDK_ENCRYPTION_KEY"):
-        from wdk_cloud.codec.keys import key_service
-
-        keys = key_service()
-    return Engine(world, apps, settings or Settings.from_environment(), keys)
+    return Engine(world, apps, *settings_and_keys(settings))
 
 
 @asynccontextmanager
@@ -136,8 +143,10 @@ async def worker(
 
     One worker for each namespace. Raises WorldConfigurationError for a world that delivers its messages itself.
     """
-    if not apps:
-        raise TypeError("worker() takes the Workflows to serve: worker(app)")
+    for app in apps or (None,):
+        if not isinstance(app, Workflows):
+            raise TypeError(f"worker() takes the Workflows to serve, worker(app), not {app!r}")
+    settings, _ = settings_and_keys(settings)
     _warn_of_hash_seed()
     workers: list[Worker] = []
     try:

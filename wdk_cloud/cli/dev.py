@@ -17,7 +17,7 @@ from wdk_cloud.cli.console import UsageError, command, err, open_world, out, pla
 from wdk_cloud.cli.options import AppSpec, WorldName
 from wdk_cloud.cli.sources import load_apps
 from wdk_cloud.errors import WorldUnavailableError
-from wdk_cloud.worker import SWEEP_EVERY, Worker, worker
+from wdk_cloud.worker import SWEEP_EVERY, Worker, settings_and_keys, worker
 from wdk_cloud.world.ports import World
 
 log = logging.getLogger("wdk_cloud.cli")
@@ -47,6 +47,7 @@ async def serve(apps: list[Workflows], world: str | None, *, friendly: bool) -> 
     if not any(app.workflows for app in apps):
         raise UsageError("the app has no workflows; does its module import the modules that declare them?")
     _set_up_output()
+    settings_and_keys()
     async with open_world(world, serving=True) as opened, worker(*apps) as workers:
         if friendly:
             introduce(apps, opened)

@@ -31,6 +31,8 @@ def load_apps(spec: str | None) -> list[Workflows]:
 
 def _load(part: str) -> Workflows:
     name, _, path = part.partition(":")
+    if not name:
+        raise UsageError(f"{part!r} names no module; write module:app")
     module = _import(name)
     if not path:
         found = [value for value in vars(module).values() if isinstance(value, Workflows)]
@@ -49,7 +51,7 @@ def _load(part: str) -> Workflows:
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise UsageError(f"there is no module {error.name!r} in {Path.cwd()} nor in the environment") from None
         last = traceback.extract_tb(error.__traceback__)[-1]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from wdk_cloud import client
+from wdk_cloud import admission, client
 from wdk_cloud.app import Workflow
 from wdk_cloud.cli.console import UsageError, command, err, open_world, out
 from wdk_cloud.cli.jsonout import print_json
@@ -46,10 +46,14 @@ async def start(
     found = find_workflow(load_apps(app), workflow)
     positional, named = arguments(found, args or [], arg or [])
     ready = found.with_options(run_id=run_id, idempotency_key=idempotency_key, delay=delay)
+    try:
+        admission.check_start(ready, tuple(positional), named)  # before a file is made for the run
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
     async with open_world(world):
         try:
             run = await client.start(ready, *positional, **named)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:  # a delay that ends more than a century after the world's present
             raise UsageError(str(error)) from None
         if not wait:
             _print_started(run.run_id, as_json)

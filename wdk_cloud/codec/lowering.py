@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Awaitable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
@@ -170,6 +171,8 @@ def _advice(cls: type[Any]) -> str:
             f"the class {name} is not known to this app; name it in the annotation of a step or workflow, or decorate "
             "it with @serializable"
         )
+    if issubclass(cls, Awaitable):
+        return f"a value of type {name} cannot be recorded; await it and pass its result"
     return (
         f"a value of type {name} cannot be recorded; pass what it is made of, or register the class with "
         "register_serializable(cls, serialize=…, deserialize=…)"

@@ -48,6 +48,13 @@ def readable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def belonging_to(error: SerializationError, owner: str) -> SerializationError:
+    """The error with the step or workflow in front whose value it is."""
+    told = type(error)(f"{owner}: {error}", error.path)
+    told.__cause__ = error.__cause__
+    return told
+
+
 def shown(value: object, limit: int = 60) -> str:
     """A short text of any value, also of one whose `__repr__` raises."""
     try:

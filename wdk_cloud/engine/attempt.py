@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from wdk_cloud import durations
 from wdk_cloud.codec.errors import encode_error
-from wdk_cloud.codec.values import decode_arguments, encode
+from wdk_cloud.codec.values import decode_arguments
 from wdk_cloud.context import StepContext, step_context
 from wdk_cloud.engine.payloads import check_size
+from wdk_cloud.engine.results import encode_result
 from wdk_cloud.errors import (
     FatalError,
     RetryableError,
@@ -97,15 +97,8 @@ class Attempt:
         try:
             arguments = decode_arguments(self._arguments, self.step.annotations, known=self.known)
             result = await self._call(arguments)
-            if inspect.isawaitable(result):
-                if inspect.iscoroutine(result):
-                    result.close()
-                raise SerializationError(
-                    f"step {self.step.id} returned {type(result).__name__}, which cannot be recorded: await it in the "
-                    "step and return its result"
-                )
-            what = f"the result of step {self.step.id}"
-            return Ending("completed", check_size(encode(result, path="result", known=self.known), what))
+            data = encode_result(result, f"step {self.step.id}", self.known)
+            return Ending("completed", check_size(data, f"the result of step {self.step.id}"))
         except asyncio.CancelledError as error:
             return self._after_cancelled(error)
         except (KeyboardInterrupt, MemoryError) as error:

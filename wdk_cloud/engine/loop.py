@@ -18,6 +18,8 @@ from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wdk_cloud.codec.exceptions import message_of
+from wdk_cloud.durations import LONGEST
 from wdk_cloud.engine import closing, guard
 from wdk_cloud.engine.guard import BodyGuard, active, refuse
 from wdk_cloud.engine.slices import BodyInterrupted, Slice
@@ -180,7 +182,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         timer = DurableTimer(delay, callback, args, self, context)
         if delay <= 0:
             timer.fire()
-        elif delay != math.inf and not self.closed_inert:  # one that never comes is no wait at all
+        elif delay <= LONGEST and not self.closed_inert:  # one that never comes is no wait at all
             self.on_timer(timer)
         return timer
 
@@ -190,7 +192,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return self.call_later(when - self.now, callback, *args, context=context)
 
     def timer_cancelled(self, timer: DurableTimer) -> None:
-        if timer.delay != math.inf and not self.closed_inert:
+        if timer.delay <= LONGEST and not self.closed_inert:
             self.on_timer_cancelled(timer)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
@@ -285,8 +287,10 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def explain(self, exc: BaseException) -> BaseException:
         """What the body should be told instead of asyncio's "attached to a different loop"."""
-        text = exc.args[0] if exc.args and isinstance(exc.args[0], str) else ""  # a `str(…)` may run code of the app
-        if type(exc) is not RuntimeError or not any(sign in text for sign in _FOREIGN):
+        if type(exc) not in (RuntimeError, ValueError):  # the text of an exception of the app is code of the app
+            return exc
+        text = message_of(exc)
+        if not any(sign in text for sign in _FOREIGN):
             return exc
         error = WorkflowSandboxError(
             f"the body of run {self.run_id} awaited something that belongs to another event loop, the host's for "
@@ -349,7 +353,7 @@ def _first_step_type() -> type[Any] | None:
 
 
 _FIRST_STEP = _first_step_type()
-_FOREIGN = ("attached to a different loop", "is bound to a different event loop")
+_FOREIGN = ("attached to a different loop", "is bound to a different event loop", "belongs to a different loop")
 
 _THREADS = "Make it a step: plain `def` steps run in a thread of their own."
 _NETWORK = "Talk to the network in a step, or use wdk_cloud.fetch()."

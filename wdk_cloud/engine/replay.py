@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud import durations
 from wdk_cloud.codec.errors import decode_error, encode_error
-from wdk_cloud.codec.refusal import NewerFormatError
-from wdk_cloud.codec.values import decode, decode_arguments, encode, encode_arguments
+from wdk_cloud.codec.refusal import NewerFormatError, belonging_to
+from wdk_cloud.codec.values import decode, decode_arguments, encode_arguments
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.guard import BodyGuard
 from wdk_cloud.engine.loop import BodyLoop
+from wdk_cloud.engine.results import encode_result
 from wdk_cloud.errors import (
     NondeterminismError,
     SerializationError,
@@ -245,7 +246,7 @@ class Body:
             self._fail(self.loop.explain(error))
             return
         try:
-            self.outcome = Outcome(result=encode(root.result(), path="result", known=self.known))
+            self.outcome = Outcome(result=encode_result(root.result(), f"workflow {self.workflow.id}", self.known))
         except SerializationError as failure:
             self._fail(failure)
 
@@ -276,7 +277,8 @@ class Body:
         self._fail(
             WorkflowDeadlockError(
                 f"run {self.run_id}: the body of {self.workflow.id} waits, and nothing is outstanding that could wake "
-                "it: no step, sleep, hook or child. It waits at: " + "; ".join(lines)
+                "it: no step, sleep, hook or child. Await one of those, or let another task of the body complete what "
+                "it waits for. It waits at: " + "; ".join(lines)
             )
         )
 
@@ -306,7 +308,10 @@ class Body:
         """A call of a step: numbered and encoded now, recorded when it is first awaited."""
         if step.app is not self.workflow.app:
             return self._named(step.name, _raise(_not_registered(step, self.workflow)))
-        data, digest = encode_arguments(arguments, known=self.known, annotations=step.annotations)
+        try:
+            data, digest = encode_arguments(arguments, known=self.known, annotations=step.annotations)
+        except SerializationError as error:
+            raise belonging_to(error, f"step {step.id}") from error.__cause__
         call = Call(self.number(step.id), step.id, data, digest, step, step.returns)
         return self._made_call(step.name, call)
 

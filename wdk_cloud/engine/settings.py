@@ -33,27 +33,35 @@ class Settings:
         env = os.environ if environ is None else environ
         defaults = Settings()
 
-        def read(name: str, default: float, parse: Callable[[str], float], least: float) -> float:
+        def read(name: str, default: float, parse: Callable[[str, str], float], least: float) -> float:
             text = env.get(name)
             if text is None or text == "":
                 return default
             try:
-                value = parse(text)
-            except (TypeError, ValueError) as error:
-                raise WorldConfigurationError(f"{name}={text!r} is not understood: {error}") from error
+                value = parse(text, name)
+            except ValueError as error:
+                raise WorldConfigurationError(str(error)) from None
             if value < least:
-                raise WorldConfigurationError(f"{name}={text!r} is too small; the least is {least}")
+                unit = "" if parse is _whole else " s"
+                raise WorldConfigurationError(f"{name} {text!r} is too small; the least is {least:g}{unit}")
             return value
 
         # A lease shorter than 3 s could run out between two renewals of a busy machine.
         return Settings(
             lease=read("WDK_LEASE", defaults.lease, durations.seconds, 3),
-            inline_limit=int(read("WDK_INLINE_LIMIT", defaults.inline_limit, int, 1)),
-            cached_runs=int(read("WDK_CACHED_RUNS", defaults.cached_runs, int, 0)),
-            max_events=int(read("WDK_MAX_EVENTS", defaults.max_events, int, 10)),
+            inline_limit=int(read("WDK_INLINE_LIMIT", defaults.inline_limit, _whole, 1)),
+            cached_runs=int(read("WDK_CACHED_RUNS", defaults.cached_runs, _whole, 0)),
+            max_events=int(read("WDK_MAX_EVENTS", defaults.max_events, _whole, 10)),
             retention=read("WDK_RETENTION", defaults.retention, durations.seconds, 0),
             code_wait=read("WDK_CODE_WAIT", defaults.code_wait, durations.seconds, 0),
             slice_seconds=read("WDK_SLICE_SECONDS", defaults.slice_seconds, durations.seconds, 0.1),
             code_version=env.get("WDK_CODE_VERSION", ""),
             public_url=env.get("WDK_PUBLIC_URL", ""),
         )
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} {text!r} is not understood; write a whole number") from None

@@ -158,11 +158,13 @@ class Turn(Intake, Waiting):
         return self.hold.head.stalls > MAX_STALLS
 
     def _stalled(self) -> MaxDeliveriesExceededError:
+        last = self.hold.head.trouble
+        met = "" if last is None else f"; the last met {last.reason}"
         error = MaxDeliveriesExceededError(
             f"run {self.head.run_id}: {MAX_STALLS} workers in a row gave it up without its log growing; the run was "
             "ended. A step or the body kills its process (memory, a crash in C code, sys.exit), or none has the time"
+            f"{met}. Raise an error instead of leaving the process, or give it more memory, and start the run again"
         )
-        last = self.hold.head.trouble
         if last is not None:
             error.__cause__ = RuntimeError(last.reason)
         return error

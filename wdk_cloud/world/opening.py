@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.errors import WorkflowError, WorldConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -63,15 +63,30 @@ def make_world(name: str) -> World:
 
     found = {point.name: point for point in entry_points(group="wdk_cloud.worlds")}
     if name in found:
-        return found[name].load()()
+        return _made(name, found[name].load)
     if ":" in name:
-        try:
-            return _load(name)()
-        except (ImportError, AttributeError) as error:
-            raise WorldConfigurationError(f"WDK_WORLD={name!r} cannot be loaded: {error}") from error
+        return _made(name, lambda: _load(name))
     hint = f"; install wdk-cloud[{name}]" if name in ("aws", "gcp") else ""
     there = ", ".join(sorted({*BUILT_IN, *found}))
     raise WorldConfigurationError(f"WDK_WORLD={name!r} is not known here; there are: {there}, or module:factory{hint}")
+
+
+def _made(name: str, load: Callable[[], Callable[[], Any]]) -> World:
+    """What the factory of somebody else makes; whatever it raises is told as a matter of configuration."""
+    try:
+        world = load()()
+    except WorkflowError:
+        raise  # it says by itself what to do
+    except Exception as error:
+        raise WorldConfigurationError(
+            f"WDK_WORLD={name!r} cannot be loaded: {type(error).__name__}: {error}; name a function without arguments "
+            "that makes a world, as module:factory"
+        ) from error
+    if not callable(getattr(world, "open", None)) or not callable(getattr(world, "scoped", None)):
+        raise WorldConfigurationError(
+            f"WDK_WORLD={name!r} made a {type(world).__name__}, which is no world; name a function that makes one"
+        )
+    return world
 
 
 def _load(path: str) -> Callable[[], Any]:

@@ -60,6 +60,11 @@ def translate(error: sqlite3.Error, path: Path) -> WorkflowError:
         return WorldConfigurationError(
             f"the database {path} is damaged; bring back a copy, or set WDK_LOCAL_PATH to a new file ({error})"
         )
+    if code == sqlite3.SQLITE_IOERR:
+        return WorldUnavailableError(
+            f"the disk of {path} failed ({error}): nothing of this was written; look at its room, at quotas and "
+            "limits of file sizes, and at the system's log. The runs go on by themselves"
+        )
     return WorldUnavailableError(f"the database {path} answered with an error: {error}")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import json
 import threading
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from wdk_cloud.world.memory.cursor import from_cursor, to_cursor
 from wdk_cloud.world.memory.watch import Watches
 from wdk_cloud.world.ports import (
     ENDED,
@@ -303,14 +303,14 @@ class MemoryStore:
     # -- many runs --------------------------------------------------------------------------------------------------
 
     async def list_heads(self, query: RunQuery) -> HeadPage:
-        before = None if query.cursor is None else tuple(json.loads(query.cursor))
+        before = None if query.cursor is None else from_cursor(query.cursor)
         found = [
             head for head in self._all_heads() if _matches(head, query) and (before is None or _by_age(head) < before)
         ]
         page = heapq.nlargest(query.limit + 1, found, key=_by_age)
         more = len(page) > query.limit
         heads = page[: query.limit]
-        return HeadPage(heads=heads, cursor=json.dumps(_by_age(heads[-1])) if more else None)
+        return HeadPage(heads=heads, cursor=to_cursor(_by_age(heads[-1])) if more else None)
 
     async def overdue(self, now: float, limit: int) -> list[Head]:
         late = [head for head in self._all_heads() if not head.ended and head.wake_by < now]
