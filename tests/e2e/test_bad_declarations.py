@@ -24,7 +24,7 @@ class Callable:
 @pytest.mark.parametrize(
     ("what", "name"),
     [(lambda: 1, "<lambda>"), (generator, "generator"), (Callable, "Callable"), (7, "7"), ("name", "'name'")],
-    ids=str,
+    ids=["lambda", "async generator", "class", "number", "text"],
 )
 def test_what_is_no_async_def_is_no_workflow(what: Any, name: str) -> None:
     app = Workflows()

@@ -79,7 +79,7 @@ def refused(play: Play, ask: Callable[[], Awaitable[object]], kind: type[Excepti
 # -- start ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", [a_step, len, app, "nap", None], ids=str)
+@pytest.mark.parametrize("what", [a_step, len, app, "nap", None], ids=["step", "builtin", "app", "text", "nothing"])
 def test_start_takes_a_workflow_and_nothing_else(warm: Play, what: Any) -> None:
     text = refused(warm, lambda: start(what), TypeError)
     assert text == f"start() takes a workflow (a function under @app.workflow), not {what!r}"

@@ -53,7 +53,9 @@ class Replayer:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
+        self._process.stdout.close()
         self._process.wait(10)
 
     def check(self, run_id: str, batches: list[Batch], *, seed: int, all_prefixes: bool = False) -> None:

@@ -43,14 +43,14 @@ def test_each_variable_sets_its_own() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("WDK_LEASE", "soon", "WDK_LEASE='soon' is not understood"),
-        ("WDK_LEASE", "2s", "WDK_LEASE='2s' is too small; the least is 3"),
-        ("WDK_INLINE_LIMIT", "0", "WDK_INLINE_LIMIT='0' is too small; the least is 1"),
-        ("WDK_INLINE_LIMIT", "2.5", "WDK_INLINE_LIMIT='2.5' is not understood"),
-        ("WDK_CACHED_RUNS", "-1", "WDK_CACHED_RUNS='-1' is too small; the least is 0"),
-        ("WDK_MAX_EVENTS", "9", "WDK_MAX_EVENTS='9' is too small; the least is 10"),
-        ("WDK_SLICE_SECONDS", "0", "WDK_SLICE_SECONDS='0' is too small"),
-        ("WDK_CODE_WAIT", "-1s", "WDK_CODE_WAIT='-1s' is not understood"),
+        ("WDK_LEASE", "soon", "WDK_LEASE 'soon' is not understood"),
+        ("WDK_LEASE", "2s", "WDK_LEASE '2s' is too small; the least is 3"),
+        ("WDK_INLINE_LIMIT", "0", "WDK_INLINE_LIMIT '0' is too small; the least is 1"),
+        ("WDK_INLINE_LIMIT", "2.5", "WDK_INLINE_LIMIT '2.5' is not understood"),
+        ("WDK_CACHED_RUNS", "-1", "WDK_CACHED_RUNS '-1' is too small; the least is 0"),
+        ("WDK_MAX_EVENTS", "9", "WDK_MAX_EVENTS '9' is too small; the least is 10"),
+        ("WDK_SLICE_SECONDS", "0", "WDK_SLICE_SECONDS '0' is too small"),
+        ("WDK_CODE_WAIT", "-1s", "WDK_CODE_WAIT '-1s' is not understood"),
     ],
 )
 def test_a_value_without_a_meaning_is_refused_by_the_name_of_its_variable(name: str, text: str, says: str) -> None:
