@@ -33,7 +33,6 @@ CALLS = {
 
 CALLS_ON_LOCAL = {
     **CALLS,
-    "race_lost": "acknowledge acquire append*4 change extend head*12 items receive renew",
     "fan_out": (
         "acknowledge*13 acquire*6 append*3 change*5 claim_step*7 end_step*6 head*13 items*3 mark_dirty*4 read "
         "receive*3 retry_step send*7"

@@ -83,7 +83,10 @@ def test_without_a_name_the_world_is_local(monkeypatch: pytest.MonkeyPatch, tmp_
     ("name", "says"),
     [
         ("mars", "WDK_WORLD='mars' is not known here; there are: .*local, memory.*, or module:factory"),
-        ("no_such_module:world", "WDK_WORLD='no_such_module:world' cannot be loaded: ModuleNotFoundError: No module named"),
+        (
+            "no_such_module:world",
+            "WDK_WORLD='no_such_module:world' cannot be loaded: ModuleNotFoundError: No module named",
+        ),
         ("wdk_cloud.world.memory:nothing", "cannot be loaded: .*nothing"),
     ],
 )
