@@ -15,6 +15,7 @@ import gc
 import hmac
 import inspect
 import logging
+import operator
 import os
 import signal
 import sys
@@ -89,24 +90,34 @@ def refuse(loop: BodyLoop, what: str, instead: str) -> NoReturn:
 # --- datetime: a descriptor in the type's own dict --------------------------------------------------------------------
 
 
-class _Clock:
+class _Clock(functools.partial[object]):
     """Stands where `datetime.now` stood; hands out the genuine builtin, except to a thread inside a slice.
 
     Never a function or a classmethod of ours for everybody: time-machine writes through the builtin's method table
     and would take the interpreter down. Never a subclass in place of `datetime`: pydantic and msgspec refuse it.
+
+    While no slice is open the look-up runs no Python code: the interpreter asks `__get__`, which calls this partial,
+    which is the genuine descriptor's own `__get__`.
     """
 
-    __slots__ = ("genuine", "inside")
+    __slots__ = ()
+    __get__: Any = operator.call
 
-    def __init__(self, genuine: object, inside: Callable[..., object]) -> None:
-        self.genuine: Any = genuine
-        self.inside = inside
 
-    def __get__(self, instance: object, owner: type | None = None) -> object:
+def _by_slice(genuine: Any, inside: Callable[..., object]) -> Callable[..., object]:
+    """The `__get__` of a clock while any slice of the process is open."""
+
+    def get(instance: object, owner: type | None = None) -> object:
         loop = active.get(get_ident())
         if loop is None:
-            return self.genuine.__get__(instance, owner)
-        return functools.partial(self.inside, loop, owner or type(instance))
+            return genuine.__get__(instance, owner)
+        return functools.partial(inside, loop, owner or type(instance))
+
+    return get
+
+
+clocks: list[tuple[Callable[[object], None], object, object]] = []
+"""Of each clock: what sets its state, its state while a slice is open, and its state while none is."""
 
 
 def _now(loop: BodyLoop, cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
@@ -130,8 +141,12 @@ def _put_clock(cls: type, name: str, inside: Callable[..., object]) -> None:
     # there by hand must be announced, or cached look-ups go on finding the old entry.
     (namespace,) = gc.get_referents(cls.__dict__)
     if not isinstance(namespace.get(name), _Clock):
-        namespace[name] = _Clock(namespace[name], inside)
+        genuine = namespace[name]
+        clock = namespace[name] = _Clock(genuine.__get__)
         ctypes.pythonapi.PyType_Modified(ctypes.py_object(cls))
+        put: Callable[[object], None] = vars(functools.partial)["__setstate__"].__get__(clock)
+        states: list[object] = [(get, (), {}, None) for get in (_by_slice(genuine, inside), genuine.__get__)]
+        clocks.append((put, states[0], states[1]))
     if not isinstance(cls.__dict__[name], _Clock):
         raise TypeError(f"{cls.__name__}.{name} did not change")
 

@@ -24,7 +24,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud.engine import tasks
-from wdk_cloud.engine.guard import active, refuse
+from wdk_cloud.engine.guard import active, clocks, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -345,6 +345,8 @@ def enter(own: dict[str, Any] | None, quiet: bool) -> None:
                 _modules.append(_PatcherSwap(patcher))
             for swap in _modules:
                 swap.enter()
+            for put, inside, _ in clocks:
+                put(inside)
         if own is not None:
             mine = _own.get(id(own)) or _own.setdefault(id(own), OwnSwap(own))
             mine.users += 1
@@ -373,6 +375,8 @@ def leave(own: dict[str, Any] | None, quiet: bool) -> None:
                 mine.leave()
         _slices -= 1
         if _slices == 0:
+            for put, _, outside in clocks:
+                put(outside)
             for swap in _modules:
                 swap.leave()
             if _collecting:
