@@ -1,4 +1,4 @@
-"""One workload on `local`, on the floor of its writes, and on `memory`, by turns in one process.
+"""One workload on `local`, on the floors of its writes, and on `memory`, by turns in one process.
 
 A measurement begins with `start` on a fresh world whose worker is idle, and ends when the last message is acknowledged.
 The metered passes come first; they also warm the process up.
@@ -31,13 +31,19 @@ class Compared:
     local: Series
     memory: Series
     floor: Series
+    grouped: Series
     calls: dict[str, Counter[str]]
     writes: Writes
 
     @property
     def multiple(self) -> Cost:
-        """`local` as a multiple of its floor."""
+        """`local` as a multiple of its floor, which commits each write by itself."""
         return self.local.multiple_of(self.floor)
+
+    @property
+    def multiple_of_grouped(self) -> Cost:
+        """`local` as a multiple of the floor that groups its writes just as `local` did."""
+        return self.local.multiple_of(self.grouped)
 
     def median(self, world: str) -> Cost:
         return (self.local if world == "local" else self.memory).median
@@ -49,7 +55,9 @@ class Compared:
                 "in_all": self.local.median.to_json(),
                 "per_step": self.local.median.each(self.steps).to_json(),
                 "floor_per_step": self.floor.median.each(self.steps).to_json(),
-                "multiple_of_floor": {"wall": round(self.multiple.wall, 2), "cpu": round(self.multiple.cpu, 2)},
+                "grouped_floor_per_step": self.grouped.median.each(self.steps).to_json(),
+                "multiple_of_floor": _rounded(self.multiple),
+                "multiple_of_grouped_floor": _rounded(self.multiple_of_grouped),
                 **per_step(self.calls["local"], self.steps),
                 "writes": self.writes.to_json(self.steps),
             },
@@ -66,14 +74,19 @@ def compare(work: Work, *, steps: int, rounds: int, folder: Folder, repeats: int
     calls: dict[str, Counter[str]] = {}
     calls["local"], writes = count("local", folder, work)
     calls["memory"], _ = count("memory", folder, work)
-    local, floor, memory = in_turns(
+    local, floor, grouped, memory = in_turns(
         rounds,
         lambda: _mean(lambda: measure("local", folder, work), repeats),
         lambda: _mean(lambda: repeat(writes, folder.new_database()), repeats),
+        lambda: _mean(lambda: repeat(writes, folder.new_database(), grouped=True), repeats),
         lambda: _mean(lambda: measure("memory", folder, work), repeats),
     )
     folder.clear()
-    return Compared(steps, local, memory, floor, calls, writes)
+    return Compared(steps, local, memory, floor, grouped, calls, writes)
+
+
+def _rounded(multiple: Cost) -> Json:
+    return {"wall": round(multiple.wall, 2), "cpu": round(multiple.cpu, 2)}
 
 
 def _mean(measured: Callable[[], Cost], repeats: int) -> Cost:

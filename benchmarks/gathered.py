@@ -36,4 +36,5 @@ def run(plan: Plan, folder: Folder) -> Report:
             figures.append(Figure(f"{name}, CPU", world, cost.cpu * 1000, "ms", most=CPU[world]))
             figures.append(Figure(f"{name}, wall", world, cost.wall * 1000, "ms"))
         figures.append(Figure(f"{name}, CPU ÷ floor", "local", compared.multiple.cpu, "×"))
+        figures.append(Figure(f"{name}, CPU ÷ floor in groups", "local", compared.multiple_of_grouped.cpu, "×"))
     return Report(figures, details)

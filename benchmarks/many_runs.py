@@ -32,6 +32,8 @@ def run(plan: Plan, folder: Folder) -> Report:
         figures.append(Figure(f"{name}, per second", world, runs / cost.wall, "runs"))
     figures.append(Figure(f"{name}, CPU ÷ floor", "local", compared.multiple.cpu, "×", most=MULTIPLE))
     figures.append(Figure(f"{name}, wall ÷ floor", "local", compared.multiple.wall, "×", most=MULTIPLE))
+    grouped = compared.multiple_of_grouped
+    figures.append(Figure(f"{name}, CPU ÷ floor in groups", "local", grouped.cpu, "×"))
     details = compared.to_json()
     details["runs"] = runs
     details["calls_per_run"] = {world: round(calls.total() / runs, 4) for world, calls in compared.calls.items()}

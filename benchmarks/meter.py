@@ -13,9 +13,11 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from wdk_cloud.world import ports
+from wdk_cloud.world.local.database import Database, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -88,6 +90,8 @@ class Write:
     args: Any
     many: bool
     """`args` is a list of them, for `executemany`."""
+    operation: int = 0
+    """The writes of one operation have one number."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,11 @@ class Commit:
     writes: list[Write]
     rows: int
     """Rows that were changed."""
+
+    @property
+    def apart(self) -> list[list[Write]]:
+        """Its writes, operation by operation."""
+        return [list(writes) for _, writes in groupby(self.writes, lambda write: write.operation)]
 
 
 @dataclass
@@ -127,6 +136,11 @@ class Writes:
         return len(self.measured)
 
     @property
+    def operations(self) -> int:
+        """Commits as there would be if nothing were grouped."""
+        return sum(len(commit.apart) for commit in self.measured)
+
+    @property
     def rows(self) -> int:
         return sum(commit.rows for commit in self.measured)
 
@@ -142,6 +156,7 @@ class Writes:
     def to_json(self, steps: int) -> Json:
         return {
             "commits": self.commits,
+            "operations": self.operations,
             "appends": self.appends,
             "rows": self.rows,
             "bytes": self.bytes,
@@ -169,7 +184,13 @@ def _size(value: Any) -> int:
 def metered_sqlite() -> Generator[Writes]:
     """Whoever connects to SQLite in this block has its writes recorded."""
     writes = Writes()
-    genuine = sqlite3.connect
+    genuine, perform = sqlite3.connect, Database._perform  # pyright: ignore[reportPrivateUsage]
+    number = 0
+
+    def counted(self: Database, sql: sqlite3.Connection, operation: Operation) -> None:
+        nonlocal number
+        number += 1
+        perform(self, sql, operation)
 
     class MeteredConnection(sqlite3.Connection):
         """Reads pass; writes wait here until their transaction is over."""
@@ -191,7 +212,7 @@ def metered_sqlite() -> Generator[Writes]:
             inside = self.in_transaction
             cursor = execute(sql, args)
             if _WRITING.match(sql):
-                self._pending.append(Write(_RETURNING.sub("", sql).strip(), args, many))
+                self._pending.append(Write(_RETURNING.sub("", sql).strip(), args, many, number))
             if not self.in_transaction and (inside or self._pending):
                 # Counted only now: a statement that returns rows has its changes counted when all of them are read.
                 writes.add(Commit(self._pending, self.total_changes - self._counted))
@@ -199,10 +220,11 @@ def metered_sqlite() -> Generator[Writes]:
             return cursor
 
     sqlite3.connect = partial(genuine, factory=MeteredConnection)
+    Database._perform = counted  # pyright: ignore[reportPrivateUsage]
     try:
         yield writes
     finally:
-        sqlite3.connect = genuine
+        sqlite3.connect, Database._perform = genuine, perform  # pyright: ignore[reportPrivateUsage]
 
 
 def per_step(calls: Counter[str], steps: int) -> Json:

@@ -1,5 +1,6 @@
 """The benchmarks run, and their document has what it promises. Nothing here asks how long anything took."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -78,9 +79,16 @@ def test_a_row_is_measured_on_both_worlds_and_as_a_multiple_of_the_floor(documen
     details = document["benchmarks"]["steps_in_a_row"]["details"]
     assert set(details) == {"5", "10", "20", "further_step"}
     local = details["20"]["local"]
-    assert {"in_all", "per_step", "floor_per_step", "multiple_of_floor", "calls", "calls_per_step", "writes"} <= set(
-        local
-    )
+    assert {
+        "in_all",
+        "per_step",
+        "floor_per_step",
+        "multiple_of_floor",
+        "multiple_of_grouped_floor",
+        "calls",
+        "calls_per_step",
+        "writes",
+    } <= set(local)
     assert {"commits", "appends", "rows", "bytes", "commits_per_step", "appends_per_step"} <= set(local["writes"])
     assert set(local["per_step"]) == {"wall_ms", "cpu_ms"}
 
@@ -129,6 +137,20 @@ def test_the_floor_does_the_writes_that_were_recorded(tmp_path: Path) -> None:
     _, writes = metered(tmp_path)
     assert repeat(writes, tmp_path / "floor.db").wall > 0
     assert (tmp_path / "floor.db").exists()
+
+
+def test_the_floor_commits_each_operation_by_itself_and_the_grouped_floor_as_the_world_did(tmp_path: Path) -> None:
+    async def two_at_once() -> None:
+        await asyncio.gather(*(run_to_end(in_a_row, 1, result=0) for _ in range(2)))
+
+    _, writes = count("local", Folder(tmp_path, in_memory=False), two_at_once)
+    # Per run: head, message, lease, two appends, the end, the acknowledgement. Both: who listens, the messages taken.
+    assert writes.operations == 2 * 7 + 2
+    assert writes.commits == 9
+    assert sum(len(commit.writes) for commit in writes.measured) == 16
+    assert writes.rows == 17  # one statement takes both messages
+    assert repeat(writes, tmp_path / "apart.db").wall > 0
+    assert repeat(writes, tmp_path / "grouped.db", grouped=True).wall > 0
 
 
 def test_a_floor_that_changes_other_rows_is_refused(tmp_path: Path) -> None:
