@@ -52,6 +52,7 @@ class RunInfo:
 class EventRecord:
     """One event of a run's log. `data` holds its other fields; payloads are JSON text as the codec writes it."""
 
+    run_id: str
     position: int
     type: str
     time: datetime
@@ -356,6 +357,7 @@ def _record(run_id: str, position: int, event: AnyEvent) -> EventRecord:
     id = getattr(event, "id", None)
     call = id if kind.startswith("step_") and isinstance(id, str) else None
     return EventRecord(
+        run_id=run_id,
         position=position,
         type=kind,
         time=datetime.fromtimestamp(event.time, UTC),

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -39,6 +41,13 @@ def reader(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", having("python"), ids=name_of)
 def test_the_python_of_a_page_runs(page, reader):
     run_python(page, reader)
+
+
+def test_the_tests_on_the_page_about_testing_pass(reader):
+    run_python(ROOT / "docs" / "testing.md", reader)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
+    done = subprocess.run([*command, "test_shop.py"], cwd=reader, capture_output=True, text=True, timeout=50)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", SHELL_PAGES, ids=name_of)

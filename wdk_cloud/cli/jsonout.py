@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 Document = dict[str, object]
 
-TIMES = ("due", "retry_at")
-"""Fields of events, besides `time`, that hold a point in time."""
-
 
 def print_json(document: object) -> None:
     """One document on stdout, neither wrapped nor coloured."""
@@ -78,7 +75,7 @@ def event_document(run_id: str, logged: Logged) -> Document:
     data = cast("Document", json.loads(msgspec.json.encode(logged.event)))
     kind = str(data.pop("type"))
     time = iso(cast("float", data.pop("time")))
-    for name in TIMES:
+    for name in ev.TIMES:
         if name in data:
             data[name] = iso(cast("float", data[name]))
     call = str(data.get("id"))

@@ -203,6 +203,12 @@ AnyEvent = (
     | RunCancelled
 )
 
+PAYLOADS = frozenset({"input", "result", "error"})
+"""Fields that hold a payload, whichever the event."""
+
+TIMES = ("due", "retry_at")
+"""Fields, besides `time`, that hold a point in time."""
+
 COMPLETIONS = (StepCompleted, StepFailed, WaitCompleted, OperationCompleted, OperationFailed)
 ENDS = (RunCompleted, RunFailed, RunCancelled)
 
@@ -227,6 +233,11 @@ class DecodedBatch(msgspec.Struct, frozen=True):
 def encode_batch(events: list[AnyEvent], version: str) -> bytes:
     """The bytes of one append: format, code version and events, compressed when that saves."""
     return pack(_encoder.encode({"v": FORMAT, "version": version, "events": events}))
+
+
+def decode_events(data: str | bytes) -> list[AnyEvent]:
+    """Events from the text of a JSON array of them. Raises msgspec's errors for what is none."""
+    return _events.decode(data)
 
 
 def decode_batch(data: bytes, run_id: str, at: int) -> DecodedBatch:

@@ -30,6 +30,9 @@ SPINS = 30
 more let the futures of a group commit and of executors settle."""
 
 
+ENDED = ("completed", "failed", "cancelled")
+
+
 class WorkflowEnv:
     """What a test holds: the world, its clock, and the means to move both."""
 
@@ -62,6 +65,22 @@ class WorkflowEnv:
 
     def _idle(self) -> bool:
         return all(one.idle and not one.receiver.busy() for one in self.workers)
+
+    async def run_to_end(self, run: Run[T], timeout: float = 60) -> T:
+        """Move the clock from one due time to the next until the run has ended; its result, or what it raises.
+
+        Raises `AssertionError` for a run that waits for something which no time brings, and `TimeoutError` when
+        `timeout` seconds of real time do not suffice, as for a run that sleeps again and again.
+        """
+        async with asyncio.timeout(timeout):
+            while True:
+                await self.run_until_blocked()
+                if await run.status() in ENDED:
+                    return await run.return_value()
+                due = self.clock.next_due()
+                if due is None:
+                    raise AssertionError(f"run {run.run_id} waits for something that no time brings")
+                self.clock.advance_to(due)
 
     async def settle(self) -> None:
         """Let the host's loop run until it has nothing ready; steps that wait for something real keep waiting."""
