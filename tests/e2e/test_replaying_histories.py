@@ -207,8 +207,8 @@ async def order(item: str) -> object:
 
 
 def test_what_inspect_events_prints_as_json_is_a_history(tmp_path, monkeypatch):
-    (tmp_path / "shop.py").write_text(SIGNUP)
-    environment = {"WDK_APP": "shop:app", "PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "exported_shop.py").write_text(SIGNUP)
+    environment = {"WDK_APP": "exported_shop:app", "PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}
 
     def wdk(*words: str) -> str:
         command = [sys.executable, "-m", "wdk_cloud.cli", *words]
@@ -231,7 +231,7 @@ def test_what_inspect_events_prints_as_json_is_a_history(tmp_path, monkeypatch):
         worker.terminate()
         worker.wait(10)
     monkeypatch.syspath_prepend(tmp_path)
-    import shop  # pyright: ignore[reportMissingImports]
+    import exported_shop as shop  # pyright: ignore[reportMissingImports]
 
     try:
         replay(shop.order, document)
@@ -242,7 +242,7 @@ def test_what_inspect_events_prints_as_json_is_a_history(tmp_path, monkeypatch):
         with pytest.raises(NondeterminismError, match=f"run {run['run_id']}: .*price"):
             replay(shop.order, document)
     finally:
-        del sys.modules["shop"]
+        del sys.modules["exported_shop"]
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
