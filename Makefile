@@ -40,7 +40,7 @@ bench: $(VENV)/.installed ## benchmarks, as JSON
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 storm: $(VENV)/.installed ## the long suites: many processes, many deaths
-	@$(BIN)/pytest tests/storm --timeout 3600 $(ARGS)
+	@$(BIN)/pytest -n 0 -m "long or not long" tests/storm $(ARGS)
 
 lint: $(VENV)/.installed ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -88,6 +88,11 @@ class Life:
         self._survivors = asyncio.all_tasks()
         self._mourned: list[asyncio.Task[Any]] = []
 
+    @property
+    def mortal(self) -> bool:
+        """Whether something may yet go wrong in it."""
+        return type(self.plan) is not Plan
+
     def end(self) -> None:
         """Stop the worker here and now; raises Dead."""
         with self._alive:
@@ -205,7 +210,7 @@ async def a_process_of(world: World, life: Life) -> AsyncIterator[World]:
         return
     own = LocalWorld(world.path, clock=world.clock)
     database: Any = own._database
-    if type(life.plan) is Plan:
+    if not life.mortal:
         await own.open()
         try:
             yield own

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.canonical import journal
-from tests.faults import Dead
+from tests.faults import Dead, a_process_of
 from tests.histories import SETTINGS, check_bodies, check_one_history, fixed_draws, read_log, watch
 from tests.storm import bodies
 from tests.storm.faults import StormLife, StormWorld, Weather, life_of, task_factory
@@ -137,7 +137,10 @@ class Crew:
             self._hosts.append((life, host, workers))
 
     async def _host(self, life: StormLife, workers: list[Worker]) -> None:
-        async with worker(bodies.app, world=StormWorld(self._world, life), settings=SETTINGS) as serving:
+        async with (
+            a_process_of(self._world, life) as own,
+            worker(bodies.app, world=StormWorld(own, life), settings=SETTINGS) as serving,
+        ):
             workers.extend(serving)
             await self._stop.wait()
 

@@ -51,6 +51,12 @@ KINDS = {
 }
 """The kinds, and how often each is drawn. A suspended worker may live on after its lease."""
 
+ROUGH = {**KINDS, "die before": 2, "die after": 4, "send twice": 12, "lose the acknowledgement": 12}
+"""How often in rough weather: there is one message in ten calls, and what happens to messages is to happen as well."""
+
+MESSAGES_HIT = 6
+"""Times as often as other calls, in rough weather."""
+
 SENDS = ("send twice", "delay")
 
 
@@ -64,6 +70,8 @@ class Weather:
     skew: float = 0.0
     """Each worker's clock is off by up to so many seconds, either way."""
     rng: random.Random = field(default_factory=lambda: random.Random(0))
+    fitting: bool = False
+    """Drawn are only the kinds that fit the call; messages, of which there are few, are hit more often."""
     planned: frozenset[Fault] | None = None
     """Instead of drawing: just these strike."""
     struck: list[Fault] = field(default_factory=list[Fault])
@@ -79,6 +87,18 @@ class Weather:
             rng=rng,
         )
 
+    @classmethod
+    def rough(cls, seed: int) -> Weather:
+        """More of everything, and each kind where it can strike: what the long storm brings."""
+        rng = random.Random(f"rough {seed}")
+        return cls(
+            rate=rng.choice((0.05, 0.1, 0.2, 0.4)),
+            left=rng.choice((2, 5, 10, 20)),
+            skew=rng.choice((0.0, 0.0, 5.0, 20.0)),
+            rng=rng,
+            fitting=True,
+        )
+
     def offset(self) -> float:
         return round(self.rng.uniform(-self.skew, self.skew), 3)
 
@@ -86,9 +106,13 @@ class Weather:
         if self.planned is not None:
             found = [fault for fault in self.planned if (fault.worker, fault.call) == (worker, call.number)]
             return self._strike(found[0], call) if found else None
-        if self.left <= 0 or self.rng.random() >= self.rate:
+        rate = self.rate * (MESSAGES_HIT if self.fitting and call.method in ("send", "acknowledge") else 1)
+        if self.left <= 0 or self.rng.random() >= rate:
             return None
-        kind = self.rng.choices(list(KINDS), list(KINDS.values()))[0]
+        kinds = KINDS
+        if self.fitting:
+            kinds = {kind: often for kind, often in ROUGH.items() if _fits(kind, call.method)}
+        kind = self.rng.choices(list(kinds), list(kinds.values()))[0]
         seconds = round(self.rng.choice((0.5, 10.0, 40.0, 130.0)) * self.rng.random(), 3)
         return self._strike(Fault(worker, call.number, kind, seconds), call)
 
@@ -139,11 +163,17 @@ class StormLife(Life):
         self.suspended_until = 0.0
 
     @property
+    def mortal(self) -> bool:
+        return self.weather.left > 0
+
+    @property
     def suspended(self) -> bool:
         return self.suspended_until > self.clock.now()
 
     def end(self) -> None:
         self.dead = True
+        for stop in self.at_death:
+            stop()
         self._mourned = list(self.tasks)
         for task in self._mourned:
             task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ class Failure:
 
     program: Node
     faults: tuple[Fault, ...]
-    skew_seed: int
+    weather: Weather
+    """As it was drawn, before anything struck: it has the skews of the clocks."""
     workers: int
     error: str
 
@@ -41,13 +43,13 @@ def attempt(program: Node, weather: Weather, workers: int) -> str | None:
     return None
 
 
-def shrink(program: Node, seed: int, workers: int) -> Failure | None:
-    """The smallest failing execution found; None if it does not fail again."""
-    weather = Weather.drawn(seed)
+def shrink(program: Node, weather: Weather, workers: int) -> Failure | None:
+    """The smallest failing execution found; None if it does not fail again. `weather` is fresh: nothing has struck."""
+    drawn = copy.deepcopy(weather)
     error = attempt(program, weather, workers)
     if error is None:
         return None
-    best = Failure(program, tuple(weather.struck), seed, workers, error)
+    best = Failure(program, tuple(weather.struck), drawn, workers, error)
     budget = iter(range(TRIES))
     while (smaller := _step(best, budget)) is not None:
         best = smaller
@@ -62,7 +64,7 @@ def _step(failure: Failure, budget: Iterator[int]) -> Failure | None:
             weather = make()
             error = attempt(candidate.program, weather, failure.workers)
             if error is not None and error.split(":")[0] == failure.error.split(":")[0]:
-                return Failure(candidate.program, tuple(weather.struck), failure.skew_seed, failure.workers, error)
+                return Failure(candidate.program, tuple(weather.struck), failure.weather, failure.workers, error)
     return None
 
 
@@ -74,7 +76,7 @@ class Candidate:
 
 def _planned(failure: Failure, faults: tuple[Fault, ...]) -> Callable[[], Weather]:
     def make() -> Weather:
-        drawn = Weather.drawn(failure.skew_seed)
+        drawn = copy.deepcopy(failure.weather)
         return Weather(skew=drawn.skew, rng=drawn.rng, planned=frozenset(faults), left=len(faults))
 
     return make

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.storm.campaign import median, workers_of
 from tests.storm.execution import execute
 from tests.storm.faults import Weather
 from tests.storm.programs import generate
 from tests.storm.replaying import Replayer
 from tests.storm.shrinking import shrink
 
-SLICES = 10
-PROGRAMS = 30
-"""In each slice: together they take some ten seconds."""
+SLICES = 20
+PROGRAMS = 100
+"""In each slice: together they take about a minute on two processors."""
+
+ON_LOCAL = 25
+"""In each of four slices; of every second one two workers share the file, each as a process of its own."""
 
 REGRESSIONS = {
     173: "an operation completed twice when its announcement came beside its result",
@@ -47,15 +53,15 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def weathered(seed: int, replayer: Replayer) -> None:
-    program, workers = generate(seed), 1 + seed % 3
+def weathered(seed: int, replayer: Replayer, path: Path | None = None) -> None:
+    program, workers = generate(seed), workers_of(seed, "memory" if path is None else "local")
     try:
-        execution = asyncio.run(execute(program, Weather.drawn(seed), workers=workers))
+        execution = asyncio.run(execute(program, Weather.drawn(seed), workers=workers, path=path))
         for run_id, batches in execution.logs.items():
             replayer.check(run_id, batches, seed=seed, all_prefixes=seed % 100 == 0)
     except BaseException as error:
         error.add_note(f"storm seed {seed}")
-        if (smallest := shrink(program, seed, workers)) is not None:
+        if path is None and (smallest := shrink(program, Weather.drawn(seed), workers)) is not None:
             error.add_note(f"the smallest that fails alike: {smallest}")
         raise
 
@@ -74,6 +80,12 @@ def test_programs_yield_what_they_must_whatever_goes_wrong(slice: int, replayer:
         weathered(seed, replayer)
 
 
+@pytest.mark.parametrize("slice", range(4))
+def test_they_do_so_on_a_file_as_well(slice: int, replayer: Replayer, tmp_path: Path) -> None:
+    for seed in range(slice * ON_LOCAL, (slice + 1) * ON_LOCAL):
+        weathered(seed, replayer, tmp_path / f"{seed}.db")
+
+
 @pytest.mark.parametrize("seed", REGRESSIONS)
 def test_what_went_wrong_once_goes_right(seed: int, replayer: Replayer) -> None:
     calm(seed)
@@ -82,6 +94,5 @@ def test_what_went_wrong_once_goes_right(seed: int, replayer: Replayer) -> None:
 
 def test_programs_are_large_enough_to_mean_something() -> None:
     executions = [asyncio.run(execute(generate(seed), Weather())) for seed in range(60)]
-    commands = sorted(execution.commands for execution in executions)
-    assert commands[len(commands) // 2] >= 12
-    assert sorted(execution.at_once for execution in executions)[len(executions) // 2] >= 3
+    assert median(Counter(execution.commands for execution in executions)) >= 12
+    assert median(Counter(execution.at_once for execution in executions)) >= 3
