@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check unit bench storm lint types format requirements clean
+.PHONY: help demo test check unit bench storm corpus lint types format requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -41,6 +41,9 @@ bench: $(VENV)/.installed ## benchmarks, as JSON
 
 storm: $(VENV)/.installed ## the long suites: many processes, many deaths
 	@$(BIN)/pytest -n 0 -m "long or not long" tests/storm $(ARGS)
+
+corpus: $(VENV)/.installed ## add histories of this version to those that are replayed for ever
+	@$(BIN)/python -m tests.corpus
 
 lint: $(VENV)/.installed ## ruff: rules and format
 	@$(BIN)/ruff check .

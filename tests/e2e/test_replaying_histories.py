@@ -208,7 +208,12 @@ async def order(item: str) -> object:
 
 def test_what_inspect_events_prints_as_json_is_a_history(tmp_path, monkeypatch):
     (tmp_path / "exported_shop.py").write_text(SIGNUP)
-    environment = {"WDK_APP": "exported_shop:app", "PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}
+    environment = {
+        "WDK_APP": "exported_shop:app",
+        "PYTHONHASHSEED": "0",
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(tmp_path),
+    }
 
     def wdk(*words: str) -> str:
         command = [sys.executable, "-m", "wdk_cloud.cli", *words]

@@ -36,7 +36,11 @@ def replay(workflow: Workflow[..., Any], history: History) -> None:
     """
     if not isinstance(workflow, Workflow):
         raise TypeError(f"replay() takes a workflow (a function under @app.workflow), not {workflow!r}")
-    run_id, events = _read(history)
+    check(workflow, *_read(history))
+
+
+def check(workflow: Workflow[..., Any], run_id: str, events: list[ev.AnyEvent]) -> None:
+    """`replay`, for the events of a log whose payloads have been opened."""
     from wdk_cloud.engine.history import History as Fold
     from wdk_cloud.engine.replay import Body
 

@@ -1,0 +1,23 @@
+"""Workflows that record what no canonical does. Frozen: their histories are replayed for ever."""
+
+from __future__ import annotations
+
+from wdk_cloud import WorkflowRunFailedError, Workflows, sleep, start
+
+app = Workflows()
+
+
+@app.workflow(name="corpus_fails")
+async def fails() -> None:
+    raise ValueError("always")
+
+
+@app.workflow(name="corpus_woken")
+async def woken() -> str:
+    """Waits for a child that fails, and then for somebody to wake it."""
+    try:
+        await (await start(fails)).return_value()
+    except WorkflowRunFailedError as error:
+        await sleep("30 days")
+        return str(error.__cause__)
+    return "the child did not fail"
