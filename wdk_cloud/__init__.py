@@ -51,6 +51,7 @@ from wdk_cloud.errors import (
 )
 from wdk_cloud.options import RetryPolicy
 from wdk_cloud.registration import register_serializable, serializable
+from wdk_cloud.sync import start_sync
 from wdk_cloud.worker import worker
 from wdk_cloud.world.opening import use_world
 
@@ -110,6 +111,7 @@ __all__ = [
     "set_attributes",
     "sleep",
     "start",
+    "start_sync",
     "time_ns",
     "use_world",
     "worker",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import assert_type
 
-from wdk_cloud import Run, Workflows, start
+from wdk_cloud import Run, Workflows, start, start_sync, sync
 
 app = Workflows()
 
@@ -51,3 +51,9 @@ async def outside() -> None:
     assert_type(run, Run[str])
     assert_type(await run.return_value(), str)
     assert_type(await (await start(order.with_options(run_id="x"), 1, "a")).return_value(), str)
+
+
+def without_asyncio() -> None:
+    run = start_sync(order, 1, name="a")
+    assert_type(run, sync.Run[str])
+    assert_type(run.return_value(timeout=1), str)

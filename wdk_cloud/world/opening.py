@@ -18,24 +18,42 @@ if TYPE_CHECKING:
 
 BUILT_IN = {"local": "wdk_cloud.world.local:open_world", "memory": "wdk_cloud.world.memory:open_world"}
 
-_in_use: list[World] = []
+_in_use: list[tuple[World, asyncio.AbstractEventLoop | None]] = []
+"""With the loop that each is used on, where one ran."""
 _from_environment: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, ...], World]] = WeakKeyDictionary()
 
 
 @contextmanager
 def use_world(world: World) -> Generator[World]:
     """Make `world` the one of `start`, `get_run`, workers and all else in this process, until the block is left."""
-    _in_use.append(world)
+    entry = world, asyncio._get_running_loop()
+    _in_use.append(entry)
     try:
         yield world
     finally:
-        _in_use.remove(world)
+        _in_use.remove(entry)
+
+
+def loop_in_use() -> asyncio.AbstractEventLoop | None:
+    """The loop of the world of `use_world`, for callers in other threads; None: no such world is in use.
+
+    Raises WorldConfigurationError if no loop runs that could answer.
+    """
+    if not _in_use:
+        return None
+    world, loop = _in_use[-1]
+    if loop is None or not loop.is_running():
+        raise WorldConfigurationError(
+            f"the world {world.name} of use_world() has no running event loop, so nothing can be asked of it from "
+            "here: enter use_world() in the coroutine that opened it"
+        )
+    return loop
 
 
 async def current_world(namespace: str = "") -> World:
     """The open world, seen by a namespace. One from the environment is opened once for each event loop."""
     if _in_use:
-        return _in_use[-1].scoped(namespace)
+        return _in_use[-1][0].scoped(namespace)
     name = os.environ.get("WDK_WORLD") or "local"
     worlds = _from_environment.setdefault(asyncio.get_running_loop(), {})
     key = (name, os.environ.get("WDK_LOCAL_PATH", ""))

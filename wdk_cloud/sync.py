@@ -1,0 +1,171 @@
+"""The client without asyncio: `start`, `get_run`, `list_runs` and the methods of `Run`, which block.
+
+For Flask, Django, scripts and plain `def` steps. One thread of the process has an event loop on which all of it
+happens; where a world was opened by `use_world` it happens on that world's loop. A coroutine's thread has a loop of its
+own, which would stand still meanwhile: there these functions refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from wdk_cloud import client
+from wdk_cloud.errors import WorkflowContextError
+from wdk_cloud.world import opening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from datetime import datetime
+
+    from wdk_cloud.app import Workflow
+    from wdk_cloud.client import EventRecord, RunInfo, RunPage, Status
+
+__all__ = ["Run", "get_run", "list_runs", "start", "start_sync"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+LAST_WORDS = 5.0
+"""Seconds that the interpreter waits at its end for the worlds to close; they close in milliseconds."""
+
+
+class Run(Generic[T_co]):
+    """A handle on a run; its methods are those of `wdk_cloud.Run`, and block."""
+
+    def __init__(self, run: client.Run[T_co]) -> None:
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"<sync run {self.run_id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and other._run == self._run  # pyright: ignore[reportUnknownMemberType]
+
+    def __hash__(self) -> int:
+        return hash(self._run)
+
+    @property
+    def run_id(self) -> str:
+        return self._run.run_id
+
+    def status(self) -> Status:
+        return _wait("status", self._run.status)
+
+    def exists(self) -> bool:
+        return _wait("exists", self._run.exists)
+
+    def info(self) -> RunInfo:
+        return _wait("info", self._run.info)
+
+    def attributes(self) -> dict[str, str]:
+        return _wait("attributes", self._run.attributes)
+
+    def return_value(self, timeout: float | None = None) -> T_co:
+        return _wait("return_value", lambda: self._run.return_value(timeout))
+
+    def events(self) -> Iterator[EventRecord]:
+        async def collected() -> list[EventRecord]:
+            return [event async for event in self._run.events()]
+
+        return iter(_wait("events", collected))
+
+    def cancel(self, reason: str | None = None) -> None:
+        _wait("cancel", lambda: self._run.cancel(reason))
+
+    terminate = cancel
+
+    def wake_up(self) -> None:
+        _wait("wake_up", self._run.wake_up)
+
+
+def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
+    """`wdk_cloud.start`, which see: returns when the run is durable and enqueued."""
+    return Run(_wait("start", lambda: client.start(workflow, *args, **kwargs)))
+
+
+start_sync = start
+
+
+def get_run(run_id: str, *, namespace: str | None = None) -> Run[Any]:
+    """A handle on a run; asks nothing."""
+    return Run(client.get_run(run_id, namespace=namespace))
+
+
+def list_runs(
+    workflow: Workflow[..., Any] | str | None = None,
+    status: Status | None = None,
+    version: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+    *,
+    namespace: str | None = None,
+) -> RunPage:
+    """One page of runs, newest first."""
+    return _wait(
+        "list_runs",
+        lambda: client.list_runs(workflow, status, version, since, until, limit, cursor, namespace=namespace),
+    )
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+class _Host:
+    """The thread with the event loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="wdk-sync", daemon=True)
+        self._thread.start()
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        if not self._thread.is_alive():
+            return  # a child of a fork has the object and not the thread
+        asyncio.run_coroutine_threadsafe(opening.close_worlds(), self.loop).result(LAST_WORDS)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(LAST_WORDS)
+        self.loop.close()
+
+
+_host: _Host | None = None
+_making = threading.Lock()
+
+
+def _background() -> asyncio.AbstractEventLoop:
+    global _host
+    with _making:
+        if _host is None:
+            _host = _Host()
+        return _host.loop
+
+
+def _forget() -> None:
+    """A child of a fork has none of its parent's threads: it makes its own when it needs one."""
+    global _host, _making
+    _host, _making = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def _wait(name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    if asyncio._get_running_loop() is not None:
+        raise WorkflowContextError(
+            f"wdk_cloud.sync: {name}() blocks, and this thread runs an event loop, which would stand still: use the "
+            f"{name} of wdk_cloud, with await"
+        )
+    loop = opening.loop_in_use() or _background()
+    future = asyncio.run_coroutine_threadsafe(call(), loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()  # Ctrl-C ends the wait: what nobody waits for is not asked again and again
+        raise
