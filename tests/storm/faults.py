@@ -74,6 +74,7 @@ class Weather:
     """Drawn are only the kinds that fit the call; messages, of which there are few, are hit more often."""
     planned: frozenset[Fault] | None = None
     """Instead of drawing: just these strike."""
+    offsets: dict[int, float] = field(default_factory=dict[int, float])
     struck: list[Fault] = field(default_factory=list[Fault])
     counts: Counter[str] = field(default_factory=Counter[str])
 
@@ -99,8 +100,11 @@ class Weather:
             fitting=True,
         )
 
-    def offset(self) -> float:
-        return round(self.rng.uniform(-self.skew, self.skew), 3)
+    def offset(self, worker: int) -> float:
+        """By how much the clock of this worker is off."""
+        if worker not in self.offsets:
+            self.offsets[worker] = round(self.rng.uniform(-self.skew, self.skew), 3)
+        return self.offsets[worker]
 
     def at(self, worker: int, call: Call) -> Fault | None:
         if self.planned is not None:
@@ -158,7 +162,7 @@ class StormLife(Life):
         self.number = number
         self.weather = weather
         self.clock = clock
-        self.offset = weather.offset()
+        self.offset = weather.offset(number)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.suspended_until = 0.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,13 +24,13 @@ class Failure:
 
     program: Node
     faults: tuple[Fault, ...]
-    weather: Weather
-    """As it was drawn, before anything struck: it has the skews of the clocks."""
+    offsets: dict[int, float]
+    """By how much the clock of each worker was off."""
     workers: int
     error: str
 
     def __str__(self) -> str:
-        return f"{self.error}\n  program {self.program}\n  faults {list(self.faults)}\n  workers {self.workers}"
+        return f"{self.error}\n  program {self.program}\n  faults {list(self.faults)}\n  workers {self.workers}, clocks off by {self.offsets}"
 
 
 def attempt(program: Node, weather: Weather, workers: int) -> str | None:
@@ -45,11 +44,10 @@ def attempt(program: Node, weather: Weather, workers: int) -> str | None:
 
 def shrink(program: Node, weather: Weather, workers: int) -> Failure | None:
     """The smallest failing execution found; None if it does not fail again. `weather` is fresh: nothing has struck."""
-    drawn = copy.deepcopy(weather)
     error = attempt(program, weather, workers)
     if error is None:
         return None
-    best = Failure(program, tuple(weather.struck), drawn, workers, error)
+    best = Failure(program, tuple(weather.struck), weather.offsets, workers, error)
     budget = iter(range(TRIES))
     while (smaller := _step(best, budget)) is not None:
         best = smaller
@@ -63,9 +61,14 @@ def _step(failure: Failure, budget: Iterator[int]) -> Failure | None:
                 return None
             weather = make()
             error = attempt(candidate.program, weather, failure.workers)
-            if error is not None and error.split(":")[0] == failure.error.split(":")[0]:
-                return Failure(candidate.program, tuple(weather.struck), failure.weather, failure.workers, error)
+            if error is not None and _kind(error) == _kind(failure.error):
+                return Failure(candidate.program, tuple(weather.struck), weather.offsets, failure.workers, error)
     return None
+
+
+def _kind(error: str) -> list[str]:
+    """Its class and its first words: a program that is cut down must not fail in another way."""
+    return error.split()[:3]
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,7 @@ class Candidate:
 
 def _planned(failure: Failure, faults: tuple[Fault, ...]) -> Callable[[], Weather]:
     def make() -> Weather:
-        drawn = copy.deepcopy(failure.weather)
-        return Weather(skew=drawn.skew, rng=drawn.rng, planned=frozenset(faults), left=len(faults))
+        return Weather(offsets=dict(failure.offsets), planned=frozenset(faults), left=len(faults))
 
     return make
 

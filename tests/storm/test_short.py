@@ -38,6 +38,12 @@ REGRESSIONS = {
 }
 """Seeds under which something went wrong once."""
 
+ROUGH_REGRESSIONS = {
+    106608: "a turn released while a step waited behind a suspect that was cancelled, and died before it said so",
+    106890: "the same",
+}
+"""Those of the long storm."""
+
 
 @pytest.fixture(scope="module")
 def replayer() -> Iterator[Replayer]:
@@ -53,15 +59,16 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def weathered(seed: int, replayer: Replayer, path: Path | None = None) -> None:
+def weathered(seed: int, replayer: Replayer, path: Path | None = None, *, rough: bool = False) -> None:
+    draw = Weather.rough if rough else Weather.drawn
     program, workers = generate(seed), workers_of(seed, "memory" if path is None else "local")
     try:
-        execution = asyncio.run(execute(program, Weather.drawn(seed), workers=workers, path=path))
+        execution = asyncio.run(execute(program, draw(seed), workers=workers, path=path))
         for run_id, batches in execution.logs.items():
             replayer.check(run_id, batches, seed=seed, all_prefixes=seed % 100 == 0)
     except BaseException as error:
         error.add_note(f"storm seed {seed}")
-        if path is None and (smallest := shrink(program, Weather.drawn(seed), workers)) is not None:
+        if path is None and (smallest := shrink(program, draw(seed), workers)) is not None:
             error.add_note(f"the smallest that fails alike: {smallest}")
         raise
 
@@ -90,6 +97,11 @@ def test_they_do_so_on_a_file_as_well(slice: int, replayer: Replayer, tmp_path: 
 def test_what_went_wrong_once_goes_right(seed: int, replayer: Replayer) -> None:
     calm(seed)
     weathered(seed, replayer)
+
+
+@pytest.mark.parametrize("seed", ROUGH_REGRESSIONS)
+def test_what_went_wrong_once_in_rough_weather_goes_right(seed: int, replayer: Replayer) -> None:
+    weathered(seed, replayer, rough=True)
 
 
 def test_programs_are_large_enough_to_mean_something() -> None:
