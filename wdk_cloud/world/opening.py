@@ -18,24 +18,26 @@ if TYPE_CHECKING:
 
 BUILT_IN = {"local": "wdk_cloud.world.local:open_world", "memory": "wdk_cloud.world.memory:open_world"}
 
-_in_use: list[World] = []
+_in_use: dict[object, World] = {}
+"""The blocks of `use_world` that are open, in their order; a world may be in use several times."""
 _from_environment: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, ...], World]] = WeakKeyDictionary()
 
 
 @contextmanager
 def use_world(world: World) -> Generator[World]:
     """Make `world` the one of `start`, `get_run`, workers and all else in this process, until the block is left."""
-    _in_use.append(world)
+    block = object()
+    _in_use[block] = world
     try:
         yield world
     finally:
-        _in_use.remove(world)
+        del _in_use[block]
 
 
 async def current_world(namespace: str = "") -> World:
     """The open world, seen by a namespace. One from the environment is opened once for each event loop."""
     if _in_use:
-        return _in_use[-1].scoped(namespace)
+        return next(reversed(_in_use.values())).scoped(namespace)
     name = os.environ.get("WDK_WORLD") or "local"
     worlds = _from_environment.setdefault(asyncio.get_running_loop(), {})
     key = (name, os.environ.get("WDK_LOCAL_PATH", ""))
