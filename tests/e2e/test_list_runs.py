@@ -70,7 +70,7 @@ def test_the_newest_run_comes_first_and_each_is_an_info(play: Play) -> None:
         assert ids(page) == names[::-1]
         assert page.cursor is None
         assert [info.created_at for info in page] == [MIDNIGHT + n * HOUR for n in (3, 2, 1, 0)]
-        assert [info for info in page] == [await get_run(name).info() for name in names[::-1]]
+        assert list(page) == [await get_run(name).info() for name in names[::-1]]
 
     play.scene(scenario, shop.app)
 
