@@ -334,11 +334,15 @@ def test_an_error_in_the_block_leaves_it_in_the_same_way(play: Play) -> None:
     shop = Slow()
 
     async def scenario(env: WorkflowEnv) -> None:
-        with pytest.raises(ZeroDivisionError):
+        run = await start(shop.body)
+
+        async def fail_meanwhile() -> None:
             async with worker(shop.app, settings=play.settings):
-                run = await start(shop.body)
                 await env.settle()
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail_meanwhile()
         shop.fast = True
         async with worker(shop.app, settings=play.settings) as env.workers:
             finished = await finish(env, run)
