@@ -52,6 +52,19 @@ def test_blocks_that_end_in_another_order_take_away_their_own_world() -> None:
     asyncio.run(test())
 
 
+def test_a_world_that_is_in_use_twice_stays_in_use_when_one_block_ends() -> None:
+    async def test() -> None:
+        first, second = MemoryWorld(), MemoryWorld()
+        with use_world(first):
+            with use_world(second):
+                with use_world(first):
+                    assert (await current_world()).runs is first.scoped("").runs
+                assert (await current_world()).runs is second.scoped("").runs
+            assert (await current_world()).runs is first.scoped("").runs
+
+    asyncio.run(test())
+
+
 def test_a_world_from_the_environment_is_opened_once_for_each_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WDK_WORLD", f"{__name__}:Custom")
     Custom.opened = Custom.closed = 0

@@ -540,7 +540,7 @@ def test_a_cancellable_step_sees_within_two_seconds_that_it_was_cancelled() -> N
     run(test)
 
 
-def test_a_step_that_the_workers_end_interrupts_keeps_its_message_and_its_claim() -> None:
+def test_a_step_that_the_workers_end_interrupts_keeps_its_message_and_its_holder_and_ends_its_claim() -> None:
     async def test() -> None:
         bench = Bench(app)
         _, delivery = await sent(bench, one_gated)
@@ -551,6 +551,7 @@ def test_a_step_that_the_workers_end_interrupts_keeps_its_message_and_its_claim(
             await task
         item = await item_of(bench, delivery)
         assert (item.end, item.attempt, item.holder) == (None, 1, delivery.message.identity)
+        assert item.until == bench.clock.now()
 
     run(test)
 

@@ -19,7 +19,7 @@ from wdk_cloud.engine.inline import INTERRUPTIONS_UNCHARGED
 from wdk_cloud.engine.leasing import RENEW_AT
 from wdk_cloud.engine.orders import decode_order
 from wdk_cloud.engine.payloads import Payloads
-from wdk_cloud.errors import StepInterruptedError, StepNotRegisteredError
+from wdk_cloud.errors import StepInterruptedError, StepNotRegisteredError, WorldUnavailableError
 from wdk_cloud.world.ports import InboxItem, Message
 
 if TYPE_CHECKING:
@@ -64,6 +64,23 @@ class Claim:
                 self._loop.call_soon_threadsafe(self.attempt.abandon)
         elif item.cancelled and self.attempt is not None and self.attempt.options.cancellable:
             self._loop.call_soon_threadsafe(self.attempt.cancel)
+
+    def abandon(self) -> None:
+        """The worker shuts down: end the claim now, so that whoever receives the message next need not wait for it.
+
+        Its holder stays in the item, by which the next claim sees that the attempt was interrupted."""
+        engine, message, item = self._engine, self._delivery.message, self._item
+        try:
+            engine.world.runs.renew_step(
+                message.run_id,
+                message.birth,
+                item.step_id,
+                attempt=item.attempt,
+                identity=message.identity,
+                until=engine.world.clock.now(),
+            )
+        except WorldUnavailableError as error:
+            log.warning("run %s: the claim of step %s runs out by itself: %s", message.run_id, item.step_id, error)
 
 
 async def deliver(engine: Engine, delivery: Delivery) -> bool:
@@ -166,8 +183,14 @@ async def _run(engine: Engine, delivery: Delivery, payloads: Payloads, order: St
     engine.keeper.keep(claim)
     try:
         ending = await attempt.run()
+        if ending.kind == "interrupted" and not claim.lost and isinstance(ending.cause, asyncio.CancelledError):
+            raise ending.cause
         if attempt.thread is not None:
             await asyncio.wait([attempt.thread])
+    except asyncio.CancelledError:
+        engine.keeper.drop(claim)
+        claim.abandon()
+        raise
     finally:
         engine.keeper.drop(claim)
     if claim.lost and ending.kind == "interrupted":
@@ -185,7 +208,7 @@ async def _ended(
     ending: Ending,
 ) -> bool:
     if ending.kind == "interrupted":
-        if isinstance(ending.cause, KeyboardInterrupt | asyncio.CancelledError):
+        if isinstance(ending.cause, KeyboardInterrupt):
             raise ending.cause
         log.error("run %s: step %s was interrupted: %r", delivery.message.run_id, item.step_id, ending.cause)
         return False

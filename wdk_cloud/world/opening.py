@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 
 BUILT_IN = {"local": "wdk_cloud.world.local:open_world", "memory": "wdk_cloud.world.memory:open_world"}
 
-_in_use: list[tuple[World, asyncio.AbstractEventLoop | None]] = []
-"""With the loop that each is used on, where one ran."""
+_in_use: dict[object, tuple[World, asyncio.AbstractEventLoop | None]] = {}
+"""The blocks of `use_world` that are open, in their order, each with the loop that it is used on, where one ran. A world
+may be in use several times."""
 _from_environment: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, ...], World]] = WeakKeyDictionary()
 
 
 @contextmanager
 def use_world(world: World) -> Generator[World]:
     """Make `world` the one of `start`, `get_run`, workers and all else in this process, until the block is left."""
-    entry = world, asyncio._get_running_loop()
-    _in_use.append(entry)
+    block = object()
+    _in_use[block] = world, asyncio._get_running_loop()
     try:
         yield world
     finally:
-        _in_use.remove(entry)
+        del _in_use[block]
 
 
 def loop_in_use() -> asyncio.AbstractEventLoop | None:
@@ -41,7 +42,7 @@ def loop_in_use() -> asyncio.AbstractEventLoop | None:
     """
     if not _in_use:
         return None
-    world, loop = _in_use[-1]
+    world, loop = next(reversed(_in_use.values()))
     if loop is None or not loop.is_running():
         raise WorldConfigurationError(
             f"the world {world.name} of use_world() has no running event loop, so nothing can be asked of it from "
@@ -53,7 +54,8 @@ def loop_in_use() -> asyncio.AbstractEventLoop | None:
 async def current_world(namespace: str = "") -> World:
     """The open world, seen by a namespace. One from the environment is opened once for each event loop."""
     if _in_use:
-        return _in_use[-1][0].scoped(namespace)
+        world, _ = next(reversed(_in_use.values()))
+        return world.scoped(namespace)
     name = os.environ.get("WDK_WORLD") or "local"
     worlds = _from_environment.setdefault(asyncio.get_running_loop(), {})
     key = (name, os.environ.get("WDK_LOCAL_PATH", ""))
