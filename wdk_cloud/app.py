@@ -362,9 +362,9 @@ class Workflows:
     def known(self) -> KnownTypes:
         """The types that may come back from a record: what the modules of the app know by now."""
         if self._known is None:
-            from wdk_cloud.codec.known import KnownTypes
+            from wdk_cloud.references import types_known_to
 
-            self._known = KnownTypes()
+            self._known = types_known_to(self)
         known = self._known
         self._process_wide = registration.apply_to(known, self._process_wide)
         while self._pending:

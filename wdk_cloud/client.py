@@ -209,9 +209,9 @@ class Run(Generic[T]):
     def _known(self) -> KnownTypes:
         if self._workflow is not None:
             return self._workflow.app.known
-        from wdk_cloud.codec.known import KnownTypes
+        from wdk_cloud.references import types_known_to
 
-        return KnownTypes()
+        return types_known_to(None)
 
     async def _result(self, world: World, head: Head) -> object:
         from wdk_cloud.engine import requests

@@ -87,7 +87,7 @@ def refuse(loop: BodyLoop, what: str, instead: str) -> NoReturn:
     raise error
 
 
-# --- datetime: a descriptor in the type's own dict --------------------------------------------------------------------
+# --- datetime, and generators: a descriptor in the type's own dict ----------------------------------------------------
 
 
 class _Clock(functools.partial[object]):
@@ -142,13 +142,35 @@ def _put_clock(cls: type, name: str, inside: Callable[..., object]) -> None:
     (namespace,) = gc.get_referents(cls.__dict__)
     if not isinstance(namespace.get(name), _Clock):
         genuine = namespace[name]
-        clock = namespace[name] = _Clock(genuine.__get__)
+        namespace[name] = _stand_in(genuine, _by_slice(genuine, inside))
         ctypes.pythonapi.PyType_Modified(ctypes.py_object(cls))
-        put: Callable[[object], None] = vars(functools.partial)["__setstate__"].__get__(clock)
-        states: list[object] = [(get, (), {}, None) for get in (_by_slice(genuine, inside), genuine.__get__)]
-        clocks.append((put, states[0], states[1]))
     if not isinstance(cls.__dict__[name], _Clock):
         raise TypeError(f"{cls.__name__}.{name} did not change")
+
+
+def _stand_in(genuine: Any, by_slice: Callable[..., object]) -> _Clock:
+    clock = _Clock(genuine.__get__)
+    put: Callable[[object], None] = vars(functools.partial)["__setstate__"].__get__(clock)
+    states: list[object] = [(get, (), {}, None) for get in (by_slice, genuine.__get__)]
+    clocks.append((put, states[0], states[1]))
+    return clock
+
+
+def _guard_seed() -> None:
+    """A generator that a body makes without a seed takes its seed from the run, not from the operating system."""
+    genuine: Any = vars(Random)["seed"]
+
+    def get(generator: object, owner: type | None = None) -> object:
+        loop = active.get(get_ident())
+        bound = genuine.__get__(generator, owner)
+        return bound if loop is None or generator is None else functools.partial(_seed, loop, bound)
+
+    if not isinstance(genuine, _Clock):
+        setattr(Random, "seed", _stand_in(genuine, get))  # noqa: B010 - not the type that is declared there
+
+
+def _seed(loop: BodyLoop, bound: Callable[..., None], a: Any = None, version: int = 2) -> None:
+    bound(int.from_bytes(loop.guard.bytes(32), "big") if a is None else a, version)
 
 
 def _guard_datetime() -> None:
@@ -266,6 +288,7 @@ def install() -> None:
     with _installing:
         if not _installed:
             _guard_datetime()
+            _guard_seed()
             gc.callbacks.append(_during_collection)
             sys.addaudithook(_audit)
             _installed = True
