@@ -37,7 +37,7 @@ class Waiting(TurnState):
         return queued and await self._wait_for_queued(due)
 
     def _attended(self) -> bool:
-        """Whether an inline step runs that the body still waits for, or that one waits behind which is to begin here."""
+        """Whether an inline step runs that the body waits for, or behind which another waits that is to begin here."""
         if self.steps.waiting and self.steps.running:
             return True
         body = self.body

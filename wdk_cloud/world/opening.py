@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 BUILT_IN = {"local": "wdk_cloud.world.local:open_world", "memory": "wdk_cloud.world.memory:open_world"}
 
 _in_use: dict[object, tuple[World, asyncio.AbstractEventLoop | None]] = {}
-"""The blocks of `use_world` that are open, in their order, each with the loop that it is used on, where one ran. A world
-may be in use several times."""
+"""The blocks of `use_world` that are open, in their order, each with the loop that it was entered on, if one ran. A
+world may be in use several times."""
 _from_environment: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, ...], World]] = WeakKeyDictionary()
 
 
