@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 from tests.canonical import Canonical, Note, app, journal
 from tests.faults import Call, Dead, FaultyWorld, Life, a_process_of
-from wdk_cloud import Run, start, worker
+from wdk_cloud import Run, client, start, worker
+from wdk_cloud.codec import keys, sealing
 from wdk_cloud.context import step_id
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests
+from wdk_cloud.engine import requests, service
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing.environment import WorkflowEnv
 from wdk_cloud.world.local import LocalWorld
@@ -33,20 +35,20 @@ ROUNDS = 3000
 
 @contextmanager
 def fixed_draws(first: int = 0) -> Iterator[SimpleNamespace]:
-    """Births, seeds and identities that callers draw come from a counter: the one place that asks the operating system
-    for them is `os.urandom` in `engine/requests.py`. `drawn` says how far the counter is."""
+    """Births, seeds, identities, jitter and nonces come from a counter: these modules are all that ask the operating
+    system for randomness, each by `os.urandom`. `drawn` says how far the counter is."""
     state = SimpleNamespace(drawn=first)
 
     def urandom(n: int) -> bytes:
         state.drawn += 1
         return hashlib.sha512(str(state.drawn).encode()).digest()[:n]
 
-    there = requests.os
-    requests.os = SimpleNamespace(urandom=urandom)  # type: ignore[assignment]
-    try:
+    system = SimpleNamespace(urandom=urandom, environ=os.environ)
+    with ExitStack() as stack:
+        for module in (client, keys, requests, sealing, service):
+            stack.callback(setattr, module, "os", module.os)
+            module.os = system
         yield state
-    finally:
-        requests.os = there
 
 
 # -- playing ----------------------------------------------------------------------------------------------------------

@@ -243,7 +243,8 @@ class Workflows:
         self._modules: dict[int, tuple[dict[str, object], int]] = {}
         self._learned: set[str] = set()
         self._process_wide = 0
-        self._pending: list[Callable[[KnownTypes], None]] = []
+        self._registrations: list[Callable[[KnownTypes], None]] = []
+        self._registered = 0
         Workflows._every.add(self)
 
     # -- declaring --------------------------------------------------------------------------------------------------
@@ -354,7 +355,7 @@ class Workflows:
         class_id: str | None = None,
     ) -> None:
         """Make a class one whose values can be recorded by this app; `register_serializable` does so for all apps."""
-        self._pending.append(
+        self._registrations.append(
             lambda known: known.register(cls, serialize=serialize, deserialize=deserialize, class_id=class_id)
         )
 
@@ -367,8 +368,9 @@ class Workflows:
             self._known = types_known_to(self)
         known = self._known
         self._process_wide = registration.apply_to(known, self._process_wide)
-        while self._pending:
-            self._pending.pop(0)(known)
+        for register in self._registrations[self._registered :]:
+            self._registered += 1
+            register(known)
         for key, (module, size) in list(self._modules.items()):
             if len(module) != size:
                 self._modules[key] = (module, len(module))

@@ -1,13 +1,26 @@
-"""Every test that takes `play` runs twice: with bodies kept warm, and with every delivery replayed from its log."""
+"""Every test that takes `play` is played three ways, which must leave the same logs, byte for byte: `warm`, with bodies
+kept between deliveries; `cold`, where each delivery replays the body from its log, with a registry declared anew; and
+`elsewhere`, which is cold in another process, with another working directory and heap."""
 
 import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.e2e.elsewhere import Elsewhere, asked
+from tests.e2e.ledger import Ledger
+from tests.e2e.rollcall import LEDGERS, PROPERTY
 from tests.e2e.running import Play
 from wdk_cloud.engine.settings import Settings
 
-WAYS = {"warm": Settings(), "cold": Settings(cached_runs=0)}
+# A version of their own, so that nobody hashes the sources for each engine.
+WARM = Settings(code_version="1")
+COLD = Settings(code_version="1", cached_runs=0)
+WAYS = {"warm": WARM, "cold": COLD, "elsewhere": COLD}
+
+LEDGER = pytest.StashKey[Ledger]()
+PLAYED_BY = pytest.StashKey[Elsewhere]()
 
 
 @pytest.fixture(autouse=True)
@@ -17,15 +30,71 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=WAYS)
-def play(request: pytest.FixtureRequest) -> Play:
-    return Play(WAYS[request.param])
+def play(request: pytest.FixtureRequest, ledgers: Path) -> Play:
+    item, way = request.node, request.param
+    test = test_id(item, way)
+    ledger = Ledger(ledgers, test, way, ordered=item.get_closest_marker("in_any_order") is None)
+    item.user_properties.append((PROPERTY, (test, way)))
+    if way == "elsewhere" and asked(item.config) is None:
+        item.stash[PLAYED_BY] = request.getfixturevalue("elsewhere")
+    else:
+        item.stash[LEDGER] = ledger
+    return Play(WAYS[way], ledger)
 
 
 @pytest.fixture
 def warm() -> Play:
-    return Play(WAYS["warm"])
+    return Play(WARM)
 
 
 @pytest.fixture
 def cold() -> Play:
-    return Play(WAYS["cold"])
+    return Play(COLD)
+
+
+def test_id(item: pytest.Function, way: str) -> str:
+    """What the ways of one test have in common: its id without the way, wherever in it that stands."""
+    parts = item.callspec.id.split("-")
+    parts.remove(way)
+    return f"{item.nodeid.partition('[')[0]}[{'-'.join(parts)}]"
+
+
+@pytest.fixture(scope="session")
+def ledgers(pytestconfig: pytest.Config) -> Path:
+    return pytestconfig.stash[LEDGERS]
+
+
+@pytest.fixture(scope="session")
+def elsewhere(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ledgers: Path
+) -> Iterator[Elsewhere]:
+    modules = {item.path for item in request.session.items if "play" in getattr(item, "fixturenames", ())}
+    options = [f"--assert={request.config.getoption('assertmode')}"]
+    process = Elsewhere(tmp_path_factory.mktemp("elsewhere"), ledgers, modules, options)
+    yield process
+    process.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Here only the fixtures of a test that is played elsewhere are made."""
+    process = pyfuncitem.stash.get(PLAYED_BY, None)
+    if process is None:
+        return None
+    process.play(pyfuncitem)
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Compare what it has left behind. That it was skipped is something too: the others must be as well."""
+    ledger = item.stash.get(LEDGER, None)
+    try:
+        yield
+    except pytest.skip.Exception:
+        if ledger is not None:
+            ledger.write("skipped")
+            ledger.compare()
+        raise
+    if ledger is not None:
+        ledger.compare()

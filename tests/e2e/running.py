@@ -1,10 +1,14 @@
 """Runs workflows to their end in a fresh memory world with a clock that stands still until it is moved."""
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+from tests.e2e.ledger import Ledger
+from tests.e2e.registries import fresh_registries
+from tests.histories import fixed_draws
 from wdk_cloud import EventRecord, Run, RunInfo, Workflow, WorkflowRunCancelledError, WorkflowRunFailedError, Workflows
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing import workflow_env
@@ -56,17 +60,19 @@ class Finished:
 
 
 class Play:
-    """One way to run workflows: `warm`, or `cold`, where every delivery replays the body from its log."""
+    """One way to run workflows: `warm`, or `cold`, where every delivery has a registry of its own and replays the body
+    from its log. What callers draw at random is the same each time; what the runs leave behind goes into the ledger."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger | None = None) -> None:
         self.settings = settings
+        self.ledger = ledger
 
     @property
     def cold(self) -> bool:
         return self.settings.cached_runs == 0
 
     def tuned(self, **changes: Any) -> "Play":
-        return Play(dataclasses.replace(self.settings, **changes))
+        return Play(dataclasses.replace(self.settings, **changes), self.ledger)
 
     def __call__(self, workflow: Workflow[..., Any], *args: Any, **kwargs: Any) -> Finished:
         """Start the workflow and let it run to its end, however long that takes on its clock."""
@@ -81,9 +87,20 @@ class Play:
 
         async def main() -> T:
             async with workflow_env("memory", *apps, settings=self.settings, start_worker=start_worker) as env:
-                return await scenario(env)
+                try:
+                    return await scenario(env)
+                finally:
+                    if self.ledger is not None:
+                        await self.ledger.note(env.world, {"", *(app.namespace for app in Workflows.all())})
 
-        return asyncio.run(main())
+        with self.staged():
+            return asyncio.run(main())
+
+    @contextlib.contextmanager
+    def staged(self) -> Iterator[None]:
+        """Where scenes are played: what is drawn at random is the same each time, and if cold, code is found anew."""
+        with fixed_draws(), fresh_registries() if self.cold else contextlib.nullcontext():
+            yield
 
 
 async def finish(env: WorkflowEnv, run: Run[Any]) -> Finished:

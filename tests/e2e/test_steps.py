@@ -59,6 +59,7 @@ def test_a_plain_function_is_a_step_that_runs_in_a_thread(play: Play) -> None:
     assert threading.get_ident() not in threads
 
 
+@pytest.mark.in_any_order
 def test_two_plain_functions_that_are_gathered_run_at_the_same_time(play: Play) -> None:
     app = Workflows()
     meeting = threading.Barrier(2, timeout=20)

@@ -1,0 +1,19 @@
+"""Loaded in every process of a test session, xdist's master included: which of them calls the roll."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.elsewhere import asked
+from tests.e2e.rollcall import LEDGERS, RollCall
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if (elsewhere := asked(config)) is not None:
+        config.stash[LEDGERS] = elsewhere.ledgers
+    elif hasattr(config, "workerinput"):
+        config.stash[LEDGERS] = Path(config.workerinput["ledgers"])
+    else:
+        roll = RollCall()
+        config.stash[LEDGERS] = roll.folder
+        config.pluginmanager.register(roll)
