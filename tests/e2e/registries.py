@@ -88,7 +88,8 @@ class Anew:
             case staticmethod():
                 return staticmethod(self._of(old.__func__))
             case MethodType():
-                return MethodType(old.__func__, self._of(old.__self__))
+                owner = self._of(old.__self__)
+                return old if owner is old.__self__ else MethodType(old.__func__, owner)
             case partial():
                 return partial(self._of(old.func), *map(self._of, old.args), **self._mapped(old.keywords))
             case dict():

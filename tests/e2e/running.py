@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -59,20 +60,25 @@ class Finished:
         return [round((event.time - first).total_seconds(), 6) for event in self.events if event.type == type]
 
 
+DRAWS = 1_000_000
+"""More than one scene makes."""
+
+
 class Play:
     """One way to run workflows: `warm`, or `cold`, where every delivery has a registry of its own and replays the body
     from its log. What callers draw at random is the same each time; what the runs leave behind goes into the ledger."""
 
-    def __init__(self, settings: Settings, ledger: Ledger | None = None) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger | None = None, scenes: Iterator[int] | None = None) -> None:
         self.settings = settings
         self.ledger = ledger
+        self._scenes = itertools.count() if scenes is None else scenes
 
     @property
     def cold(self) -> bool:
         return self.settings.cached_runs == 0
 
     def tuned(self, **changes: Any) -> "Play":
-        return Play(dataclasses.replace(self.settings, **changes), self.ledger)
+        return Play(dataclasses.replace(self.settings, **changes), self.ledger, self._scenes)
 
     def __call__(self, workflow: Workflow[..., Any], *args: Any, **kwargs: Any) -> Finished:
         """Start the workflow and let it run to its end, however long that takes on its clock."""
@@ -98,8 +104,9 @@ class Play:
 
     @contextlib.contextmanager
     def staged(self) -> Iterator[None]:
-        """Where scenes are played: what is drawn at random is the same each time, and if cold, code is found anew."""
-        with fixed_draws(), fresh_registries() if self.cold else contextlib.nullcontext():
+        """Where a scene is played: what it draws at random is the same each time, and other things than an earlier scene
+        of the test has drawn; if cold, code is found anew."""
+        with fixed_draws(next(self._scenes) * DRAWS), fresh_registries() if self.cold else contextlib.nullcontext():
             yield
 
 

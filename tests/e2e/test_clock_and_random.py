@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
+from email.mime.multipart import MIMEMultipart
 from os import urandom
 from random import choice, randint
 from random import random as draw_one
@@ -224,7 +225,7 @@ DRAWS: dict[str, Callable[[], object]] = {
     "imported urandom": lambda: urandom(16),
     "imported uuid4": lambda: uuid4(),
     "imported uuid1": lambda: uuid1(),
-    "in a library": lambda: email.utils.make_msgid(domain="example.com"),
+    "in a library": lambda: MIMEMultipart().as_string(),  # its boundary is drawn
 }
 
 
