@@ -94,6 +94,8 @@ class Intake(TurnState):
                     self.schedule.wait(id, due)
                 case _:
                     self.batch.append(command)
+        if self.body.found:
+            self.schedule.fill_up(self.body)
         if self.body.differences:
             raise trouble.Diverged
 

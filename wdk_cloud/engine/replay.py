@@ -85,6 +85,8 @@ class Body:
         """Steps and operations that the body waits for or has left, until they end."""
         self.timers: dict[str, tuple[float, asyncio.Future[None] | DurableTimer]] = {}
         """Timers that the body waits for: when they are due, and what wakes."""
+        self.found: list[str] = []
+        """Timers of the log that the body has come to; new ones are among the commands."""
         self.outcome: Outcome | None = None
         self.differences: list[str] = []
         self.cancelled_steps: set[str] = set()
@@ -447,6 +449,7 @@ class Body:
             case (position, ev.WaitCreated(due=recorded)):
                 due = recorded
                 self._asked_at[id] = position
+                self.found.append(id)
             case (position, event):
                 self.differences.append(
                     f"{id} (position {position}): the code waits, the log has {type(event).__name__}"

@@ -29,8 +29,17 @@ class Schedule:
         return not self._heap
 
     def fill(self, body: Body | None) -> None:
-        for id, (due, _) in body.timers.items() if body is not None else ():
-            self.wait(id, due)
+        if body is not None:
+            body.found.clear()
+            for id, (due, _) in body.timers.items():
+                self.wait(id, due)
+
+    def fill_up(self, body: Body) -> None:
+        """Timers of the log that the body came to only now, behind something new: no command tells of them."""
+        for id in body.found:
+            if id in body.timers:
+                self.wait(id, body.timers[id][0])
+        body.found.clear()
 
     def wait(self, id: str, due: float) -> None:
         heapq.heappush(self._heap, (due, next(self._order), "wait", id))
