@@ -98,7 +98,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         while ready:
             self._callbacks += 1
             if self._callbacks > MAX_CALLBACKS:
-                raise WorkflowStalledError(_never_rests(self.run_id))
+                raise WorkflowStalledError(_never_rests(self.run_id, self.waiting_for()))
             handle = ready.popleft()
             try:
                 handle.run()
@@ -322,10 +322,11 @@ def _ended(task: BodyTask[Any]) -> Any:
     return loop.task_ended(task)
 
 
-def _never_rests(run_id: str) -> str:
+def _never_rests(run_id: str, lines: list[str]) -> str:
     return (
         f"the body of run {run_id} ran {MAX_CALLBACKS:,} callbacks without waiting for a step, a sleep or a hook: it "
-        "never rests. A loop that polls with `await asyncio.sleep(0)` should await what it waits for"
+        "never rests. A loop that polls with `await asyncio.sleep(0)` should await what it waits for. "
+        "It is at: " + "; ".join(lines)
     )
 
 

@@ -206,7 +206,8 @@ def interrupt_stalled(limit_seconds: float) -> None:
             elif used - visit.cpu_at > limit_seconds and not under_debugger() and not _is_traced(thread):
                 visit.trouble = WorkflowStalledError(
                     f"the body of run {loop.run_id} has computed for more than {limit_seconds:g} s of CPU time without "
-                    "waiting for anything; do long computations in a step, or raise WDK_SLICE_SECONDS"
+                    "waiting for anything; do long computations in a step, or raise WDK_SLICE_SECONDS. "
+                    f"It is at: {_place(thread)}"
                 )
                 visit.cpu_at = used  # a body that catches it gets the next one after as long again
                 _raise_in(thread, WorkflowStalledError)
@@ -221,6 +222,11 @@ def _cpu(thread: int) -> float:
 def _raise_in(thread: int, exception: type[BaseException] | None) -> None:
     what = None if exception is None else ctypes.py_object(exception)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
+
+
+def _place(thread: int) -> str:
+    frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]  # as in `_is_traced`
+    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
 
 
 def _is_traced(thread: int) -> bool:
