@@ -69,10 +69,13 @@ class Signature:
             raise TypeError(f"{self._fn.__qualname__}{self._signature}: {error}") from None
 
     def call(self, arguments: Mapping[str, object]) -> Any:
-        if self._by_name:
-            return self._fn(**arguments)
-        bound = inspect.BoundArguments(self._signature, dict(arguments))
-        return self._fn(*bound.args, **bound.kwargs)
+        try:
+            if self._by_name:
+                return self._fn(**arguments)
+            bound = inspect.BoundArguments(self._signature, dict(arguments))
+            return self._fn(*bound.args, **bound.kwargs)
+        except StopIteration as error:  # the future of a thread cannot carry one, and is never done before 3.12
+            raise RuntimeError(f"{self._fn.__qualname__} raised StopIteration") from error
 
     @property
     def hints(self) -> dict[str, object]:
@@ -142,13 +145,8 @@ class Step(Generic[P, T]):
         cancellable: bool | None = None,
     ) -> Step[P, T]:
         """A copy with other options; what is left out stays as declared."""
-        given: dict[str, object] = {
-            "max_retries": max_retries,
-            "retry": retry,
-            "timeout": timeout,
-            "dispatch": dispatch,
-            "cancellable": cancellable,
-        }
+        given: dict[str, object] = {"max_retries": max_retries, "retry": retry, "timeout": timeout}
+        given |= {"dispatch": dispatch, "cancellable": cancellable}
         changes = {name: value for name, value in given.items() if value is not None}
         return Step(self.app, self.id, self.fn, self.options.updated(changes), self._static)
 
