@@ -185,8 +185,8 @@ async def _run(engine: Engine, delivery: Delivery, payloads: Payloads, order: St
         ending = await attempt.run()
         if ending.kind == "interrupted" and not claim.lost and isinstance(ending.cause, asyncio.CancelledError):
             raise ending.cause
-        if attempt.thread is not None:
-            await asyncio.wait([attempt.thread])
+        if attempt.thread is not None and not _is_last(engine, order, item, ending):
+            await asyncio.wait([attempt.thread])  # the next attempt begins when it has returned
     except asyncio.CancelledError:
         engine.keeper.drop(claim)
         claim.abandon()
@@ -196,6 +196,11 @@ async def _run(engine: Engine, delivery: Delivery, payloads: Payloads, order: St
     if claim.lost and ending.kind == "interrupted":
         return False
     return await _ended(engine, delivery, payloads, order, item, attempt, ending)
+
+
+def _is_last(engine: Engine, order: StepOrder, item: StepItem, ending: Ending) -> bool:
+    """Whether no attempt follows a failed one."""
+    return ending.kind == "failed" and (ending.final or _tries(engine, item) + 1 > order.max_retries)
 
 
 async def _ended(
