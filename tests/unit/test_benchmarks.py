@@ -26,6 +26,8 @@ PARTS = {
     "gathered",
     "many_runs",
     "start_to_first_step",
+    "wake",
+    "idle",
     "step_to_step",
     "replay",
     "import",
@@ -105,6 +107,9 @@ def test_the_other_benchmarks_have_their_details(document: dict[str, Any]) -> No
     assert set(details["gathered"]) == {"auto", "inline"}
     assert {"calls_per_run", "commits_per_run", "appends_per_run"} <= set(details["many_runs"])
     assert details["start_to_first_step"] == {"starts": 3, "processes": {"local": 2, "memory": 1}}
+    assert details["wake"] == {"wakes": 3, "workers": 3}
+    assert set(details["idle"]) == {"seconds", "cpu_ms_per_worker"}
+    assert len(details["idle"]["cpu_ms_per_worker"]) == 3
     assert set(details["step_to_step"]["local"]) == {"p50_ms", "p90_ms", "p99_ms"}
     assert set(details["replay"]) == {"10", "20"}
     assert set(details["replay"]["10"]["memory"]) == {"in_all", "per_step", "first"}
