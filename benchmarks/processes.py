@@ -2,7 +2,7 @@
 
 Three workers in processes of their own, all idle. Wake: a client in a fourth process wakes a run that sleeps, from
 before `wake_up()` to the first line of the step that follows the sleep, by the machine's monotonic clock. Idle: the
-processor time of the three together while nothing happens, as a share of one core; each has served a run before.
+processor time of the three together while nothing happens, as a share of one core, after they have worked.
 """
 
 from __future__ import annotations
@@ -41,33 +41,35 @@ PAUSE = 0.02
 Server = subprocess.Popen[str]
 
 
-def wake(plan: Plan, folder: Folder) -> Report:
+def run(plan: Plan, folder: Folder) -> Report:
     path = folder.new_database()
-    with _workers(path):
-        samples = asyncio.run(_wakes(path, plan.wakes))
+    with _workers(path) as servers:
+        wakes = asyncio.run(_wakes(path, plan.wakes))
+        seconds, used = _at_rest(servers, plan.idle)
     folder.clear()
-    percentiles = statistics.quantiles(samples, n=100, method="inclusive")
+    percentiles = statistics.quantiles(wakes, n=100, method="inclusive")
+    share = 100 * sum(used) / seconds
     figures = [
         Figure("wake from another process to the body, p50", "local", percentiles[49], "ms", most=WAKE_MS),
         Figure("wake from another process to the body, p90", "local", percentiles[89], "ms"),
+        Figure(f"{WORKERS} idle workers, share of one core", "local", share, "%", most=IDLE_PERCENT),
     ]
-    return Report(figures, {"wakes": plan.wakes, "workers": WORKERS})
-
-
-def idle(plan: Plan, folder: Folder) -> Report:
-    path = folder.new_database()
-    with _workers(path) as servers:
-        asyncio.run(_wakes(path, WORKERS))  # they have worked before they rest
-        before = [_cpu(server) for server in servers]
-        began = time.monotonic()
-        time.sleep(plan.idle)
-        seconds = time.monotonic() - began
-        used = [_cpu(server) - cpu for server, cpu in zip(servers, before, strict=True)]
-    folder.clear()
-    share = 100 * sum(used) / seconds
-    figures = [Figure(f"{WORKERS} idle workers, share of one core", "local", share, "%", most=IDLE_PERCENT)]
-    details: Json = {"seconds": round(seconds, 1), "cpu_ms_per_worker": [round(cpu * 1000, 2) for cpu in used]}
+    details: Json = {
+        "workers": WORKERS,
+        "wakes": plan.wakes,
+        "idle_seconds": round(seconds, 1),
+        "idle_cpu_ms": [round(cpu * 1000, 2) for cpu in used],
+    }
     return Report(figures, details)
+
+
+def _at_rest(servers: list[Server], seconds: float) -> tuple[float, list[float]]:
+    """How long it was, and how much processor time each of them used meanwhile."""
+    before = [_cpu(server) for server in servers]
+    began = time.monotonic()
+    time.sleep(seconds)
+    passed = time.monotonic() - began
+    return passed, [_cpu(server) - cpu for server, cpu in zip(servers, before, strict=True)]
 
 
 @contextmanager
