@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import clocks, footprint, gathered, imports, in_a_row, latency, many_runs, replay
+from benchmarks import clocks, footprint, gathered, imports, in_a_row, latency, many_runs, processes, replay
 from benchmarks.measuring import data_folder, machine
 from benchmarks.plan import FULL, QUICK
 
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Folder], Report]] = {
     "gathered": gathered.run,
     "many_runs": many_runs.run,
     "start_to_first_step": latency.start_to_first_step,
+    "processes": processes.run,
     "step_to_step": latency.step_to_step,
     "replay": replay.run,
     "import": imports.run,

@@ -18,6 +18,10 @@ class Plan:
     """Runs of three steps, all started at once."""
     starts: int
     """Starts of a run whose first step is waited for."""
+    wakes: int
+    """Wakes of a sleeping run from another process."""
+    idle: float
+    """Seconds for which idle workers are watched."""
     chain: int
     """Steps whose distances are measured."""
     replayed: tuple[int, int]
@@ -40,6 +44,8 @@ FULL = Plan(
     gathered=500,
     runs=500,
     starts=200,
+    wakes=200,
+    idle=30.0,
     chain=1_000,
     replayed=(1_000, 5_000),
     replays=7,
@@ -56,6 +62,8 @@ QUICK = Plan(
     gathered=30,
     runs=10,
     starts=3,
+    wakes=3,
+    idle=0.2,
     chain=10,
     replayed=(10, 20),
     replays=1,

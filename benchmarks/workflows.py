@@ -54,6 +54,14 @@ async def chain(steps: int) -> list[tuple[int, int]]:
 
 
 @app.workflow
+async def woken() -> int:
+    """Sleeps until it is woken; then, when it went on."""
+    await sleep("30 days")
+    began, _ = await moments()
+    return began
+
+
+@app.workflow
 async def resting(steps: int) -> int:
     """Some steps, then a pause that nobody waits for: a run that a worker keeps, or replays when it is woken."""
     total = 0

@@ -15,11 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.aftermath import Aftermath, all_runs
 from tests.canonical import CANONICALS, Ended, how_it_ended, read_journal
-from tests.histories import check_one_history, lost_its_last_attempt, read_log
-from wdk_cloud import StepInterruptedError, WorkflowRunFailedError, get_run, list_runs, start
-from wdk_cloud.context import step_id
-from wdk_cloud.engine import events as ev
+from wdk_cloud import get_run, list_runs, start
 from wdk_cloud.world.local import LocalWorld
 from wdk_cloud.world.opening import use_world
 
@@ -150,54 +148,6 @@ class Batch:
                 await how_it_ended(run, PATIENCE)
 
 
-def comes_from_an_interruption(error):
-    while error is not None:
-        if isinstance(error, StepInterruptedError):
-            return True
-        if isinstance(error, BaseExceptionGroup):
-            return any(map(comes_from_an_interruption, error.exceptions))
-        error = error.__cause__
-    return False
-
-
-async def check_run(crowd, canonical, run, notes):
-    events = check_one_history(*await read_log(crowd.world, run.run_id))
-    check_notes(run.run_id, events, notes)
-    children = [info.run_id for info in await list_runs(limit=1000) if info.parent == run.run_id]
-    lost = lost_its_last_attempt(events)
-    for child in children:
-        child_events = check_one_history(*await read_log(crowd.world, child))
-        check_notes(child, child_events, notes)
-        lost = lost or lost_its_last_attempt(child_events)
-    assert len(children) == (1 if canonical.name == "parent" else 0) or lost
-    ended = await how_it_ended(run)
-    if not lost:
-        assert ended == canonical.ends
-        assert await run.attributes() == dict(canonical.labels)
-    elif ended != canonical.ends:
-        with pytest.raises(WorkflowRunFailedError) as failed:
-            await run.return_value(timeout=1)
-        assert comes_from_an_interruption(failed.value)
-    return lost
-
-
-def check_notes(run_id, events, notes):
-    """No body began twice under one number, before it was counted, or after its result was recorded."""
-    begun = [note for note in notes if note.run_id == run_id and note.moment == "begun"]
-    twice = [what for what, n in Counter((note.step_id, note.attempt) for note in begun).items() if n > 1]
-    assert not twice, f"begun twice: {twice}"
-    queued = {step_id(run_id, e.id) for e in events if type(e) is ev.StepCreated and e.queued}
-    counted = {(step_id(run_id, e.id), e.attempt): e.time for e in events if type(e) is ev.StepStarted}
-    ends = {step_id(run_id, e.id): e for e in events if type(e) in (ev.StepCompleted, ev.StepFailed)}
-    for note in begun:
-        if note.step_id not in queued:
-            assert counted[note.step_id, note.attempt] <= note.at, f"began before it was counted: {note}"
-        end = ends.get(note.step_id)
-        if end is not None:
-            assert note.attempt <= end.attempt, f"began after its result was recorded: {note}, {end}"
-            assert note.at <= end.time + 0.000_001, f"began after its result was recorded: {note}, {end}"
-
-
 @pytest.mark.timeout(240)
 def test_workers_killed_at_random_moments_leave_no_trace(tmp_path, rng):
     async def main():
@@ -217,7 +167,8 @@ def test_workers_killed_at_random_moments_leave_no_trace(tmp_path, rng):
                 deaths += 1
             await batch.end()
             notes = read_journal(crowd.journal)
-            lost = [await check_run(crowd, canonical, run, notes) for canonical, run in batch.runs]
+            aftermath = Aftermath(crowd.world, await all_runs(), notes)
+            lost = [await aftermath.check(*one) for one in batch.runs]
             begun = [note for note in notes if note.moment == "begun"]
             interrupted = len(begun) - sum(note.moment == "finished" for note in notes)
         print(

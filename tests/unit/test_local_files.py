@@ -35,11 +35,33 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_opening_makes_a_folder_and_a_file_for_their_owner_alone(tmp_path):
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o277, 0o777], ids=oct)
+def test_opening_makes_a_folder_and_files_for_their_owner_alone(umask, tmp_path):
     path = tmp_path / ".wdk" / "local.db"
-    open_and_close(path)
-    assert (mode(path.parent), mode(path)) == (0o700, 0o600)
+
+    async def main():
+        world = LocalWorld(path)
+        await world.open()
+        await world.runs.create(Head(run_id="run", birth="b", workflow="w", created_at=1.0, seed=b"", input_digest=""))
+        modes = {entry.name: mode(entry) for entry in path.parent.iterdir()}
+        await world.close()
+        return modes
+
+    before = os.umask(umask)
+    try:
+        modes = asyncio.run(main())
+    finally:
+        os.umask(before)
+    assert modes == {"local.db": 0o600, "local.db-wal": 0o600, "local.db-shm": 0o600}
+    assert mode(path.parent) == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["local.db"]
+
+
+def test_a_folder_we_may_not_look_into_is_refused(somebody):
+    somebody.chmod(0o000)
+    assert refused(somebody / "local.db").startswith(
+        f"the database {somebody / 'local.db'} cannot be made (Permission "
+    )
 
 
 def test_a_folder_that_was_there_keeps_its_rights(tmp_path):

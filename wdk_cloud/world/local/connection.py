@@ -7,6 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.world.local.disk import refuse_network_disk
 from wdk_cloud.world.local.failures import not_ours, translated
 from wdk_cloud.world.local.schema import APPLICATION_ID, VERSION, migrate
 
@@ -27,16 +28,18 @@ STATEMENTS_KEPT = 256  # more than there are; `change` makes one for each set of
 
 def prepare_file(path: Path) -> None:
     """Make the folder (for its owner alone) and an empty file, if they are not there."""
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, it does not raise where we may not look
         raise WorldConfigurationError(
             f"WDK_LOCAL_PATH names the folder {path}; name a file in it, for example {path / 'local.db'}"
         )
+    refuse_network_disk(path)
     try:
         if not path.parent.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(path.parent)
         # Only a file that is not there is opened here: closing a second descriptor of a database would drop the
         # locks that SQLite holds on it for another world of this process.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        path.chmod(0o600)  # some umasks take rights from the owner, too
     except FileExistsError:
         if path.exists():
             return
@@ -48,6 +51,15 @@ def prepare_file(path: Path) -> None:
             f"the database {path} cannot be made ({error.strerror}): give this user the right to write its folder, or "
             "set WDK_LOCAL_PATH to another place"
         ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return  # another process was quicker, and its rights are as ours would be
+    folder.chmod(0o700)  # as below
 
 
 def connect(path: Path, sync: str, *, aside: bool = False) -> sqlite3.Connection:
