@@ -89,9 +89,14 @@ async def hand_on(turn: Turn, reason: HandOn) -> bool:
         onward = await _send_onward(turn, count)
 
 
+def onward_delay(count: int) -> float:
+    """Seconds until what was handed on for the `count`th time is tried again."""
+    return min(FIRST_DELAY * 2 ** min(count - 1, 20), LONGEST_DELAY)
+
+
 async def _send_onward(turn: Turn, count: int) -> str:
     """A message for the next try; its identity. An earlier one that still comes finds another named, and sends none."""
-    delay = min(FIRST_DELAY * 2 ** min(count - 1, 20), LONGEST_DELAY)
+    delay = onward_delay(count)
     again = outgoing.message(turn.engine, "continue", turn.head)
     await turn.engine.world.queue.send([(again, min(delay, turn.engine.world.queue.longest_delay))])
     return again.identity
