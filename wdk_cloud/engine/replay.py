@@ -109,8 +109,8 @@ class Body:
         self._patches_passed: set[str] = set()
         self._left_already: set[str] = set()
         """What the log says the body has left: it is said once."""
-        self._stopped_at = 1 << 62
-        """The first position at which a call differed: its task goes no further, so later ids prove nothing."""
+        self._stopped = False
+        """A call or a timer differed: what waits for it goes no further, and might have asked for anything behind it."""
         self._labels = set(created.attributes)
 
     # -- driving ----------------------------------------------------------------------------------------------------
@@ -257,13 +257,14 @@ class Body:
         """Compare the log with what was asked, now that it is used up and the body rests or has ended.
 
         A recorded id that was never asked is a difference, unless the body still waits for something that was
-        recorded later or is new: then steps were added in front of it, and it may yet ask.
+        recorded later or is new: then steps were added in front of it, and it may yet ask. Nor is it one where a task
+        was stopped by a difference: calls may have changed places, so whatever is left may stand behind that one.
         """
-        if self._recorded:
+        if self._recorded and not self._stopped:
             waits = [self._asked_at.get(id, 1 << 62) for id in (*self._waiting, *self.timers)]
             latest = max(waits, default=0) if self.outcome is None else 0
             for id, (position, _) in self._recorded.items():
-                if latest < position < self._stopped_at:
+                if latest < position:
                     self.differences.append(
                         f"{id} is in the log at position {position}, and the code never asks for it"
                     )
@@ -348,7 +349,7 @@ class Body:
                 self._asked_at[call.id] = position
             case (position, event):
                 self.differences.append(self._describe(call, position, event))
-                self._stopped_at = min(self._stopped_at, position)
+                self._stopped = True
                 return await self._for_ever()
         future: asyncio.Future[object] = self.loop.create_future()
         self._waiting[call.id] = future
@@ -451,6 +452,7 @@ class Body:
                 self.differences.append(
                     f"{id} (position {position}): the code waits, the log has {type(event).__name__}"
                 )
+                self._stopped = True
                 return
         self.timers[id] = (due, waiter)
         if id in self._kept:
