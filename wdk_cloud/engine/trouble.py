@@ -128,6 +128,16 @@ async def interrupted(turn: Turn, interrupt: BodyInterrupted) -> None:
         log.warning("run %s: its lease runs out by itself: %s", turn.head.run_id, error or "it is lost")
 
 
+def warn_of_length(run_id: str, length: int, limit: int) -> None:
+    log.warning(
+        "run %s: its log has %s events, and a run that exceeds %s (WDK_MAX_EVENTS) fails; end it in time: let one step "
+        "do many things at once, do the work of a loop in child workflows, or raise WDK_MAX_EVENTS",
+        run_id,
+        f"{length:,}",
+        f"{limit:,}",
+    )
+
+
 def interrupt_of(cause: BaseException | None) -> BodyInterrupted:
     """An attempt was interrupted in this process: the turn ends like one whose body was."""
     interrupt = BodyInterrupted("a step was interrupted")
