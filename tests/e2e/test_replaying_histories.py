@@ -104,6 +104,11 @@ async def without_the_first(item, reserve, charge):
     return await charge(990)
 
 
+async def with_one_in_front(item, reserve, charge):
+    await charge(0)
+    return await original(item, reserve, charge)
+
+
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "asleep"])
 def test_steps_that_are_swapped_are_no_difference_while_each_finds_its_own_record(ended):
     replay(declare(swapped), recorded(declare(original), ended=ended))
@@ -120,6 +125,12 @@ def test_a_step_that_is_gone_is_reported():
     (difference,) = differences(without_the_first, recorded(declare(original)))
     assert "reserve#1" in difference
     assert "never asks for it" in difference
+
+
+def test_a_step_in_front_is_reported_when_it_takes_the_place_of_a_recorded_one():
+    (difference,) = differences(with_one_in_front, recorded(declare(original)))
+    assert "charge" in difference
+    assert "cents" in difference
 
 
 def test_another_way_that_patched_opens_is_none_for_a_run_that_went_the_old_one():

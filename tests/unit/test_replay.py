@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -341,6 +342,85 @@ def test_all_differences_are_collected_and_each_stops_only_its_own_task() -> Non
     error = again.body.divergence()
     assert error.differences == again.body.differences
     assert "run-1" in str(error)
+
+
+def test_an_early_argument_that_changed_is_the_only_difference_though_the_log_goes_on_behind_it() -> None:
+    async def old() -> None:
+        await alpha(1)
+        await beta(2)
+        await set_attributes({"stage": "two"})
+        await sleep(5)
+        await asyncio.gather(alpha(3), stoppable())
+
+    async def new() -> None:
+        await alpha(-1)
+        await beta(2)
+        await set_attributes({"stage": "two"})
+        await sleep(5)
+        await asyncio.gather(alpha(3), stoppable())
+
+    play = Play(old).complete(f"{A}#1").complete(f"{B}#1").elapse("sleep#1").complete(f"{A}#2").complete(f"{S}#1")
+    again = play.again(new)
+    assert again.body.differences == [f"{A}#1 (position 3): argument x was 1 and is now -1"]
+    assert str(again.body.divergence()) == (
+        f"run run-1: the code of {again.body.workflow.id} asks for something else than its log recorded: {A}#1 "
+        "(position 3): argument x was 1 and is now -1. Keep the old order for runs that are alive (patched()), or "
+        "give the new code a workflow of its own"
+    )
+
+
+def test_what_the_log_holds_before_a_changed_call_is_not_said_to_be_missing_the_stopped_task_may_ask_yet() -> None:
+    async def swapped_and_changed() -> None:
+        await beta(-2)
+        await alpha(1)
+        await sleep("1 hour")
+
+    again = recorded().again(swapped_and_changed)
+    assert again.body.differences == [f"{B}#1 (position 5): argument x was 2 and is now -2"]
+
+    async def beside_one_that_goes_on() -> None:
+        await asyncio.gather(swapped_and_changed(), stoppable())
+
+    play = recorded()
+    again = play.again(beside_one_that_goes_on)
+    assert again.body.differences == [f"{B}#1 (position 5): argument x was 2 and is now -2"]
+
+
+def test_a_sleep_where_the_log_has_a_step_stops_its_task_and_nothing_behind_it_is_said_to_be_missing() -> None:
+    sleeper = app.step(name="sleep")(_nothing)
+    try:
+
+        async def old() -> None:
+            await sleeper()
+            await beta(2)
+
+        async def new() -> None:
+            await sleep(5)
+            await beta(2)
+
+        again = Play(old).complete("sleep#1", None).complete(f"{B}#1").again(new)
+        assert again.body.differences == ["sleep#1 (position 3): the code waits, the log has StepCreated"]
+    finally:
+        del app.steps["sleep"]
+
+
+def test_a_timeout_where_the_log_has_a_step_leaves_open_what_is_asked_for_behind_it() -> None:
+    stepper = app.step(name="timeout")(_nothing)
+    try:
+
+        async def old() -> None:
+            await asyncio.gather(stepper(), alpha(1), beta(2))
+
+        async def new() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await alpha(1)
+            await beta(2)
+
+        again = Play(old).complete("timeout#1", None).complete(f"{B}#1").again(new)
+        assert again.body.differences == ["timeout#1 (position 3): the code waits, the log has StepCreated"]
+    finally:
+        del app.steps["timeout"]
 
 
 def test_a_step_where_the_log_has_a_sleep_is_another_kind() -> None:

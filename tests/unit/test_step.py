@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,9 +21,11 @@ from wdk_cloud import (
     WorkflowRunFailedError,
     Workflows,
 )
+from wdk_cloud.codec.keys import LocalKeyService
 from wdk_cloud.engine import step as steps
 from wdk_cloud.engine.delivery import deliver
 from wdk_cloud.engine.service import Engine
+from wdk_cloud.world.opening import use_world
 from wdk_cloud.world.ports import Lease, StepItem
 
 if TYPE_CHECKING:
@@ -258,6 +261,68 @@ def test_a_step_message_for_an_ended_run_or_another_birth_claims_nothing() -> No
         assert await deliver(engine, delivery)
         assert calls.made == ["head", "head"]
         assert ran == []
+
+    run(test)
+
+
+# -- a key that is not here -------------------------------------------------------------------------------------------
+
+KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
+
+
+def with_key(bench: Bench, key: bytes | None) -> Engine:
+    return Engine(bench.world, [app], bench.settings, None if key is None else LocalKeyService(key))
+
+
+@pytest.mark.parametrize("key", [None, OTHER_KEY], ids=["no key", "another key"])
+def test_a_worker_that_cannot_open_the_runs_key_claims_nothing_and_sends_the_message_on_with_growing_delays(
+    key: bytes | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WDK_ENCRYPTION_KEY", base64.b64encode(KEY).decode())
+
+    async def test() -> None:
+        bench = Bench(app)
+        bench.engine = with_key(bench, KEY)
+        started, delivery = await sent(bench, one_once)
+        identity, strange, waits = delivery.message.identity, with_key(bench, key), list[float]()
+        for _ in range(12):
+            assert await bench.work(delivery, strange)
+            then = bench.clock.now()
+            delivery = await bench.receive_when_due()
+            waits.append(round(bench.clock.now() - then, 3))
+            assert (delivery.message.kind, delivery.message.identity) == ("step", identity)
+        assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
+        message = delivery.message
+        assert message.step_id is not None
+        assert await bench.world.runs.step(message.run_id, message.birth, message.step_id) is None
+        reasons = [r.getMessage() for r in caplog.records if "is handed on" in r.getMessage()]
+        assert len(reasons) == 12
+        assert reasons[0].startswith(f"run {message.run_id}: step {message.step_id} is handed on (1. time): ")
+        assert all("WDK_ENCRYPTION_KEY" in reason for reason in reasons)
+        assert await bench.work(delivery)
+        assert (await item_of(bench, delivery)).attempt == 1
+        await bench.work_all()
+        assert await bench.result(started) == "x"
+        assert ran == ["x"]
+
+    run(test)
+
+
+def test_a_step_that_no_worker_can_open_is_dropped_when_its_run_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WDK_ENCRYPTION_KEY", base64.b64encode(KEY).decode())
+
+    async def test() -> None:
+        bench = Bench(app)
+        bench.engine = with_key(bench, KEY)
+        started, delivery = await sent(bench)
+        strange = with_key(bench, None)
+        assert await bench.work(delivery, strange)
+        with use_world(bench.world):
+            await started.cancel()
+        while [m.kind for m in await bench.messages()] != ["step"]:
+            await bench.work(await bench.receive())
+        assert await bench.work(await bench.receive_when_due(), strange)
+        assert await bench.messages() == []
 
     run(test)
 

@@ -12,6 +12,7 @@ from wdk_cloud.engine.replay import Body
 from wdk_cloud.errors import BUG, CorruptedEventLogError, SerializationError
 
 if TYPE_CHECKING:
+    from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.turn import Turn
     from wdk_cloud.world.ports import Batch
 
@@ -35,16 +36,7 @@ async def load(turn: Turn) -> Loaded:
     if warm is not None:
         history, payloads, body = warm.history, warm.payloads, warm.body
     else:
-        key = None
-        if head.data_key is not None:
-            if engine.keys is None:
-                raise trouble.HandOn(
-                    f"run {head.run_id} is encrypted and this process has no key; set WDK_ENCRYPTION_KEY", None
-                )
-            try:
-                key = await engine.keys.unwrap(head.run_id, head.data_key)
-            except SerializationError as error:  # another key than the run's: not the run's fault
-                raise trouble.HandOn(str(error), None) from error
+        key = await unwrapped(engine, head.run_id, head.data_key)
         history, body = History(head.run_id), None
         payloads = Payloads(engine.world.blobs, head.run_id, head.birth, key)
     first = head.fence == 1 and turn.delivery.message.identity == head.birth and head.input is not None
@@ -63,6 +55,18 @@ async def load(turn: Turn) -> Loaded:
             body.discard()
         raise
     return Loaded(history, payloads, body, events, not first and history.position > head.length, not first)
+
+
+async def unwrapped(engine: Engine, run_id: str, wrapped: str | None) -> bytes | None:
+    """The run's key, None if the run has none. Raises HandOn when this process cannot open it."""
+    if wrapped is None:
+        return None
+    if engine.keys is None:
+        raise trouble.HandOn(f"run {run_id} is encrypted and this process has no key; set WDK_ENCRYPTION_KEY", None)
+    try:
+        return await engine.keys.unwrap(run_id, wrapped)
+    except SerializationError as error:  # another key than the run's: not the run's fault
+        raise trouble.HandOn(str(error), None) from error
 
 
 async def _dense(turn: Turn, after: int) -> list[Batch]:

@@ -12,11 +12,12 @@ import msgspec
 from wdk_cloud.codec.errors import encode_error
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.context import StepContext, check_attribute_count
-from wdk_cloud.engine import outgoing
+from wdk_cloud.engine import outgoing, trouble
 from wdk_cloud.engine.attempt import Attempt, Ending, exhausted
 from wdk_cloud.engine.inbox import AttributesItem, StepEnd, encode_item
 from wdk_cloud.engine.inline import INTERRUPTIONS_UNCHARGED
 from wdk_cloud.engine.leasing import RENEW_AT
+from wdk_cloud.engine.loading import unwrapped
 from wdk_cloud.engine.orders import decode_order
 from wdk_cloud.engine.payloads import Payloads
 from wdk_cloud.errors import StepInterruptedError, StepNotRegisteredError, WorldUnavailableError
@@ -97,6 +98,11 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
     head = await world.runs.head(run_id)
     if head is None or head.birth != birth or head.ended:
         return True
+    order = decode_order(message.order)
+    try:
+        key = await unwrapped(engine, run_id, order.data_key)
+    except trouble.HandOn as reason:
+        return await _hand_on(engine, message, reason)
     claimed, item = await world.runs.claim_step(
         run_id,
         birth,
@@ -108,14 +114,19 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
     )
     if not claimed:
         return await _refused(engine, delivery, item, now)
-    order = decode_order(message.order)
-    key = None
-    if order.data_key is not None and engine.keys is not None:
-        key = await engine.keys.unwrap(run_id, order.data_key)
     payloads = Payloads(world.blobs, run_id, birth, key)
     if (end := _over_already(engine, message, order, item)) is not None:
         return await _end(engine, delivery, payloads, item, "failed", end, attempt=item.attempt)
     return await _run(engine, delivery, payloads, order, item)
+
+
+async def _hand_on(engine: Engine, message: Message, reason: trouble.HandOn) -> bool:
+    """PROTOCOL.md 7b for a step: nothing is claimed, so no attempt is counted; a copy comes back later. The head is its
+    holder's, so why stands only in the log of this process."""
+    count = message.count + 1
+    log.error("run %s: step %s is handed on (%s. time): %s", message.run_id, message.step_id, count, reason)
+    await outgoing.send_copy(engine, msgspec.structs.replace(message, count=count), trouble.onward_delay(count))
+    return True
 
 
 async def _refused(engine: Engine, delivery: Delivery, item: StepItem, now: float) -> bool:

@@ -89,9 +89,14 @@ async def hand_on(turn: Turn, reason: HandOn) -> bool:
         onward = await _send_onward(turn, count)
 
 
+def onward_delay(count: int) -> float:
+    """Seconds until what was handed on for the `count`th time is tried again."""
+    return min(FIRST_DELAY * 2 ** min(count - 1, 20), LONGEST_DELAY)
+
+
 async def _send_onward(turn: Turn, count: int) -> str:
     """A message for the next try; its identity. An earlier one that still comes finds another named, and sends none."""
-    delay = min(FIRST_DELAY * 2 ** min(count - 1, 20), LONGEST_DELAY)
+    delay = onward_delay(count)
     again = outgoing.message(turn.engine, "continue", turn.head)
     await turn.engine.world.queue.send([(again, min(delay, turn.engine.world.queue.longest_delay))])
     return again.identity
@@ -121,6 +126,16 @@ async def interrupted(turn: Turn, interrupt: BodyInterrupted) -> None:
         await turn.hold.change(HeadFields(trouble=note, until=round(now + delay, 6)))
     except (LeaseLost, WorldUnavailableError) as error:
         log.warning("run %s: its lease runs out by itself: %s", turn.head.run_id, error or "it is lost")
+
+
+def warn_of_length(run_id: str, length: int, limit: int) -> None:
+    log.warning(
+        "run %s: its log has %s events, and a run that exceeds %s (WDK_MAX_EVENTS) fails; end it in time: let one step "
+        "do many things at once, do the work of a loop in child workflows, or raise WDK_MAX_EVENTS",
+        run_id,
+        f"{length:,}",
+        f"{limit:,}",
+    )
 
 
 def interrupt_of(cause: BaseException | None) -> BodyInterrupted:

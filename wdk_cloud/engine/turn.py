@@ -41,6 +41,9 @@ log = logging.getLogger("wdk_cloud")
 MAX_STALLS = 10
 """Leases taken over unreleased since the log last grew; after more than these the run fails (DESIGN.md 3.7)."""
 
+LONG = 0.8
+"""The part of WDK_MAX_EVENTS at which a run's log is warned about: once, by whoever writes past it (API.md 6)."""
+
 
 class WarmRun(NamedTuple):
     """What a process keeps of a run between two deliveries."""
@@ -210,13 +213,16 @@ class Turn(Intake, Waiting):
 
     async def _commit(self) -> bool:
         """Step 4. False: somebody else wrote, and the log was read again."""
-        if self.history.position + len(self.batch) > self.engine.settings.max_events:
+        limit, before = self.engine.settings.max_events, self.history.position
+        if before + len(self.batch) > limit:
             self._end_for_length()
         try:
             await append(self, self.batch)
         except AppendConflict:
             await self._conflict()
             return False
+        if before < limit * LONG <= self.history.position and not self.over:
+            trouble.warn_of_length(self.head.run_id, self.history.position, limit)
         self._worked = True
         self._cancel_inline_steps()
         return True
