@@ -21,7 +21,7 @@ import msgspec
 from tests.faults import Call, Dead, Life
 from wdk_cloud.errors import ThrottleError, WorldUnavailableError
 from wdk_cloud.world import ports
-from wdk_cloud.world.ports import Delivery, Message
+from wdk_cloud.world.ports import Delivery
 
 if TYPE_CHECKING:
     from wdk_cloud.world.clock import VirtualClock
@@ -284,6 +284,9 @@ class StormLife(Life):
         if self.dead:
             raise Dead
 
+    def later(self, seconds: float) -> float:
+        return round(self.clock.now() + seconds, 6)
+
     async def wait_until(self, when: float) -> None:
         over = asyncio.get_running_loop().create_future()
         handle = self.clock.call_at(when, lambda: over.done() or over.set_result(None))
@@ -340,7 +343,26 @@ class StormPort:
         ]
 
     async def _faulty(self, fault: Fault, call: Call, method: Callable[..., Any]) -> Any:
-        life, args = self._life, call.args
+        life = self._life
+        if fault.kind == "lose the acknowledgement":
+            return None
+        if fault.kind == "acknowledge late":
+            life.clock.call_at(life.later(fault.seconds), partial(_acknowledge, method, call.args[0]))
+            return None
+        await self._before(fault, call)
+        args = call.args
+        if fault.kind == "delay":
+            args = ([(message, delay + fault.seconds) for message, delay in args[0]],)
+        answer = await method(*args, **call.kwargs)
+        life.happened(call, answer)
+        if fault.kind == "send twice":
+            await method(*args, **call.kwargs)
+        await self._after(fault, call, answer)
+        return answer
+
+    async def _before(self, fault: Fault, call: Call) -> None:
+        """What happens before the world is asked."""
+        life = self._life
         match fault.kind:
             case "die before":
                 life.end()
@@ -348,37 +370,29 @@ class StormPort:
                 raise WorldUnavailableError(f"{call.method}: the request was lost")
             case "throttle":
                 raise ThrottleError(f"{call.method}: slow down")
-            case "lose the acknowledgement":
-                return None
             case "suspend" | "suspend, then die":
-                life.suspended_until = round(life.clock.now() + LEASE + fault.seconds, 6)
+                life.suspended_until = life.later(LEASE + fault.seconds)
                 await life.resumed()
             case "slow before":
-                await life.wait_until(round(life.clock.now() + fault.seconds, 6))
-            case "acknowledge late":
-                life.clock.call_at(round(life.clock.now() + fault.seconds, 6), partial(_acknowledge, method, args[0]))
-                return None
-            case "delay":
-                args = ([(message, _later(message, delay, fault)) for message, delay in args[0]],)
+                await life.wait_until(life.later(fault.seconds))
             case _:
                 pass
-        answer = await method(*args, **call.kwargs)
-        life.happened(call, answer)
+
+    async def _after(self, fault: Fault, call: Call, answer: Any) -> None:
+        """What happens once the world has done it."""
+        life = self._life
         match fault.kind:
             case "die after" | "suspend, then die":
                 life.end()
+            case "lose the answer":
+                raise WorldUnavailableError(f"{call.method}: the answer was lost")
             case "slow after":
-                await life.wait_until(round(life.clock.now() + fault.seconds, 6))
+                await life.wait_until(life.later(fault.seconds))
             case "bring back":
                 for delivery in answer:
                     self.bring_back(delivery, fault.seconds % SOON)
-            case "lose the answer":
-                raise WorldUnavailableError(f"{call.method}: the answer was lost")
-            case "send twice":
-                await method(*args, **call.kwargs)
             case _:
                 pass
-        return answer
 
     def _call_now(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         life = self._life
@@ -404,10 +418,6 @@ def _acknowledge(method: Callable[[Delivery], Any], delivery: Delivery) -> None:
     asyncio.get_running_loop().create_task(method(delivery))
 
 
-def _later(message: Message, delay: float, fault: Fault) -> float:
-    return delay + fault.seconds
-
-
 class SkewedClock:
     """The clock of one worker: off by a constant; it stands still for its renewals while the worker does."""
 
@@ -424,7 +434,10 @@ class SkewedClock:
         return self._clock.monotonic()
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Handle:
-        return self._clock.call_at(when - self._life.offset, callback)
+        there = round(when - self._life.offset, 6)
+        if self.now() < when and round(there + self._life.offset, 6) < when:
+            there = round(there + 1e-6, 6)  # or it would be told a moment too early, and again, and again
+        return self._clock.call_at(there, callback)
 
     def every(self, seconds: float, callback: Callable[[], object]) -> Handle:
         def unless_gone() -> None:
