@@ -135,7 +135,7 @@ class Crew:
             context = contextvars.copy_context()
             context.run(life_of.set, life)
             host = asyncio.get_running_loop().create_task(self._host(life, workers), context=context)
-            life.tasks.discard(host)
+            life.tasks.pop(host, None)
             self._hosts.append((life, host, workers))
 
     async def _host(self, life: StormLife, workers: list[Worker]) -> None:

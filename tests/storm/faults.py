@@ -234,8 +234,8 @@ def task_factory(loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> a
     task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **kwargs)
     life = life_of.get()
     if life is not None:
-        life.tasks.add(task)
-        task.add_done_callback(life.tasks.discard)
+        life.tasks[task] = None
+        task.add_done_callback(lambda done: life.tasks.pop(done, None))
     return task
 
 
@@ -248,7 +248,8 @@ class StormLife(Life):
         self.weather = weather
         self.clock = clock
         self.offset = weather.offset(number)
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        """In order, so that each execution of a seed is the same."""
         self.suspended_until = 0.0
 
     @property
