@@ -75,18 +75,18 @@ class Theme:
     """The share of calls that take their time."""
     skews: tuple[float, ...] = (0.0, 0.0, 5.0, 20.0)
     limits: tuple[float, ...] = (0.0,)
-    """Seconds that a delivery has; 0: any number."""
+    """Seconds that a delivery has; 0: any number. Twice as many as the longest step takes, or it would never end."""
 
 
 THEMES = (
-    Theme({**KINDS, **LATE}, limits=(0.0, 0.0, 8.0)),
+    Theme({**KINDS, **LATE}, limits=(0.0, 0.0, 80.0)),
     Theme({**KINDS, **LATE}, most=(20, 40), rates=(0.1, 0.2), slow=(0.0, 0.3)),
     Theme({"die before": 1, "die after": 2}, most=(4, 12, 30), rates=(0.1, 0.25), slow=(0.0, 0.2)),
     Theme({"acknowledge late": 4, "bring back": 4, "slow before": 2, "die after": 1}, most=(10, 30), rates=(0.1, 0.2)),
     Theme({"suspend": 2, "suspend, then die": 3}, most=(2, 5), skews=(0.0, 20.0, 20.0)),
     Theme({"die before": 1, "die after": 1, "delay": 1}, skews=(20.0,), slow=(0.3,)),
     Theme({"lose the request": 1, "throttle": 1, "lose the answer": 2}, most=(10, 30), rates=(0.1, 0.3)),
-    Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(4.0, 60.0)),
+    Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(80.0, 100.0)),
 )
 
 MOST_SLOW = 100
@@ -251,6 +251,8 @@ class StormLife(Life):
         self.tasks: dict[asyncio.Task[Any], None] = {}
         """In order, so that each execution of a seed is the same."""
         self.suspended_until = 0.0
+        self.in_hand: set[str] = set()
+        """The deliveries that have a deadline."""
 
     @property
     def mortal(self) -> bool:
@@ -268,6 +270,12 @@ class StormLife(Life):
         for task in self._mourned:
             task.cancel()
         raise Dead
+
+    def overrun(self, receipt: str) -> None:
+        """The time of a delivery is over: whoever still works on it is killed."""
+        if receipt in self.in_hand and not self.dead:
+            with suppress(Dead):
+                self.end()
 
     def fault(self, call: Call) -> Fault | None:
         return self.weather.at(self.number, call)
@@ -326,6 +334,8 @@ class StormPort:
 
     async def _call(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         life = self._life
+        if name in ("acknowledge", "put_back"):
+            life.in_hand.discard(args[0].receipt)
         if life.suspended_until:
             await life.resumed()
         call = life.begin(name, args, kwargs)
@@ -338,10 +348,13 @@ class StormPort:
 
     async def _with_a_deadline(self, receive: Callable[[int], Any], limit: int) -> list[Delivery]:
         seconds = self._life.weather.limit
-        deadline = self._life.clock.monotonic() + seconds
-        return [
-            msgspec.structs.replace(delivery, deadline=deadline, limit=seconds) for delivery in await receive(limit)
-        ]
+        given = await receive(limit)
+        life = self._life
+        for delivery in given:
+            life.in_hand.add(delivery.receipt)
+            life.clock.call_at(life.later(seconds), partial(life.overrun, delivery.receipt))
+        deadline = life.clock.monotonic() + seconds
+        return [msgspec.structs.replace(delivery, deadline=deadline, limit=seconds) for delivery in given]
 
     async def _faulty(self, fault: Fault, call: Call, method: Callable[..., Any]) -> Any:
         life = self._life
