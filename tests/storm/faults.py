@@ -75,18 +75,18 @@ class Theme:
     """The share of calls that take their time."""
     skews: tuple[float, ...] = (0.0, 0.0, 5.0, 20.0)
     limits: tuple[float, ...] = (0.0,)
-    """Seconds that a delivery has; 0: any number. Twice as many as the longest step takes, or it would never end."""
+    """Seconds that a delivery has; 0: any number. Its programs are brief (`programs.generate`)."""
 
 
 THEMES = (
-    Theme({**KINDS, **LATE}, limits=(0.0, 0.0, 80.0)),
+    Theme({**KINDS, **LATE}, limits=(0.0, 0.0, 20.0)),
     Theme({**KINDS, **LATE}, most=(20, 40), rates=(0.1, 0.2), slow=(0.0, 0.3)),
     Theme({"die before": 1, "die after": 2}, most=(4, 12, 30), rates=(0.1, 0.25), slow=(0.0, 0.2)),
     Theme({"acknowledge late": 4, "bring back": 4, "slow before": 2, "die after": 1}, most=(10, 30), rates=(0.1, 0.2)),
     Theme({"suspend": 2, "suspend, then die": 3}, most=(2, 5), skews=(0.0, 20.0, 20.0)),
     Theme({"die before": 1, "die after": 1, "delay": 1}, skews=(20.0,), slow=(0.3,)),
     Theme({"lose the request": 1, "throttle": 1, "lose the answer": 2}, most=(10, 30), rates=(0.1, 0.3)),
-    Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(80.0, 100.0)),
+    Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(20.0, 30.0)),
 )
 
 MOST_SLOW = 100

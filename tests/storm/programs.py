@@ -49,8 +49,9 @@ BRANCHES = (*EARLY_BRANCHES, "cancelled_child", "cancelled_child")
 class Generator:
     """Draws one program; the same seed gives the same program."""
 
-    def __init__(self, seed: int, *, early: bool = False) -> None:
+    def __init__(self, seed: int, *, early: bool = False, brief: bool = False) -> None:
         self._random = random.Random(seed)
+        self._brief = brief
         self._leaves = EARLY_LEAVES if early else LEAVES
         self._branches = EARLY_BRANCHES if early else BRANCHES
         self._numbers = 0
@@ -59,7 +60,7 @@ class Generator:
     def program(self) -> Node:
         """A sequence of some branches: a dozen durable commands or more, several at once."""
         nodes = [self._branch(depth=self._random.choice((2, 2, 3))) for _ in range(self._random.randint(3, 6))]
-        if self._random.random() < 0.15:
+        if self._random.random() < 0.15 and not self._brief:
             nodes.append(["cancel_all", self._random.randint(2, 5)])
         return ["seq", nodes]
 
@@ -75,7 +76,7 @@ class Generator:
         n = self._number()
         match kind:
             case "slow" | "far_slow":
-                return [kind, n, self._random.choice((0.2, 3.0, 40.0))]
+                return [kind, n, self._random.choice((0.2, 3.0, 9.0 if self._brief else 40.0))]
             case "flaky":
                 return [kind, n, self._random.randint(1, 3)]
             case "nap":
@@ -118,7 +119,7 @@ class Generator:
                 # A turn with a cancellable step looks at its head each second: none is to last for a day.
                 return [kind, draw.choice((0.5, 2.0, 7.0, 45.0)), self._endless()]
             case "overdue":
-                return [kind, n, draw.choice((1.5, 20.0))]
+                return [kind, n, draw.choice((1.5, 9.0 if self._brief else 20.0))]
             case "generator":
                 nodes = self._nodes(depth, 2, 4)
                 return [kind, nodes, draw.randint(1, len(nodes)), draw.random() < 0.5, n]
@@ -136,12 +137,14 @@ class Generator:
 
     def _endless(self) -> Node:
         """What only a cancellation ends."""
-        return self._random.choice((["blocked", self._number()], ["blocked_far", self._number()], ["nap", FAR]))
+        choices = [["blocked", self._number()], ["blocked_far", self._number()], ["nap", FAR]]
+        return self._random.choice(choices[1:] if self._brief else choices)
 
 
-def generate(seed: int, *, early: bool = False) -> Node:
-    """`early`: of the kinds that there were when the first seeds went wrong, which still must give the same programs."""
-    return Generator(seed, early=early).program()
+def generate(seed: int, *, early: bool = False, brief: bool = False) -> Node:
+    """`early`: of the kinds that there were when the first seeds went wrong, which still must give the same programs.
+    `brief`: what its inline steps take fits into a short delivery; none of them waits for what begins behind it."""
+    return Generator(seed, early=early, brief=brief).program()
 
 
 # -- what it must yield -----------------------------------------------------------------------------------------------
