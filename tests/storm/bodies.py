@@ -16,6 +16,7 @@ from wdk_cloud import (
     RetryPolicy,
     StepFailedError,
     StepInterruptedError,
+    WorkflowRunCancelledError,
     Workflows,
     get_step_metadata,
     patched,
@@ -57,6 +58,20 @@ async def add(n: int) -> int:
 @app.step(name="far", max_retries=PATIENT, dispatch="queue")
 async def far(n: int) -> int:
     note("begun")
+    return n
+
+
+@app.step(name="far_slow", max_retries=PATIENT, dispatch="queue")
+async def far_slow(n: int, seconds: float) -> int:
+    note("begun")
+    await _work(seconds)
+    return n
+
+
+@app.step(name="tag", max_retries=PATIENT, dispatch="queue")
+async def tag(n: int) -> int:
+    note("begun")
+    await set_attributes({f"tag-{n}": str(n)})
     return n
 
 
@@ -131,6 +146,10 @@ async def perform(node: Node) -> Any:  # noqa: C901 -- a case for each kind
             return await far(n)
         case "slow", [n, seconds]:
             return await slow(n, seconds)
+        case "far_slow", [n, seconds]:
+            return await far_slow(n, seconds)
+        case "tag", [n]:
+            return await tag(n)
         case "flaky", [n, failures]:
             return await flaky(n, failures)
         case "once", [n]:
@@ -206,6 +225,13 @@ async def compose(kind: str, rest: list[Any]) -> Any:  # noqa: C901 -- a case fo
             return list(await asyncio.gather(*(inside(one) for one in nodes)))
         case "queue", [workers, numbers]:
             return await _through_a_queue(workers, numbers)
+        case "cancelled_child", [n, inner]:
+            run = await start(storm, inner)
+            await run.cancel()
+            try:
+                return await run.return_value()
+            except WorkflowRunCancelledError:
+                return f"child {n} cancelled"
         case "child", [_, program]:
             return await (await start(storm, program)).return_value()
         case _:

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tests.faults import Call, Dead, Life
 from wdk_cloud.errors import ThrottleError, WorldUnavailableError
 from wdk_cloud.world import ports
-from wdk_cloud.world.ports import Message
+from wdk_cloud.world.ports import Delivery
 
 if TYPE_CHECKING:
     from wdk_cloud.world.clock import VirtualClock
@@ -54,10 +56,52 @@ KINDS = {
 ROUGH = {**KINDS, "die before": 2, "die after": 4, "send twice": 12, "lose the acknowledgement": 12}
 """How often in rough weather: there is one message in ten calls, and what happens to messages is to happen as well."""
 
+LATE = {"acknowledge late": 6, "bring back": 6, "suspend, then die": 3, "slow before": 8, "slow after": 4}
+"""Besides: an acknowledgement that is on its way for a while, a message that comes back while somebody works on it, a
+call that reaches the world from a worker that will not see the answer, and calls that take their time."""
+
+DEATHS = ("die before", "die after", "suspend, then die")
+
+
+@dataclass(frozen=True)
+class Theme:
+    """What goes together in one weather: rules that need two or three faults of certain kinds would seldom meet them."""
+
+    kinds: dict[str, int]
+    most: tuple[int, ...] = (2, 5, 10)
+    """Faults that may come."""
+    rates: tuple[float, ...] = (0.02, 0.05, 0.1, 0.25)
+    slow: tuple[float, ...] = (0.0, 0.1, 0.3)
+    """The share of calls that take their time."""
+    skews: tuple[float, ...] = (0.0, 0.0, 5.0, 20.0)
+    limits: tuple[float, ...] = (0.0,)
+    """Seconds that a delivery has; 0: any number. Its programs are brief (`programs.generate`)."""
+
+
+THEMES = (
+    Theme({**KINDS, **LATE}, limits=(0.0, 0.0, 20.0)),
+    Theme({**KINDS, **LATE}, most=(20, 40), rates=(0.1, 0.2), slow=(0.0, 0.3)),
+    Theme({"die before": 1, "die after": 2}, most=(4, 12, 30), rates=(0.1, 0.25), slow=(0.0, 0.2)),
+    Theme({"acknowledge late": 4, "bring back": 4, "slow before": 2, "die after": 1}, most=(10, 30), rates=(0.1, 0.2)),
+    Theme({"suspend": 2, "suspend, then die": 3}, most=(2, 5), skews=(0.0, 20.0, 20.0)),
+    Theme({"die before": 1, "die after": 1, "delay": 1}, skews=(20.0,), slow=(0.3,)),
+    Theme({"lose the request": 1, "throttle": 1, "lose the answer": 2}, most=(10, 30), rates=(0.1, 0.3)),
+    Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(20.0, 30.0)),
+)
+
+MOST_SLOW = 100
+"""Calls of one weather that take their time: a run that waits for days would otherwise never see the end of them."""
+
+MOST_CALLS = 20_000
+"""Of one worker: one that makes more goes round in circles."""
+
 MESSAGES_HIT = 6
 """Times as often as other calls, in rough weather."""
 
 SENDS = ("send twice", "delay")
+
+SOON = 9.0
+"""Seconds: a message that is to come back does so before its receiver prolongs its invisibility."""
 
 
 @dataclass
@@ -70,6 +114,14 @@ class Weather:
     skew: float = 0.0
     """Each worker's clock is off by up to so many seconds, either way."""
     rng: random.Random = field(default_factory=lambda: random.Random(0))
+    kinds: dict[str, int] = field(default_factory=lambda: KINDS)
+    slow: float = 0.0
+    """The share of calls that take their time, besides."""
+    slow_left: int = MOST_SLOW
+    limit: float = 0.0
+    """Seconds that a delivery has; 0: any number."""
+    runaway: bool = False
+    """A worker made more calls than any program needs."""
     fitting: bool = False
     """Drawn are only the kinds that fit the call; messages, of which there are few, are hit more often."""
     planned: frozenset[Fault] | None = None
@@ -97,6 +149,23 @@ class Weather:
             left=rng.choice((2, 5, 10, 20)),
             skew=rng.choice((0.0, 0.0, 5.0, 20.0)),
             rng=rng,
+            kinds=ROUGH,
+            fitting=True,
+        )
+
+    @classmethod
+    def themed(cls, seed: int) -> Weather:
+        """Of each theme in turn: what the short storm brings."""
+        rng = random.Random(f"themed {seed}")
+        theme = THEMES[seed % len(THEMES)]
+        return cls(
+            rate=rng.choice(theme.rates),
+            left=rng.choice(theme.most),
+            skew=rng.choice(theme.skews),
+            slow=rng.choice(theme.slow),
+            limit=rng.choice(theme.limits),
+            rng=rng,
+            kinds=theme.kinds,
             fitting=True,
         )
 
@@ -112,13 +181,24 @@ class Weather:
             return self._strike(found[0], call) if found else None
         rate = self.rate * (MESSAGES_HIT if self.fitting and call.method in ("send", "acknowledge") else 1)
         if self.left <= 0 or self.rng.random() >= rate:
-            return None
-        kinds = KINDS
+            return self._slowed(worker, call)
+        kinds = self.kinds
         if self.fitting:
-            kinds = {kind: often for kind, often in ROUGH.items() if _fits(kind, call.method)}
+            kinds = {kind: often for kind, often in kinds.items() if _fits(kind, call.method)}
+        if not kinds:
+            return None
         kind = self.rng.choices(list(kinds), list(kinds.values()))[0]
         seconds = round(self.rng.choice((0.5, 10.0, 40.0, 130.0)) * self.rng.random(), 3)
         return self._strike(Fault(worker, call.number, kind, seconds), call)
+
+    def _slowed(self, worker: int, call: Call) -> Fault | None:
+        if not self.slow or self.slow_left <= 0 or call.method in SYNCHRONOUS or self.rng.random() >= self.slow:
+            return None
+        self.slow_left -= 1
+        seconds = round(self.rng.choice((0.05, 1.0, 5.0)) * self.rng.random(), 3)
+        fault = Fault(worker, call.number, self.rng.choice(SLOW), seconds)
+        self.struck.append(fault)
+        return fault
 
     def _strike(self, fault: Fault, call: Call) -> Fault | None:
         if not _fits(fault.kind, call.method):
@@ -132,11 +212,16 @@ class Weather:
 def _fits(kind: str, method: str) -> bool:
     if kind in SENDS:
         return method == "send"
-    if kind == "lose the acknowledgement":
+    if kind in ("lose the acknowledgement", "acknowledge late"):
         return method == "acknowledge"
-    if kind == "suspend":
+    if kind == "bring back":
+        return method == "receive"
+    if kind in ("suspend", "suspend, then die", *SLOW):
         return method not in SYNCHRONOUS
     return True
+
+
+SLOW = ("slow before", "slow after")
 
 
 SYNCHRONOUS = frozenset(("renew", "renew_step", "extend"))
@@ -149,8 +234,8 @@ def task_factory(loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> a
     task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **kwargs)
     life = life_of.get()
     if life is not None:
-        life.tasks.add(task)
-        task.add_done_callback(life.tasks.discard)
+        life.tasks[task] = None
+        task.add_done_callback(lambda done: life.tasks.pop(done, None))
     return task
 
 
@@ -163,8 +248,11 @@ class StormLife(Life):
         self.weather = weather
         self.clock = clock
         self.offset = weather.offset(number)
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        """In order, so that each execution of a seed is the same."""
         self.suspended_until = 0.0
+        self.in_hand: set[str] = set()
+        """The deliveries that have a deadline."""
 
     @property
     def mortal(self) -> bool:
@@ -183,24 +271,47 @@ class StormLife(Life):
             task.cancel()
         raise Dead
 
+    def overrun(self, receipt: str) -> None:
+        """The time of a delivery is over: whoever still works on it is killed."""
+        if receipt in self.in_hand and not self.dead:
+            with suppress(Dead):
+                self.end()
+
     def fault(self, call: Call) -> Fault | None:
         return self.weather.at(self.number, call)
+
+    def begin(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        if self.calls >= MOST_CALLS:
+            self.weather.runaway = True
+            self.end()
+        return super().begin(method, args, kwargs)
 
     async def resumed(self) -> None:
         """Wait while this worker stands still."""
         while self.suspended and not self.dead:
-            over = asyncio.get_running_loop().create_future()
-            handle = self.clock.call_at(self.suspended_until, lambda over=over: over.done() or over.set_result(None))
-            try:
-                await over
-            finally:
-                handle.cancel()
+            await self.wait_until(self.suspended_until)
+        if self.dead:
+            raise Dead
+
+    def later(self, seconds: float) -> float:
+        return round(self.clock.now() + seconds, 6)
+
+    async def wait_until(self, when: float) -> None:
+        over = asyncio.get_running_loop().create_future()
+        handle = self.clock.call_at(when, lambda: over.done() or over.set_result(None))
+        try:
+            await over
+        finally:
+            handle.cancel()
         if self.dead:
             raise Dead
 
 
 class StormPort:
     """One port of the world, as a worker of the storm meets it."""
+
+    bring_back: Callable[[Delivery, float], None]
+    """Of the receiver's port."""
 
     def __init__(self, port: Any, protocol: type, life: StormLife) -> None:
         self._port = port
@@ -209,6 +320,8 @@ class StormPort:
             there = getattr(port, name, None)
             if name.startswith("_") or not callable(there):
                 continue
+            if name == "receive" and life.weather.limit:
+                there = partial(self._with_a_deadline, there)
             if asyncio.iscoroutinefunction(getattr(protocol, name)):
                 setattr(self, name, partial(self._call, name, there))
             elif name in SYNCHRONOUS:
@@ -221,6 +334,8 @@ class StormPort:
 
     async def _call(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         life = self._life
+        if name in ("acknowledge", "put_back"):
+            life.in_hand.discard(args[0].receipt)
         if life.suspended_until:
             await life.resumed()
         call = life.begin(name, args, kwargs)
@@ -231,8 +346,37 @@ class StormPort:
             return answer
         return await self._faulty(fault, call, method)
 
+    async def _with_a_deadline(self, receive: Callable[[int], Any], limit: int) -> list[Delivery]:
+        seconds = self._life.weather.limit
+        given = await receive(limit)
+        life = self._life
+        for delivery in given:
+            life.in_hand.add(delivery.receipt)
+            life.clock.call_at(life.later(seconds), partial(life.overrun, delivery.receipt))
+        deadline = life.clock.monotonic() + seconds
+        return [msgspec.structs.replace(delivery, deadline=deadline, limit=seconds) for delivery in given]
+
     async def _faulty(self, fault: Fault, call: Call, method: Callable[..., Any]) -> Any:
-        life, args = self._life, call.args
+        life = self._life
+        if fault.kind == "lose the acknowledgement":
+            return None
+        if fault.kind == "acknowledge late":
+            life.clock.call_at(life.later(fault.seconds), partial(_acknowledge, method, call.args[0]))
+            return None
+        await self._before(fault, call)
+        args = call.args
+        if fault.kind == "delay":
+            args = ([(message, delay + fault.seconds) for message, delay in args[0]],)
+        answer = await method(*args, **call.kwargs)
+        life.happened(call, answer)
+        if fault.kind == "send twice":
+            await method(*args, **call.kwargs)
+        await self._after(fault, call, answer)
+        return answer
+
+    async def _before(self, fault: Fault, call: Call) -> None:
+        """What happens before the world is asked."""
+        life = self._life
         match fault.kind:
             case "die before":
                 life.end()
@@ -240,27 +384,29 @@ class StormPort:
                 raise WorldUnavailableError(f"{call.method}: the request was lost")
             case "throttle":
                 raise ThrottleError(f"{call.method}: slow down")
-            case "lose the acknowledgement":
-                return None
-            case "suspend":
-                life.suspended_until = round(life.clock.now() + LEASE + fault.seconds, 6)
+            case "suspend" | "suspend, then die":
+                life.suspended_until = life.later(LEASE + fault.seconds)
                 await life.resumed()
-            case "delay":
-                args = ([(message, _later(message, delay, fault)) for message, delay in args[0]],)
+            case "slow before":
+                await life.wait_until(life.later(fault.seconds))
             case _:
                 pass
-        answer = await method(*args, **call.kwargs)
-        life.happened(call, answer)
+
+    async def _after(self, fault: Fault, call: Call, answer: Any) -> None:
+        """What happens once the world has done it."""
+        life = self._life
         match fault.kind:
-            case "die after":
+            case "die after" | "suspend, then die":
                 life.end()
             case "lose the answer":
                 raise WorldUnavailableError(f"{call.method}: the answer was lost")
-            case "send twice":
-                await method(*args, **call.kwargs)
+            case "slow after":
+                await life.wait_until(life.later(fault.seconds))
+            case "bring back":
+                for delivery in answer:
+                    self.bring_back(delivery, fault.seconds % SOON)
             case _:
                 pass
-        return answer
 
     def _call_now(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         life = self._life
@@ -281,8 +427,9 @@ class StormPort:
         return answer
 
 
-def _later(message: Message, delay: float, fault: Fault) -> float:
-    return delay + fault.seconds
+def _acknowledge(method: Callable[[Delivery], Any], delivery: Delivery) -> None:
+    """It was on its way, whatever has become of its sender."""
+    asyncio.get_running_loop().create_task(method(delivery))
 
 
 class SkewedClock:
@@ -301,7 +448,10 @@ class SkewedClock:
         return self._clock.monotonic()
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Handle:
-        return self._clock.call_at(when - self._life.offset, callback)
+        there = round(when - self._life.offset, 6)
+        if self.now() < when and round(there + self._life.offset, 6) < when:
+            there = round(there + 1e-6, 6)  # or it would be told a moment too early, and again, and again
+        return self._clock.call_at(there, callback)
 
     def every(self, seconds: float, callback: Callable[[], object]) -> Handle:
         def unless_gone() -> None:
@@ -326,6 +476,8 @@ class StormWorld:
         self.blobs: Any = StormPort(world.blobs, ports.BlobStore, life)
         self.queue: Any = StormPort(world.queue, ports.Queue, life)
         self.receiver: Any = world.receiver and StormPort(world.receiver, ports.Receiver, life)
+        if self.receiver is not None:
+            self.receiver.bring_back = world.queue.extend
 
     def scoped(self, namespace: str) -> StormWorld:
         return StormWorld(self._world.scoped(namespace), self._life)

@@ -19,28 +19,48 @@ Node = list[Any]
 FAR = 400 * 86_400.0
 """Seconds that no fault reaches: a deadline that is never over."""
 
-LEAVES = ("add", "add", "add", "far", "far", "slow", "flaky", "once", "fatal", "exhaust", "nap", "nap", "label", "zero")
+EARLY_LEAVES = (
+    "add",
+    "add",
+    "add",
+    "far",
+    "far",
+    "slow",
+    "flaky",
+    "once",
+    "fatal",
+    "exhaust",
+    "nap",
+    "nap",
+    "label",
+    "zero",
+)
+LEAVES = (*EARLY_LEAVES, "far_slow", "far_slow", "far_slow", "far_slow", "tag")
 PLAIN = ("add", "far", "slow", "flaky", "nap", "zero")
 """Leaves without an effect of their own: what may be left behind, and never come to its end."""
-BRANCHES = (
+EARLY_BRANCHES = (
     *("seq", "seq", "helper", "gather", "gather", "group", "group_fails", "completed", "completed_steps", "wait"),
     *("first", "naps_race", "deadline", "in_time", "generator", "forgotten", "semaphore", "queue", "patched", "child"),
     *("overdue", "cancelled", "shielded"),
 )
+BRANCHES = (*EARLY_BRANCHES, "cancelled_child", "cancelled_child")
 
 
 class Generator:
     """Draws one program; the same seed gives the same program."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, early: bool = False, brief: bool = False) -> None:
         self._random = random.Random(seed)
+        self._brief = brief
+        self._leaves = EARLY_LEAVES if early else LEAVES
+        self._branches = EARLY_BRANCHES if early else BRANCHES
         self._numbers = 0
         self._children = 0
 
     def program(self) -> Node:
         """A sequence of some branches: a dozen durable commands or more, several at once."""
         nodes = [self._branch(depth=self._random.choice((2, 2, 3))) for _ in range(self._random.randint(3, 6))]
-        if self._random.random() < 0.15:
+        if self._random.random() < 0.15 and not self._brief:
             nodes.append(["cancel_all", self._random.randint(2, 5)])
         return ["seq", nodes]
 
@@ -51,12 +71,12 @@ class Generator:
     def _nap(self) -> float:
         return self._random.choice((0.5, 2.0, 7.0, 45.0, 600.0, 90_000.0))
 
-    def _leaf(self, kinds: tuple[str, ...] = LEAVES) -> Node:
-        kind = self._random.choice(kinds)
+    def _leaf(self, kinds: tuple[str, ...] = ()) -> Node:
+        kind = self._random.choice(kinds or self._leaves)
         n = self._number()
         match kind:
-            case "slow":
-                return [kind, n, self._random.choice((0.2, 3.0, 40.0))]
+            case "slow" | "far_slow":
+                return [kind, n, self._random.choice((0.2, 3.0, 9.0 if self._brief else 40.0))]
             case "flaky":
                 return [kind, n, self._random.randint(1, 3)]
             case "nap":
@@ -75,7 +95,7 @@ class Generator:
         return [self._node(depth - 1) for _ in range(self._random.randint(least, most))]
 
     def _branch(self, depth: int) -> Node:  # noqa: C901 -- a case for each kind
-        kind = self._random.choice(BRANCHES)
+        kind = self._random.choice(self._branches)
         draw, n = self._random, self._number()
         match kind:
             case "seq" | "gather" | "group" | "wait":
@@ -93,11 +113,13 @@ class Generator:
             case "naps_race":
                 soon = self._nap()
                 return [kind, soon, soon + draw.choice((1.0, 60.0, 5_000.0)), draw.random() < 0.5]
+            case "cancelled_child":
+                return [kind, n, self._endless()]
             case "deadline":
                 # A turn with a cancellable step looks at its head each second: none is to last for a day.
                 return [kind, draw.choice((0.5, 2.0, 7.0, 45.0)), self._endless()]
             case "overdue":
-                return [kind, n, draw.choice((1.5, 20.0))]
+                return [kind, n, draw.choice((1.5, 9.0 if self._brief else 20.0))]
             case "generator":
                 nodes = self._nodes(depth, 2, 4)
                 return [kind, nodes, draw.randint(1, len(nodes)), draw.random() < 0.5, n]
@@ -115,11 +137,14 @@ class Generator:
 
     def _endless(self) -> Node:
         """What only a cancellation ends."""
-        return self._random.choice((["blocked", self._number()], ["blocked_far", self._number()], ["nap", FAR]))
+        choices = [["blocked", self._number()], ["blocked_far", self._number()], ["nap", FAR]]
+        return self._random.choice(choices[1:] if self._brief else choices)
 
 
-def generate(seed: int) -> Node:
-    return Generator(seed).program()
+def generate(seed: int, *, early: bool = False, brief: bool = False) -> Node:
+    """`early`: of the kinds that there were when the first seeds went wrong, which still must give the same programs.
+    `brief`: what its inline steps take fits into a short delivery; none of them waits for what begins behind it."""
+    return Generator(seed, early=early, brief=brief).program()
 
 
 # -- what it must yield -----------------------------------------------------------------------------------------------
@@ -130,12 +155,17 @@ class Expected:
     """What the model says of a program: its value, its labels, and the commands that its log must or may hold."""
 
     value: Any = None
+    status: str = "completed"
     labels: dict[str, str] = field(default_factory=dict[str, str])
     must: Counter[str] = field(default_factory=Counter[str])
     """How often each name is created, by the last part of its id."""
     may: Counter[str] = field(default_factory=Counter[str])
     """What may be missing as well: left behind, or cancelled before it was written."""
     children: list[Expected] = field(default_factory=list["Expected"])
+
+
+_NAMES = {"nap": "sleep"}
+"""What the command of a node is called, where it is not called as the node is."""
 
 
 def expect(program: Node) -> Expected:
@@ -151,7 +181,11 @@ def _value(node: Node, expected: Expected, into: Counter[str]) -> Any:  # noqa: 
         return [_value(one, expected, into) for one in nodes]
 
     match kind, rest:
-        case (("add" | "far" | "slow" | "flaky" | "once"), [n, *_]):
+        case "tag", [n]:
+            into["tag"] += 1
+            expected.labels[f"tag-{n}"] = str(n)
+            return n
+        case (("add" | "far" | "slow" | "far_slow" | "flaky" | "once"), [n, *_]):
             into[kind] += 1
             return n + 1 if kind == "add" else n
         case (("fatal" | "exhaust"), [n]):
@@ -185,8 +219,7 @@ def _value(node: Node, expected: Expected, into: Counter[str]) -> Any:  # noqa: 
 def _raced(kind: str, rest: list[Any], expected: Expected, into: Counter[str]) -> Any:  # noqa: C901 -- a case for each kind
     def left(nodes: list[Node]) -> None:
         for one in nodes:
-            name = {"blocked": "blocked", "blocked_far": "blocked_far", "nap": "sleep"}.get(one[0], one[0])
-            expected.may[name] += 1
+            expected.may[_NAMES.get(one[0], one[0])] += 1
 
     match kind, rest:
         case "group_fails", [n, nodes]:
@@ -225,6 +258,12 @@ def _raced(kind: str, rest: list[Any], expected: Expected, into: Counter[str]) -
         case "forgotten", [inner]:
             left([inner])
             return "forgotten"
+        case "cancelled_child", [n, _]:
+            for name in ("start", "run.cancel", "run.return_value"):
+                into[name] += 1
+            expected.children.append(child := Expected(status="cancelled"))
+            child.may.update(("blocked", "blocked_far", "sleep"))  # any of them: it is not known which child is which
+            return f"child {n} cancelled"
         case "queue", [_, numbers]:
             into["add"] += len(numbers)
             return sorted(n + 1 for n in numbers)

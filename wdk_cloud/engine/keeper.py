@@ -35,16 +35,17 @@ class Keeper:
     def __init__(self, world: World, settings: Settings) -> None:
         self._world = world
         self._settings = settings
-        self._kept: set[Renewable] = set()
+        self._kept: dict[Renewable, None] = {}
+        """In order: a set would renew by address, and no two executions of a test would be alike."""
         self._handle: Handle | None = None
 
     def keep(self, renewable: Renewable) -> None:
-        self._kept.add(renewable)
+        self._kept[renewable] = None
         if self._handle is None:
             self._handle = self._world.clock.every(TICK, self.tick)
 
     def drop(self, renewable: Renewable) -> None:
-        self._kept.discard(renewable)
+        self._kept.pop(renewable, None)
 
     def close(self) -> None:
         self._kept.clear()

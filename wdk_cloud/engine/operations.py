@@ -35,6 +35,8 @@ class Operations:
         self._turn = turn
         self.running: dict[str, asyncio.Task[None]] = {}
         self.done: list[ev.OperationCompleted | ev.OperationFailed] = []
+        self._again: set[str] = set()
+        """What is announced to have come about, while the operation that waits for it looks."""
         self._over: set[str] = set()
         """What has completed, though its completion may not be committed yet."""
         self.trouble: WorldUnavailableError | NewerFormatError | None = None
@@ -46,6 +48,7 @@ class Operations:
                 self.running[event.id] = asyncio.create_task(self._run(event))
 
     def start_again(self, id: str) -> None:
+        self._again.add(id)
         event = self._turn.history.operations.get(id)
         if event is not None:
             self.start([event])
@@ -67,7 +70,11 @@ class Operations:
         known = turn.body.known
         try:
             arguments = decode_arguments(bytes(event.input), {}, known=known)
-            result = await HANDLERS[event.name](turn, event.id, arguments)
+            self._again.discard(event.id)
+            while (result := await HANDLERS[event.name](turn, event.id, arguments)) is WAITING:
+                if event.id not in self._again:
+                    break
+                self._again.discard(event.id)  # it may have looked just before, and nobody will tell it once more
             if result is not WAITING:
                 data = ev.Raw(encode(result, known=known))
                 self._end(ev.OperationCompleted(time=turn.now(), id=event.id, result=data))

@@ -37,7 +37,7 @@ CANCEL_LOOK = 1.0
 class Claim:
     """A step item that is ours while we renew it."""
 
-    def __init__(self, engine: Engine, delivery: Delivery, item: StepItem, cancellable: bool) -> None:
+    def __init__(self, engine: Engine, delivery: Delivery, item: StepItem, cancellable: bool, asked: float) -> None:
         self._engine = engine
         self._delivery = delivery
         self._item = item
@@ -46,6 +46,15 @@ class Claim:
         self.renew_after = engine.world.clock.monotonic() + self._pause
         self.attempt: Attempt | None = None
         self.lost = False
+        self._asked = asked
+        """When the claim was asked for, on the wall clock: from then on it counts."""
+
+    def ensure(self) -> bool:
+        """Directly before the body: the claim has a third of its length left, or is renewed; whether it is ours."""
+        lease = self._engine.settings.lease
+        if self._engine.world.clock.now() - self._asked > lease * (1 - RENEW_AT):
+            self.renew()  # its answer, or the input, has taken long: somebody else may have brought the step to its end
+        return not self.lost
 
     def renew(self) -> None:
         engine, message = self._engine, self._delivery.message
@@ -117,7 +126,7 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
     payloads = Payloads(world.blobs, run_id, birth, key)
     if (end := _over_already(engine, message, order, item)) is not None:
         return await _end(engine, delivery, payloads, item, "failed", end, attempt=item.attempt)
-    return await _run(engine, delivery, payloads, order, item)
+    return await _run(engine, delivery, payloads, order, item, now)
 
 
 async def _hand_on(engine: Engine, message: Message, reason: trouble.HandOn) -> bool:
@@ -174,7 +183,9 @@ def _tries(engine: Engine, item: StepItem) -> int:
     return failures + max(0, item.interrupted - INTERRUPTIONS_UNCHARGED)
 
 
-async def _run(engine: Engine, delivery: Delivery, payloads: Payloads, order: StepOrder, item: StepItem) -> bool:
+async def _run(
+    engine: Engine, delivery: Delivery, payloads: Payloads, order: StepOrder, item: StepItem, asked: float
+) -> bool:
     message, step = delivery.message, engine.step(order.name)
     assert step is not None  # looked up before
     context = StepContext(
@@ -189,7 +200,9 @@ async def _run(engine: Engine, delivery: Delivery, payloads: Payloads, order: St
         set_attributes=_attributes_setter(engine, message, item),
     )
     arguments = await payloads.open("input", item.step_id, bytes(order.input))
-    claim = Claim(engine, delivery, item, order.cancellable)
+    claim = Claim(engine, delivery, item, order.cancellable, asked)
+    if not claim.ensure():
+        return False
     attempt = claim.attempt = Attempt(step, order.options, arguments, context, engine.world.clock, engine.executor)
     engine.keeper.keep(claim)
     try:

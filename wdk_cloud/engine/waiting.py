@@ -52,7 +52,8 @@ class Waiting(TurnState):
         return body is not None and any(s.created.queued and body.wants(id) for id, s in self.history.steps.items())
 
     def _next_look(self, due: float | None, queued: bool) -> float | None:
-        held_up = self.steps.held_up_until()
+        # What waits begins in another delivery when this one has too little time: nothing happens here at that moment.
+        held_up = None if self._out_of_time else self.steps.held_up_until()
         if held_up is not None and (due is None or held_up < due):
             due = held_up
         if not (queued or self.steps.cancellable()):

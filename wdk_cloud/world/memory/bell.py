@@ -12,23 +12,23 @@ class Bell:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._listening: set[asyncio.Future[None]] = set()
+        self._listening: dict[asyncio.Future[None], None] = {}  # in order: a set would wake them by address
 
     def listen(self) -> asyncio.Future[None]:
         """A future of the running loop that the next ring resolves; `forget` it in the end, whatever happened."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
-            self._listening.add(future)
+            self._listening[future] = None
         return future
 
     def forget(self, future: asyncio.Future[None]) -> None:
         with self._lock:
-            self._listening.discard(future)
+            self._listening.pop(future, None)
 
     def ring(self) -> None:
         """Wake all who listen."""
         with self._lock:
-            futures, self._listening = self._listening, set()
+            futures, self._listening = self._listening, {}
         for future in futures:
             resolve(future)
 
