@@ -6,7 +6,6 @@ code put in place of the old one's, so that whoever holds the function runs it.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import importlib

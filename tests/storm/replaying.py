@@ -139,6 +139,8 @@ def _serve() -> None:
 
 def _check(order: dict[str, Any], events: list[ev.AnyEvent]) -> str | None:
     there = cuts(events)
+    if not there:
+        return None  # cancelled before its body began
     if not order["all"]:
         # The whole log, and three prefixes of it.
         there = sorted({there[-1], *random.Random(order["seed"]).choices(there, k=3)})
