@@ -18,7 +18,9 @@ from wdk_cloud.codec.values import decode, decode_arguments, encode_arguments
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.guard import BodyGuard
 from wdk_cloud.engine.loop import BodyLoop
+from wdk_cloud.engine.payloads import check_size
 from wdk_cloud.engine.results import encode_result
+from wdk_cloud.engine.succession import Successor, Will, besides_the_will
 from wdk_cloud.errors import (
     NondeterminismError,
     SerializationError,
@@ -59,12 +61,15 @@ class Call:
 
 
 class Outcome:
-    """How a body ended: a result (JSON text), or an error with its code."""
+    """How a body ended: a result (JSON text), an error with its code, or the run that goes on for it."""
 
-    __slots__ = ("code", "error", "result")
+    __slots__ = ("code", "error", "result", "successor")
 
-    def __init__(self, *, result: bytes | None = None, code: str = "", error: bytes = b"") -> None:
+    def __init__(
+        self, *, result: bytes | None = None, code: str = "", error: bytes = b"", successor: Successor | None = None
+    ) -> None:
         self.result = result
+        self.successor = successor
         self.code = code
         self.error = error
 
@@ -114,6 +119,7 @@ class Body:
         self._stopped_at = 1 << 62
         """The first position at which a call differed: its task goes no further, so later ids prove nothing."""
         self._labels = set(created.attributes)
+        self._will = Will()
 
     # -- driving ----------------------------------------------------------------------------------------------------
 
@@ -167,6 +173,9 @@ class Body:
                 return
             if self._root is not None and self._root.done():
                 self._finish(self._root)
+                return
+            if self._will.unheard():
+                self.outcome = Outcome(successor=self._will.successor)
                 return
             if self._kept_due:
                 self._resolve(self._kept.pop(self._kept_due.popleft()))
@@ -244,6 +253,9 @@ class Body:
             error: BaseException | None = asyncio.CancelledError(f"the body of {self.workflow.id} cancelled itself")
         else:
             error = root.exception()
+        if self._will.successor is not None and (error := besides_the_will(error)) is None:
+            self.outcome = Outcome(successor=self._will.successor)
+            return
         if error is not None:
             self._fail(self.loop.explain(error))
             return
@@ -474,7 +486,16 @@ class Body:
         if id not in self._left_already:
             self._new.append(ev.WaitCancelled(time=self.loop.now, id=id))
 
-    # -- labels and patches -----------------------------------------------------------------------------------------
+    # -- the end, labels and patches ----------------------------------------------------------------------------------
+
+    def continue_as_new(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> NoReturn:
+        """Leave the body: the run ends, and one with these arguments goes on. What does not fit raises here."""
+        arguments = self.workflow.signature.bind(args, kwargs)
+        try:
+            data, digest = encode_arguments(arguments, known=self.known, annotations=self.workflow.annotations)
+        except SerializationError as error:
+            raise belonging_to(error, f"continue_as_new() of {self.workflow.id}") from error.__cause__
+        self._will.leave(Successor(check_size(data, f"the input of {self.workflow.id}"), digest))
 
     def set_attributes(self, changes: dict[str, str | None]) -> None:
         """Record a change of the labels; the change itself is in the next append, nothing is waited for."""
