@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.canonical import CANONICALS, Ended, how_it_ended, read_journal
+from tests.canonical import CANONICALS, Ended, chain_of, how_it_ended, read_journal
 from tests.histories import check_one_history, lost_its_last_attempt, read_log
 from wdk_cloud import StepInterruptedError, WorkflowRunFailedError, get_run, list_runs, start
 from wdk_cloud.context import step_id
@@ -133,7 +133,9 @@ class Batch:
         begun = {(note.run_id, note.step_name) for note in read_journal(self.crowd.journal)}
         for canonical, run in self.runs:
             act = canonical.act
-            if act is not None and run.run_id not in self._cancelled and (run.run_id, act.when_begun) in begun:
+            if act is None or run.run_id in self._cancelled:
+                continue
+            if any([(link.run_id, act.when_begun) in begun for link in await chain_of(run)]):
                 self._cancelled.add(run.run_id)
                 await act.do(run)
 
@@ -161,15 +163,13 @@ def comes_from_an_interruption(error):
 
 
 async def check_run(crowd, canonical, run, notes):
-    events = check_one_history(*await read_log(crowd.world, run.run_id))
-    check_notes(run.run_id, events, notes)
     children = [info.run_id for info in await list_runs(limit=1000) if info.parent == run.run_id]
-    lost = lost_its_last_attempt(events)
-    for child in children:
-        child_events = check_one_history(*await read_log(crowd.world, child))
-        check_notes(child, child_events, notes)
-        lost = lost or lost_its_last_attempt(child_events)
-    assert len(children) == (1 if canonical.name == "parent" else 0) or lost
+    lost = False
+    for run_id in [*[link.run_id for link in await chain_of(run)], *children]:
+        events = check_one_history(*await read_log(crowd.world, run_id))
+        check_notes(run_id, events, notes)
+        lost = lost or lost_its_last_attempt(events)
+    assert len(children) == {"parent": 1, "parent_of_continued": 2}.get(canonical.name, 0) or lost
     ended = await how_it_ended(run)
     if not lost:
         assert ended == canonical.ends
