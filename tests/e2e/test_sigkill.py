@@ -135,7 +135,7 @@ class Batch:
             act = canonical.act
             if act is None or run.run_id in self._cancelled:
                 continue
-            if any([(link.run_id, act.when_begun) in begun for link in await chain_of(run)]):
+            if any((link.run_id, act.when_begun) in begun for link in await chain_of(run)):
                 self._cancelled.add(run.run_id)
                 await act.do(run)
 
