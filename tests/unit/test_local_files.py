@@ -257,6 +257,8 @@ def test_every_field_of_a_head_comes_back_as_it_was(tmp_path):
         ended_at=70.0,
         end_at=4,
         error_code="RUNTIME_ERROR",
+        continued_from="before",
+        continued_to="after",
         wake_by=80.0,
     )
     least = Head(run_id="least", birth="b", workflow="w", created_at=2.0, seed=b"", input_digest="")
