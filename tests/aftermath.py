@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from tests.canonical import Canonical, Note, how_it_ended
+from tests.canonical import Canonical, Note, chain_of, how_it_ended
 from tests.histories import check_one_history, lost_its_last_attempt, read_log
 from wdk_cloud import Run, RunInfo, StepInterruptedError, WorkflowRunFailedError, list_runs
 from wdk_cloud.context import step_id
@@ -22,6 +22,10 @@ async def all_runs() -> list[RunInfo]:
     return infos
 
 
+CHILDREN = {"parent": 1, "parent_of_continued": 2}
+"""Of those canonicals that have some."""
+
+
 class Aftermath:
     """Everything that is left: the runs of a world, and the notes of all bodies."""
 
@@ -35,13 +39,13 @@ class Aftermath:
             self.notes[note.run_id].append(note)
 
     async def check(self, canonical: Canonical, run: Run) -> bool:
-        """Whether a death took the last attempt of one of its steps, or of its child's."""
+        """Whether a death took the last attempt of one of its steps, or of one of its children's."""
         children, lost = self.children[run.run_id], False
-        for run_id in (run.run_id, *children):
+        for run_id in (*[link.run_id for link in await chain_of(run)], *children):
             events = check_one_history(*await read_log(self.world, run_id))
             check_notes(run_id, events, self.notes[run_id])
             lost = lost_its_last_attempt(events) or lost
-        assert len(children) == (1 if canonical.name == "parent" else 0) or lost
+        assert len(children) == CHILDREN.get(canonical.name, 0) or lost
         await check_end(canonical, run, lost)
         return lost
 

@@ -27,6 +27,8 @@ from wdk_cloud import (
     WorkflowRunCancelledError,
     WorkflowRunFailedError,
     Workflows,
+    continue_as_new,
+    get_run,
     get_step_metadata,
     remove_attributes,
     set_attributes,
@@ -303,6 +305,29 @@ async def large_values(size: int) -> str:
     return here + there
 
 
+@app.workflow
+async def continued(n: int, total: int = 0) -> int:
+    total = await add(total, n)
+    await set_attributes(left=str(n))
+    if n:
+        continue_as_new(n - 1, total)
+    return await double(total)
+
+
+@app.workflow
+async def parent_of_continued(n: int) -> int:
+    run = await start(continued, n)
+    return await run.return_value()
+
+
+@app.workflow
+async def cancelled_after_continuing(n: int) -> None:
+    await add(n, n)
+    if n:
+        continue_as_new(n - 1)
+    await waits()
+
+
 # -- what to do with them, and what to expect -------------------------------------------------------------------------
 
 
@@ -410,7 +435,25 @@ CANONICALS = [
         when_interrupted=Ended(errors=(WorkflowRunFailedError, StepInterruptedError)),
     ),
     Canonical(large_values, (6000,), Ended("a" * 6000 + "b" * 6000), {"large": 1, "large_elsewhere": 1}),
+    Canonical(continued, (2,), Ended(6), {"add": 3, "double": 1}, labels={"left": "0"}),
+    Canonical(parent_of_continued, (1,), Ended(2), {"add": 2, "double": 1}),
+    Canonical(
+        cancelled_after_continuing,
+        (1,),
+        Ended(errors=(WorkflowRunCancelledError,)),
+        {"add": 2, "waits": 1},
+        act=Act("waits", _cancel),
+        steps_await_the_clock=True,  # a first run whose worker died passes the cancel on when its lease is over
+    ),
 ]
+
+
+async def chain_of(run: Run[Any]) -> list[Run[Any]]:
+    """The run, and those that go on for it."""
+    runs = [run]
+    while (following := (await runs[-1].info()).continued_to) is not None:
+        runs.append(get_run(following))
+    return runs
 
 
 async def how_it_ended(run: Run[Any], timeout: float = 5.0) -> Ended:

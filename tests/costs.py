@@ -28,6 +28,14 @@ CALLS = {
         "acknowledge*3 acquire*2 append*3 change*2 claim_step end_step get_blob head*2 items*2 put_blob*4 read "
         "receive*3 send*2"
     ),
+    "continued": ("acknowledge*3 acquire*3 append*9 change*3 create*2 items*5 put_labels*6 read*2 receive*3 send*2"),
+    "parent_of_continued": (
+        "acknowledge*4 acquire*4 append*10 change*4 create*2 head*6 items*6 put_item*3 put_labels*5 read*3 read_at "
+        "receive*4 send*3"
+    ),
+    "cancelled_after_continuing": (
+        "acknowledge*3 acquire*3 append*5 change*3 create items*3 mark_dirty receive*3 send"
+    ),
 }
 """The answered calls on the memory world, by method."""
 
@@ -86,15 +94,31 @@ LOG = {
     "large_values": (
         "run_created run_started step_created step_started step_completed step_created step_completed run_completed"
     ),
+    "continued": "run_created run_started step_created step_started step_completed attributes_set run_continued",
+    "parent_of_continued": (
+        "run_created run_started operation_created operation_completed operation_created operation_completed "
+        "run_completed"
+    ),
+    "cancelled_after_continuing": "run_created run_started step_created step_started step_completed run_continued",
 }
 """The types of the events, in order; the same on each world."""
 
-LOG_OF_THE_CHILD = {
-    "parent": (
-        "run_created run_started step_created step_started step_completed step_created step_started step_completed "
-        "run_completed"
-    ),
+LOGS_OF_THE_CHILD = {
+    "parent": [
+        (
+            "run_created run_started step_created step_started step_completed step_created step_started step_completed "
+            "run_completed"
+        )
+    ],
+    "parent_of_continued": [
+        "run_created run_started step_created step_started step_completed attributes_set run_continued",
+        (
+            "run_created run_started step_created step_started step_completed attributes_set step_created step_started "
+            "step_completed run_completed"
+        ),
+    ],
 }
+"""Of the child, and of the runs that went on for it."""
 
 
 def unfold(text: str) -> list[str]:

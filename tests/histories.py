@@ -263,8 +263,10 @@ def check_one_history(head: Head, batches: list[Batch]) -> list[ev.AnyEvent]:
                 others[id] = True
             case _:
                 pass
-    status = {ev.RunCompleted: "completed", ev.RunFailed: "failed", ev.RunCancelled: "cancelled"}[type(events[-1])]
+    end = events[-1]
+    status = {ev.RunFailed: "failed", ev.RunCancelled: "cancelled"}.get(type(end), "completed")
     assert (head.status, head.length) == (status, len(events))
+    assert head.continued_to == (end.run_id if isinstance(end, ev.RunContinued) else None)
     assert head.end_at in [batch.at for batch in batches]
     return events
 

@@ -5,6 +5,7 @@ from wdk_cloud.client import EventRecord, Run, RunInfo, RunPage, get_run, list_r
 from wdk_cloud.context import (
     StepInfo,
     WorkflowInfo,
+    continue_as_new,
     get_step_metadata,
     get_workflow_metadata,
     now,
@@ -98,6 +99,7 @@ __all__ = [
     "Workflows",
     "WorldConfigurationError",
     "WorldUnavailableError",
+    "continue_as_new",
     "get_run",
     "get_step_metadata",
     "get_workflow_metadata",

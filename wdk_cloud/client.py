@@ -46,6 +46,10 @@ class RunInfo:
     parent: str | None = None
     """The run that started it from its body."""
     idempotency_key: str | None = None
+    continued_from: str | None = None
+    """The run whose body asked for this one with `continue_as_new`."""
+    continued_to: str | None = None
+    """The run that goes on for this one, which has ended by `continue_as_new`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,11 @@ class RunPage(list[RunInfo]):
 
 
 class Run(Generic[T]):
-    """A handle on a run. Making one asks nothing; in a body its awaitable methods are recorded operations."""
+    """A handle on a run. Making one asks nothing; in a body its awaitable methods are recorded operations.
+
+    Where the run has ended by `continue_as_new`, `return_value`, `status`, `attributes`, `cancel` and `wake_up` are
+    about the last of the runs that go on for it, and `info` tells its end. `exists` and `events` are about this run.
+    """
 
     def __init__(self, run_id: str, workflow: Workflow[..., T] | None = None, namespace: str | None = None) -> None:
         self.run_id = run_id
@@ -92,7 +100,9 @@ class Run(Generic[T]):
         """`pending`, `running`, `completed`, `failed` or `cancelled`; raises WorkflowRunNotFoundError."""
         if (body := current_body()) is not None:
             return await self._recorded(body, "status", str)
-        return (await self._head()).status
+        from wdk_cloud.engine import requests
+
+        return requests.status_of(await requests.last_of(await self._world(), self.run_id), self.run_id)
 
     async def exists(self) -> bool:
         if (body := current_body()) is not None:
@@ -101,14 +111,17 @@ class Run(Generic[T]):
         return head is not None and head.status != "deleted"
 
     async def info(self) -> RunInfo:
-        """All fields of the run; raises WorkflowRunNotFoundError."""
+        """All fields of the run; raises WorkflowRunNotFoundError.
+
+        Of a run that has ended by `continue_as_new`, `status`, `ended_at` and `error` are those of the last run that
+        goes on for it.
+        """
         if (body := current_body()) is not None:
             return _info_of(await self._recorded(body, "info"))
         from wdk_cloud.engine import requests
 
-        head = await self._head()
-        error = await self._error(head) if head.status == "failed" else None
-        return _info_of(requests.described(head), error)
+        fields, last = await requests.info(await self._world(), self.run_id)
+        return _info_of(fields, await self._error(last) if last.status == "failed" else None)
 
     async def attributes(self) -> dict[str, str]:
         """The run's labels."""
@@ -119,7 +132,7 @@ class Run(Generic[T]):
         return await requests.attributes(await self._world(), self.run_id)
 
     async def return_value(self, timeout: float | None = None) -> T:
-        """Wait for the run's end and give its result.
+        """Wait for the run's end and give its result; where it continues as another run, for the end of that one.
 
         Raises WorkflowRunFailedError with the body's exception as its cause, WorkflowRunCancelledError,
         WorkflowRunNotFoundError, RunExpiredError; `TimeoutError` after `timeout` seconds of real time.
@@ -132,25 +145,27 @@ class Run(Generic[T]):
 
         world = await self._world()
         deadline = None if timeout is None else time.monotonic() + timeout
-        subscription = world.subscribe(self.run_id)
-        try:
-            while True:
-                head = await requests.require_head(world, self.run_id)
-                if head.ended:
-                    return cast("T", await self._result(world, head))
-                left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError(f"run {self.run_id} has not ended within {timeout} s; it goes on")
-                await subscription.wait(min(left, LONGEST_WAIT))
-        finally:
-            subscription.close()
+        run_id = self.run_id
+        while True:
+            subscription = world.subscribe(run_id)
+            try:
+                while not (head := await requests.last_of(world, run_id)).ended and head.run_id == run_id:
+                    left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+                    if left <= 0:
+                        raise TimeoutError(f"run {self.run_id} has not ended within {timeout} s; it goes on")
+                    await subscription.wait(min(left, LONGEST_WAIT))
+            finally:
+                subscription.close()
+            if head.ended:
+                return cast("T", await self._result(world, head))
+            run_id = head.run_id
 
     async def _awaited_in_body(self, body: Body) -> T:
         returns = self._workflow.returns if self._workflow is not None else Any
         return await self._recorded(body, "return_value", returns)
 
     async def events(self) -> AsyncIterator[EventRecord]:
-        """The run's log as it is now, in order."""
+        """The run's log as it is now, in order. That of a run which goes on for it is of its own: `continued_to`."""
         if current_body() is not None:
             raise WorkflowContextError("events() cannot be read in a workflow body; do it in a step")
         from wdk_cloud.engine import events as ev
@@ -340,6 +355,10 @@ def _info_of(fields: dict[str, Any], error: BaseException | None = None) -> RunI
         version=fields["version"],
         parent=parent.partition("/")[0] if parent else None,
         idempotency_key=fields["idempotency_key"],
+        continued_from=fields.get(
+            "continued_from"
+        ),  # what a body asked for may have been recorded before there was one
+        continued_to=fields.get("continued_to"),
     )
 
 

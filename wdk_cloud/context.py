@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud.app import current_body
 from wdk_cloud.errors import FatalError, WorkflowContextError
@@ -139,6 +139,21 @@ def patched(change_id: str) -> bool:
     if not isinstance(change_id, str) or not change_id or not encodable(change_id):
         raise TypeError(f"patched() takes the name of a change, text that is not empty, not {change_id!r}")
     return require_body("patched()").patched(change_id)
+
+
+def continue_as_new(*args: object, **kwargs: object) -> NoReturn:
+    """End this run and start its workflow afresh with these arguments, as a run of its own; works in a body only.
+
+    For what goes on for ever, or long: the new run begins with an empty log. It has the labels of this one, and its
+    parent; whoever awaits, cancels or wakes this run, or one that continued as it, reaches the run that is alive.
+
+    It never returns: it raises an exception that `except Exception` does not catch, and `finally` blocks run as at any
+    exception, with steps if they have some. The run ends when the exception leaves the body, or a task that nobody
+    awaits; called again before that, the last call counts; another exception that leaves the body fails the run. Steps
+    that still run end and are ignored. Arguments are bound and copied by the call: it raises `TypeError` for those that
+    do not fit the workflow of this run, SerializationError, WorkflowContextError outside a body.
+    """
+    require_body("continue_as_new()").continue_as_new(args, kwargs)
 
 
 async def set_attributes(changes: Mapping[str, str | None] | None = None, /, **more: str | None) -> None:

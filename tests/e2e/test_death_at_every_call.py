@@ -62,7 +62,9 @@ async def judge(canonical: Canonical, play: Play, died: bool):
     events = check_one_history(head, batches)
     for event in events:
         if type(event) is ev.OperationCompleted and event.id == "start#1":
-            check_one_history(*await read_log(play.world, bytes(event.result).decode().strip('"')))
+            await judge_chain(play, bytes(event.result).decode().strip('"'))
+    if head.continued_to is not None:
+        head, events = await judge_chain(play, head.continued_to)
     check_bodies()
     expected = canonical.ends
     if died and canonical.when_interrupted is not None and lost_its_last_attempt(events):
@@ -72,6 +74,17 @@ async def judge(canonical: Canonical, play: Play, died: bool):
     assert labels.values == dict(canonical.labels)
     if not died:
         assert begun_by_name() == Counter(canonical.bodies)
+
+
+async def judge_chain(play: Play, run_id: str):
+    """The last of the runs from this one on."""
+    while True:
+        head, batches = await read_log(play.world, run_id)
+        events = check_one_history(head, batches)
+        assert head.ended, f"stranded: {head}"
+        if head.continued_to is None:
+            return head, events
+        run_id = head.continued_to
 
 
 async def ended_as(play: Play) -> Ended:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.aftermath import Aftermath, all_runs
-from tests.canonical import CANONICALS, Ended, how_it_ended, read_journal
+from tests.canonical import CANONICALS, Ended, chain_of, how_it_ended, read_journal
 from wdk_cloud import get_run, list_runs, start
 from wdk_cloud.world.local import LocalWorld
 from wdk_cloud.world.opening import use_world
@@ -131,7 +131,9 @@ class Batch:
         begun = {(note.run_id, note.step_name) for note in read_journal(self.crowd.journal)}
         for canonical, run in self.runs:
             act = canonical.act
-            if act is not None and run.run_id not in self._cancelled and (run.run_id, act.when_begun) in begun:
+            if act is None or run.run_id in self._cancelled:
+                continue
+            if any((link.run_id, act.when_begun) in begun for link in await chain_of(run)):
                 self._cancelled.add(run.run_id)
                 await act.do(run)
 

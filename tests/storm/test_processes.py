@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.aftermath import Aftermath, all_runs
-from tests.canonical import Note, how_it_ended, read_journal
+from tests.canonical import CANONICALS, Act, Note, how_it_ended, read_journal
 from tests.storm.nursery import canonical_of, order, read_told
 from wdk_cloud import Run, get_run, list_runs
 from wdk_cloud.world.local import LocalWorld
@@ -37,6 +37,13 @@ WORK = "0.02"  # seconds in each step, so that many deaths fall into one
 
 PATIENCE = 25.0
 """Seconds until all runs have ended after the last death: less than a lease, whose end nobody may have to wait for."""
+
+
+WHEN_TO_ACT: dict[str, dict[str, Act]] = defaultdict(dict)
+"""By the step that has begun, and the workflow."""
+for canonical in CANONICALS:
+    if canonical.act is not None:
+        WHEN_TO_ACT[canonical.act.when_begun][canonical.workflow.id] = canonical.act
 
 
 class Crowd:
@@ -68,10 +75,11 @@ class Crowd:
     async def cancel_who_waits(self) -> None:
         """What a client does to the runs that ask for it, once they wait."""
         for note in self._new_notes():
-            if (note.step_name, note.moment) == ("waits", "begun"):
+            if note.moment == "begun" and note.step_name in WHEN_TO_ACT:
                 run = get_run(note.run_id)
-                if (await run.info()).workflow_name.endswith("cancelled_in_flight"):
-                    await run.cancel("no longer needed")
+                act = WHEN_TO_ACT[note.step_name].get((await run.info()).workflow_name)
+                if act is not None:
+                    await act.do(run)
 
     def _new_notes(self) -> list[Note]:
         if not self.journal.exists():
@@ -165,7 +173,8 @@ async def kill_and_check(folder: Path, kills: int, rng: random.Random) -> str:
         await all_have_ended(crowd, runs)
         waited = time.monotonic() - before
         infos = await all_runs()
-        assert Counter(info.idempotency_key for info in infos if info.parent is None) == Counter(
+        started = [info for info in infos if info.parent is None and info.continued_from is None]
+        assert Counter(info.idempotency_key for info in started) == Counter(
             f"order-{number}" for number in range(len(runs))
         ), "a run is lost, or there are two of it"
         assert not [info.run_id for info in infos if info.status in ("pending", "running")]

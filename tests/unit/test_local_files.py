@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.local import LocalWorld, open_world
 from wdk_cloud.world.local import database as database_module
-from wdk_cloud.world.local.schema import APPLICATION_ID, HEAD_FIELDS, VERSION
+from wdk_cloud.world.local.schema import APPLICATION_ID, HEAD_FIELDS, VERSION, VERSION_1
 from wdk_cloud.world.ports import Batch, Head, Trouble
 
 
@@ -278,6 +279,8 @@ def test_every_field_of_a_head_comes_back_as_it_was(tmp_path):
         ended_at=70.0,
         end_at=4,
         error_code="RUNTIME_ERROR",
+        continued_from="before",
+        continued_to="after",
         wake_by=80.0,
     )
     least = Head(run_id="least", birth="b", workflow="w", created_at=2.0, seed=b"", input_digest="")
@@ -300,3 +303,27 @@ def test_every_field_of_a_head_comes_back_as_it_was(tmp_path):
         getattr(full, name) != field for name, field in zip(HEAD_FIELDS, (None,) * len(HEAD_FIELDS), strict=True)
     )
     assert [type(getattr(changed, name)) for name in HEAD_FIELDS] == [type(getattr(full, name)) for name in HEAD_FIELDS]
+
+
+def test_a_file_of_version_1_gets_the_columns_that_came_later_and_keeps_its_runs(tmp_path):
+    path = tmp_path / "local.db"
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript(VERSION_1)
+        sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        sql.execute("PRAGMA user_version = 1")
+        sql.execute(
+            "INSERT INTO heads VALUES ('', 'old', 'b', 'w', 1.0, x'00', 'd', 'completed', 0.0, NULL, NULL, NULL, NULL, "
+            "NULL, '1', '1', NULL, 1, 0.0, 0, NULL, NULL, 0, 0, 3, '', NULL, 2.0, 3, NULL, 0.0, NULL, 0, NULL)"
+        )
+        sql.commit()
+
+    async def main():
+        world = LocalWorld(path)
+        await world.open()
+        try:
+            return await world.runs.head("old")
+        finally:
+            await world.close()
+
+    head = asyncio.run(main())
+    assert (head.status, head.length, head.continued_from, head.continued_to) == ("completed", 3, None, None)

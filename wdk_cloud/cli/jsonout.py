@@ -67,6 +67,8 @@ def info_document(info: RunInfo) -> Document:
         "version": info.version,
         "parent": info.parent,
         "idempotency_key": info.idempotency_key,
+        "continued_from": info.continued_from,
+        "continued_to": info.continued_to,
     }
 
 
@@ -137,6 +139,8 @@ def run_document(view: RunView, steps: list[StepLine], cursor: str | None) -> Do
         "parent": head.parent.partition("/")[0] if head.parent else None,
         "root": head.root,
         "idempotency_key": head.idempotency_key,
+        "continued_from": head.continued_from,
+        "continued_to": head.continued_to,
         "encrypted": head.data_key is not None,
         "attributes": view.labels,
         "input": value_of(view.input),

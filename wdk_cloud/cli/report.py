@@ -59,6 +59,7 @@ def _fields(view: RunView) -> Iterator[Line]:
     yield "created", f"{when(head.created_at)} UTC"
     if head.ended_at is not None:
         yield "ended", f"{when(head.ended_at)} UTC, after {span(head.ended_at - head.created_at)}"
+    yield "continues", plain(head.continued_from or "")
     yield "parent", plain(head.parent.partition("/")[0] if head.parent else "")
     yield "idempotency key", plain(head.idempotency_key or "")
     yield "version", plain(head.version)
@@ -71,6 +72,8 @@ def _fields(view: RunView) -> Iterator[Line]:
             yield "error", Text(f"{code}: {error_line(bytes(error))}", style="red")
         case ev.RunCancelled(reason=reason):
             yield "reason", plain(reason or "")
+        case ev.RunContinued(run_id=run_id):
+            yield "continued as", plain(run_id)
         case None:
             yield "error", Text(head.error_code or "", style="red")
 

@@ -195,5 +195,7 @@ def _what(event: ev.AnyEvent) -> str:
             return plain(msgspec.json.encode(changes).decode())
         case ev.CancelRequested(reason=reason) | ev.RunCancelled(reason=reason):
             return plain(reason or "")
+        case ev.RunContinued(run_id=run_id):
+            return f"as {plain(run_id)}"
         case _:
             return value_line(bytes(getattr(event, event.PAYLOAD))) if event.PAYLOAD else ""

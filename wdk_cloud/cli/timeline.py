@@ -85,7 +85,7 @@ class OperationLine:
 class Timeline:
     created: ev.RunCreated | None = None
     started_at: float | None = None
-    end: ev.RunCompleted | ev.RunFailed | ev.RunCancelled | None = None
+    end: ev.End | None = None
     length: int = 0
     steps: dict[str, StepLine] = field(default_factory=dict[str, StepLine])
     timers: dict[str, TimerLine] = field(default_factory=dict[str, TimerLine])
@@ -116,7 +116,7 @@ class Timeline:
                 self.created = event
             case ev.RunStarted(time=time):
                 self.started_at = time
-            case ev.RunCompleted() | ev.RunFailed() | ev.RunCancelled():
+            case ev.RunCompleted() | ev.RunFailed() | ev.RunCancelled() | ev.RunContinued():
                 self.end = event
             case ev.WaitCreated(id=id, time=time, due=due, delay=delay):
                 self.timers[id] = TimerLine(id, position, time, due, delay)

@@ -16,6 +16,8 @@ from wdk_cloud.codec.values import decode_arguments, encode_arguments
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.guard import BodyGuard
 from wdk_cloud.engine.loop import BodyLoop
+from wdk_cloud.engine.payloads import check_size
+from wdk_cloud.engine.succession import Successor, Will
 from wdk_cloud.errors import SerializationError, StepNotRegisteredError
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class Calls:
         self._stopped = False
         """A call or a timer differed: its task goes no further, and might have asked for anything behind it."""
         self._labels = set(created.attributes)
+        self._will = Will()
 
     # -- steps and operations -----------------------------------------------------------------------------------------
 
@@ -259,7 +262,16 @@ class Calls:
         if id not in self._left_already:
             self._new.append(ev.WaitCancelled(time=self.loop.now, id=id))
 
-    # -- labels and patches -----------------------------------------------------------------------------------------
+    # -- the end, labels and patches ----------------------------------------------------------------------------------
+
+    def continue_as_new(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> NoReturn:
+        """Leave the body: the run ends, and one with these arguments goes on. What does not fit raises here."""
+        arguments = self.workflow.signature.bind(args, kwargs)
+        try:
+            data, digest = encode_arguments(arguments, known=self.known, annotations=self.workflow.annotations)
+        except SerializationError as error:
+            raise belonging_to(error, f"continue_as_new() of {self.workflow.id}") from error.__cause__
+        self._will.leave(Successor(check_size(data, f"the input of {self.workflow.id}"), digest))
 
     def set_attributes(self, changes: dict[str, str | None]) -> None:
         """Record a change of the labels; the change itself is in the next append, nothing is waited for."""

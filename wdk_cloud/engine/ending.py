@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wdk_cloud.engine import events as ev
+from wdk_cloud.engine import succession
 from wdk_cloud.engine.inbox import Watch
 from wdk_cloud.engine.replay import CORRUPTED_EVENT_LOG
 from wdk_cloud.world.ports import HeadFields, InboxItem, Labels, Message, Trouble
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("wdk_cloud")
 
 
-def end_event(outcome: Outcome, now: float) -> ev.RunCompleted | ev.RunFailed:
+def end_event(head: Head, outcome: Outcome, now: float) -> ev.End:
+    if outcome.successor is not None:
+        return succession.end_event(head, outcome.successor, now)
     if outcome.result is not None:
         return ev.RunCompleted(time=now, result=ev.Raw(outcome.result))
     return ev.RunFailed(time=now, code=outcome.code, error=ev.Raw(outcome.error))
@@ -37,12 +40,13 @@ async def write_labels(engine: Engine, head: Head, history: History) -> None:
 
 
 async def follow(engine: Engine, head: Head) -> None:
-    """What follows the end: whoever watches the run is told. The status is in the head before this reads the inbox,
-    and a watcher registers before it reads the head: so one of the two sees the other."""
+    """What follows the end: whoever watches the run is told, or goes over to the run that continues it. The status is
+    in the head before this reads the inbox, and a watcher registers before it reads the head: so one of the two sees
+    the other."""
     world = engine.world
     messages: list[tuple[Message, float]] = []
     for item in await world.runs.items(head.run_id, head.birth):
-        if item.kind != "watch":
+        if await succession.passed_on(world, head, item) or item.kind != "watch":
             continue
         watch = msgspec.json.decode(item.data, type=Watch)
         told = InboxItem(

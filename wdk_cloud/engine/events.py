@@ -41,6 +41,8 @@ class RunCreated(Event, frozen=True, kw_only=True, tag="run_created"):
     parent: str | None = None
     root: str | None = None
     trace: str | None = None
+    continued_from: str | None = None
+    """The run whose body asked for this one with `continue_as_new`."""
     PAYLOAD = "input"
 
 
@@ -178,6 +180,15 @@ class RunCancelled(Event, frozen=True, kw_only=True, tag="run_cancelled"):
     reason: str | None = None
 
 
+class RunContinued(Event, frozen=True, kw_only=True, tag="run_continued"):
+    """The body has ended by `continue_as_new`: the run of this id goes on, with this input."""
+
+    run_id: str
+    next_input: Raw
+    digest: str
+    PAYLOAD = "next_input"
+
+
 AnyEvent = (
     RunCreated
     | RunStarted
@@ -201,16 +212,18 @@ AnyEvent = (
     | RunCompleted
     | RunFailed
     | RunCancelled
+    | RunContinued
 )
 
-PAYLOADS = frozenset({"input", "result", "error"})
+PAYLOADS = frozenset({"input", "next_input", "result", "error"})
 """Fields that hold a payload, whichever the event."""
 
 TIMES = ("due", "retry_at")
 """Fields, besides `time`, that hold a point in time."""
 
 COMPLETIONS = (StepCompleted, StepFailed, WaitCompleted, OperationCompleted, OperationFailed)
-ENDS = (RunCompleted, RunFailed, RunCancelled)
+ENDS = (RunCompleted, RunFailed, RunCancelled, RunContinued)
+End = RunCompleted | RunFailed | RunCancelled | RunContinued
 
 
 class _Envelope(msgspec.Struct):

@@ -45,7 +45,7 @@ class History:
     last_time: float = 0.0
     created: ev.RunCreated | None = None
     started_at: float | None = None
-    end: ev.RunCompleted | ev.RunFailed | ev.RunCancelled | None = None
+    end: ev.End | None = None
     end_at: int = 0
     """The position of the batch with the end event."""
     cancel: ev.CancelRequested | None = None
@@ -195,7 +195,7 @@ def _wake_requested(h: History, e: ev.WakeRequested) -> None:
     _admit(h, e.key)
 
 
-def _ended(h: History, e: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
+def _ended(h: History, e: ev.End) -> None:
     h.end = e
 
 
@@ -222,4 +222,5 @@ _APPLY: dict[type[ev.AnyEvent], Callable[[History, Any], None]] = {
     ev.RunCompleted: _ended,
     ev.RunFailed: _ended,
     ev.RunCancelled: _ended,
+    ev.RunContinued: _ended,
 }

@@ -167,7 +167,7 @@ class Intake(TurnState):
         if body.outcome is None and not self.batch:
             body.rest()
         if body.outcome is not None:
-            self._end(ending.end_event(body.outcome, self.now()))
+            self._end(ending.end_event(self.head, body.outcome, self.now()))
 
     def _short_of_time(self, body: Body) -> bool:
         """Whether the next inline step would not fit into this delivery: then a fresh one goes on."""
@@ -182,7 +182,7 @@ class Intake(TurnState):
         self._out_of_time = left <= need and (self._worked or left <= whole * LEAST)
         return self._out_of_time
 
-    def _end(self, event: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
+    def _end(self, event: ev.End) -> None:
         """The last event of the log; attempts that were to begin with this batch do not."""
         self.over = True
         self.batch = [e for e in self.batch if type(e) is not ev.StepStarted or e.id in self.steps.running]

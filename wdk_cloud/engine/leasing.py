@@ -198,19 +198,20 @@ class LeaseHold:
                 status = "cancelled"
             case _:
                 pass
-        head = await self.change(
-            HeadFields(
-                status=status,
-                ended_at=history.last_time,
-                end_at=history.end_at,
-                error_code=code,
-                length=history.position,
-                input=None,
-                armed=None,
-                trouble=None,
-                last_version=version,
-            )
+        fields = HeadFields(
+            status=status,
+            ended_at=history.last_time,
+            end_at=history.end_at,
+            error_code=code,
+            length=history.position,
+            input=None,
+            armed=None,
+            trouble=None,
+            last_version=version,
         )
+        if isinstance(history.end, ev.RunContinued):
+            fields["continued_to"] = history.end.run_id
+        head = await self.change(fields)
         assert head is not None  # without `unless_dirty` a change is done or the lease is lost
         return head
 

@@ -106,6 +106,7 @@ async def _create(turn: Turn, history: History, payloads: Payloads) -> None:
         parent=head.parent,
         root=head.root,
         trace=head.trace,
+        continued_from=head.continued_from,
     )
     history.created = created
     history.last_time = created.time

@@ -97,7 +97,7 @@ async def _start(turn: Turn, id: str, a: Arguments) -> object:
 
 
 async def _status(turn: Turn, _: str, a: Arguments) -> object:
-    return (await requests.require_head(turn.engine.world, a["run_id"])).status
+    return requests.status_of(await requests.last_of(turn.engine.world, a["run_id"]), a["run_id"])
 
 
 async def _exists(turn: Turn, _: str, a: Arguments) -> object:
@@ -106,7 +106,7 @@ async def _exists(turn: Turn, _: str, a: Arguments) -> object:
 
 
 async def _info(turn: Turn, _: str, a: Arguments) -> object:
-    return await requests.info(turn.engine.world, turn.engine.keys, a["run_id"])
+    return (await requests.info(turn.engine.world, a["run_id"]))[0]
 
 
 async def _cancel(turn: Turn, id: str, a: Arguments) -> object:
@@ -127,14 +127,11 @@ async def _attributes(turn: Turn, _: str, a: Arguments) -> object:
 async def _return_value(turn: Turn, id: str, a: Arguments) -> object:
     """Register as a watcher first, then look: so the end of the other run cannot fall between the two."""
     world, me = turn.engine.world, turn.head
-    other = await requests.require_head(world, a["run_id"])
+    watch = encode_item(Watch(me.run_id, me.birth, id))
+    item = InboxItem(key=f"watch:{me.run_id}:{me.birth}:{id}", kind="watch", data=watch, time=world.clock.now())
+    other = await requests.watch(world, a["run_id"], item)
     if not other.ended:
-        watch = encode_item(Watch(me.run_id, me.birth, id))
-        item = InboxItem(key=f"watch:{me.run_id}:{me.birth}:{id}", kind="watch", data=watch, time=world.clock.now())
-        await world.runs.put_item(other.run_id, other.birth, item)
-        other = await requests.require_head(world, a["run_id"])
-        if not other.ended:
-            return WAITING
+        return WAITING
     return await requests.result(world, turn.engine.keys, other, known=_known(turn))
 
 

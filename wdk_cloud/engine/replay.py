@@ -16,6 +16,7 @@ from wdk_cloud.codec.values import decode, decode_arguments
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.calls import Calls
 from wdk_cloud.engine.results import encode_result
+from wdk_cloud.engine.succession import Successor, besides_the_will
 from wdk_cloud.errors import (
     NondeterminismError,
     SerializationError,
@@ -38,12 +39,15 @@ RUNTIME_ERROR = "RUNTIME_ERROR"
 
 
 class Outcome:
-    """How a body ended: a result (JSON text), or an error with its code."""
+    """How a body ended: a result (JSON text), an error with its code, or the run that goes on for it."""
 
-    __slots__ = ("code", "error", "result")
+    __slots__ = ("code", "error", "result", "successor")
 
-    def __init__(self, *, result: bytes | None = None, code: str = "", error: bytes = b"") -> None:
+    def __init__(
+        self, *, result: bytes | None = None, code: str = "", error: bytes = b"", successor: Successor | None = None
+    ) -> None:
         self.result = result
+        self.successor = successor
         self.code = code
         self.error = error
 
@@ -110,6 +114,9 @@ class Body(Calls):
                 return
             if self._root is not None and self._root.done():
                 self._finish(self._root)
+                return
+            if self._will.unheard():
+                self.outcome = Outcome(successor=self._will.successor)
                 return
             if self._kept_due:
                 self._resolve(self._kept.pop(self._kept_due.popleft()))
@@ -187,6 +194,9 @@ class Body(Calls):
             error: BaseException | None = asyncio.CancelledError(f"the body of {self.workflow.id} cancelled itself")
         else:
             error = root.exception()
+        if self._will.successor is not None and (error := besides_the_will(error)) is None:
+            self.outcome = Outcome(successor=self._will.successor)
+            return
         if error is not None:
             self._fail(self.loop.explain(error))
             return

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from wdk_cloud.codec.keys import KeyService
     from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.engine.service import Engine
-    from wdk_cloud.world.ports import World
+    from wdk_cloud.world.ports import Status, World
 
 INPUT_IN_HEAD = 512
 """Bytes of input that lie in the head until the first release: the head stays under 1 KB, one write unit."""
@@ -60,6 +60,7 @@ class Order:
     parent: str | None = None
     root: str | None = None
     trace: str | None = None
+    continued_from: str | None = None
 
 
 def new_run_id(now: float) -> str:
@@ -110,6 +111,7 @@ async def create(world: World, keys: KeyService | None, order: Order) -> tuple[H
         idempotency_key=order.idempotency_key,
         version=order.version,
         last_version=order.version,
+        continued_from=order.continued_from,
         length=0 if in_head else 1,
         wake_by=max(now, order.not_before) + PENDING_GRACE,
     )
@@ -137,6 +139,7 @@ async def _write_first_batch(world: World, head: Head, sealed: bytes, order: Ord
         parent=head.parent,
         root=head.root,
         trace=head.trace,
+        continued_from=head.continued_from,
     )
     data = ev.encode_batch([created], head.version)
     batch = Batch(at=1, count=1, fence=0, nonce=head.birth, data=data)
@@ -212,6 +215,32 @@ async def require_head(world: World, run_id: str) -> Head:
     return head
 
 
+async def last_of(world: World, run_id: str) -> Head:
+    """The head of the run, or, where it has ended by `continue_as_new`, of the last of those that go on for it."""
+    head = await require_head(world, run_id)
+    while head.continued_to is not None:
+        try:
+            head = await require_head(world, head.continued_to)
+        except WorkflowRunNotFoundError:  # it was there before a head named it
+            raise RunExpiredError(head.continued_to) from None
+    return head
+
+
+async def watch(world: World, run_id: str, item: InboxItem) -> Head:
+    """Register a watcher with the run, or with the one that goes on for it; returns the head as it is after that.
+
+    It registers first and looks then: a run that ends meanwhile either finds the watcher or is found ended.
+    """
+    head = await last_of(world, run_id)
+    while not head.ended:
+        await world.runs.put_item(head.run_id, head.birth, item)
+        after = await last_of(world, head.run_id)
+        if after.run_id == head.run_id:
+            return after
+        head = after
+    return head
+
+
 async def put(world: World, head: Head, item: InboxItem) -> None:
     """The item, then a message: whoever holds the run, or receives the message, looks at it."""
     await world.runs.put_item(head.run_id, head.birth, item)
@@ -220,22 +249,29 @@ async def put(world: World, head: Head, item: InboxItem) -> None:
 
 
 async def cancel(world: World, run_id: str, reason: str | None, key: str = "cancel") -> None:
-    """Ask for the run's end; cancelling an ended one changes nothing."""
-    head = await require_head(world, run_id)
-    if not head.ended:
+    """Ask for the run's end; cancelling an ended one changes nothing.
+
+    It looks again after that, as a watcher does: a run that continues as another meanwhile may not have seen it.
+    """
+    head = await last_of(world, run_id)
+    while not head.ended:
         data = encode_item(CancelItem(reason))
         await put(world, head, InboxItem(key=key, kind="cancel", data=data, time=world.clock.now()))
+        after = await last_of(world, head.run_id)
+        if after.run_id == head.run_id:
+            break
+        head = after
 
 
 async def wake_up(world: World, run_id: str, key: str) -> None:
     """End the run's pending sleeps now."""
-    head = await require_head(world, run_id)
+    head = await last_of(world, run_id)
     if not head.ended:
         await put(world, head, InboxItem(key=key, kind="wake_up", data=b"{}", time=world.clock.now()))
 
 
 async def attributes(world: World, run_id: str) -> dict[str, str]:
-    head = await require_head(world, run_id)
+    head = await last_of(world, run_id)
     return dict((await world.runs.labels(head.run_id, head.birth)).values)
 
 
@@ -285,9 +321,17 @@ async def result(
             raise WorkflowRunFailedError(head.run_id, head.error_code or "") from CorruptedEventLogError(reason)
 
 
-async def info(world: World, keys: KeyService | None, run_id: str) -> dict[str, object]:
-    """The fields of a run, for people and programs."""
-    return described(await require_head(world, run_id))
+async def info(world: World, run_id: str) -> tuple[dict[str, object], Head]:
+    """The fields of a run, its end being that of the last run that goes on for it; and the head of that one."""
+    head = await require_head(world, run_id)
+    last = head if head.continued_to is None else await last_of(world, head.continued_to)
+    end = {"status": status_of(last, run_id), "ended_at": last.ended_at, "error_code": last.error_code}
+    return described(head) | end, last
+
+
+def status_of(last: Head, asked: str) -> Status:
+    """Of the run that was asked for, with the last one of its chain: one that goes on has been begun long ago."""
+    return "running" if last.status == "pending" and last.run_id != asked else last.status
 
 
 def described(head: Head) -> dict[str, object]:
@@ -301,6 +345,8 @@ def described(head: Head) -> dict[str, object]:
         "version": head.version,
         "parent": head.parent,
         "idempotency_key": head.idempotency_key,
+        "continued_from": head.continued_from,
+        "continued_to": head.continued_to,
     }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.context import StepContext
-from wdk_cloud.engine import continuation, ending, outgoing, trouble
+from wdk_cloud.engine import continuation, ending, outgoing, succession, trouble
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.appending import AppendConflict, append
 from wdk_cloud.engine.inline import InlineSteps
@@ -344,7 +344,7 @@ class Turn(Intake, Waiting):
             self.body = None
 
     async def _finish(self) -> bool:
-        """The end event is in the log: labels and steps, then the head, then what follows the end.
+        """The end event is in the log: labels, steps and successor, then the head, then what follows the end.
 
         What comes before the head's status is done again by the next turn, what comes after it by the message that the
         head names: a death at any point leaves nothing undone.
@@ -355,6 +355,8 @@ class Turn(Intake, Waiting):
             await ending.write_labels(self.engine, self.head, self.history)
         if self.history.queued:
             await ending.cancel_queued_steps(self.engine, self.head, self.history)
+        if isinstance(self.history.end, ev.RunContinued):
+            await succession.create(self.engine, self.head, self.history, self.history.end)
         self.head = await self.hold.end(self.history, self.engine.version)
         self._finishing = True
         await ending.follow(self.engine, self.head)

@@ -87,6 +87,10 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end_at: int = 0
     """The position of the batch that holds the end event; 0 while the run lives."""
     error_code: str | None = None
+    continued_from: str | None = None
+    """The run whose body asked for this one with `continue_as_new`."""
+    continued_to: str | None = None
+    """The run that goes on where this one, `completed`, has ended by `continue_as_new`."""
     wake_by: float = 0.0
     """The time by which something should have happened; written at create and release only."""
 
@@ -117,6 +121,7 @@ class HeadFields(TypedDict, total=False):
     ended_at: float | None
     end_at: int
     error_code: str | None
+    continued_to: str | None
     wake_by: float
 
 

@@ -90,7 +90,12 @@ CREATE TABLE listeners (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (VERSION_1,)
+VERSION_2 = """
+ALTER TABLE heads ADD COLUMN continued_from TEXT;
+ALTER TABLE heads ADD COLUMN continued_to TEXT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (VERSION_1, VERSION_2)
 """What leads from version n to n + 1, each in the transaction that also writes the new version."""
 
 VERSION = len(MIGRATIONS)
