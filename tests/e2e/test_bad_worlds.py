@@ -215,7 +215,7 @@ def test_a_start_on_a_full_disk_starts_nothing_and_says_what_to_do(tmp_path: Pat
 
         async def use_up_the_pages_that_are_there() -> None:
             for _ in range(1000):
-                begun.append((await start(loading, 1)).run_id)  # noqa: PERF401 -- what has begun counts when it raises
+                begun.append((await start(loading, 1)).run_id)
 
         with pytest.raises(WorldUnavailableError) as caught:
             await use_up_the_pages_that_are_there()
