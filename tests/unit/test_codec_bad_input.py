@@ -14,9 +14,11 @@ import pytest
 
 from tests.unit.engine_bench import Bench, run
 from wdk_cloud import Workflows
-from wdk_cloud.codec import values
+from wdk_cloud.codec import values, weight
+from wdk_cloud.codec.errors import decode_error, encode_error
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.limits import HARD_LIMIT, MAX_DEPTH
+from wdk_cloud.codec.lowering import Lowering
 from wdk_cloud.codec.sealing import Sealer, pack, unpack
 from wdk_cloud.codec.values import decode, encode, encode_arguments
 from wdk_cloud.errors import SerializationError, WorkflowRunFailedError
@@ -175,6 +177,106 @@ def test_a_cycle_is_refused_wherever_it_closes() -> None:
 def test_one_object_in_two_places_is_no_cycle() -> None:
     shared = [1]
     assert decode(encode({"a": shared, "b": [shared, shared]}, known=KNOWN), known=KNOWN) == {"a": [1], "b": [[1], [1]]}
+
+
+def doubled(wrap: Any, times: int) -> Any:
+    value: Any = []
+    for _ in range(times):
+        value = wrap(value)
+    return value
+
+
+class Bag:
+    def __init__(self, *content: Any) -> None:
+        self.content = content
+
+
+KNOWN.register(Bag, serialize=lambda bag: list(bag.content), deserialize=lambda content: Bag(*content))
+
+SHARINGS = pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda part: [part, part],
+        lambda part: (part, part),
+        lambda part: {"a": part, "b": part},
+        lambda part: {1: part, 2: [part]},
+        lambda part: Line("", (part, part)),
+        lambda part: Bag(part, part),
+        lambda part: [part] * 1000,
+        lambda part: [1, [Bag(), part], {"k": (part, "\ud800")}],
+    ],
+    ids=["list", "tuple", "dict", "pairs", "dataclass", "registered", "thousandfold", "mixed"],
+)
+
+
+@SHARINGS
+def test_parts_that_lie_in_their_wholes_again_and_again_are_refused_at_once(wrap: Any) -> None:
+    """What they come to doubles with each level: written out, they would fill any disk."""
+    value = doubled(wrap, 60)
+    begun = time.process_time()
+    with pytest.raises(SerializationError) as caught:
+        encode(value, known=KNOWN)
+    error = refusal(value)
+    assert time.process_time() - begun < 20  # two refusals of well under a second each, on any machine
+    for text in (str(caught.value), str(error)):
+        assert (
+            f"takes more than the {HARD_LIMIT:,} bytes as JSON that can be recorded: what lies in it at several places is "
+            "written at each of them. Pass such a part once and name it elsewhere, or put the value into a file or an "
+            "object store and pass its name"
+        ) in text
+    assert caught.value.path.startswith("value")
+
+
+def test_an_exception_that_carries_such_parts_is_recorded_without_them() -> None:
+    error = ValueError("seen")
+    error.payload, error.code = doubled(lambda part: (part, part), 60), 7  # type: ignore[attr-defined]
+    again = decode_error(encode_error(error, known=KNOWN), known=KNOWN)
+    assert (type(again), again.args, vars(again)) == (ValueError, ("seen",), {"code": 7})
+
+
+@SHARINGS
+def test_shared_parts_that_come_to_little_are_written_at_each_place(wrap: Any) -> None:
+    value = doubled(wrap, 1)
+    data = encode([value, value], known=KNOWN)
+    one = encode(value, known=KNOWN)
+    assert data == b"[" + one + b"," + one + b"]"
+
+
+def test_a_value_of_many_containers_is_weighed_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among them one object at many places, whose copies in the record are objects of their own."""
+    monkeypatch.setattr(weight, "MANY", 100)
+    shared = doubled(lambda part: [part, part], 5)
+    for value in ([[n] for n in range(1000)], [shared] * 50, [(n, {"k": shared}) for n in range(30)]):
+        assert decode(encode(value, known=KNOWN), known=KNOWN) == value
+    monkeypatch.setattr(weight, "HARD_LIMIT", 10_000)
+    assert "takes more than the 10,000 bytes" in str(refusal([shared] * 80))
+    assert decode(encode([shared] * 50, known=KNOWN), known=KNOWN) == [shared] * 50
+
+
+WEIGHED = [
+    *([], {}, (), set(), frozenset(), [[]], "", [""], [None, True, 1.5, 10**30], {"a": {"b": {}}}),
+    *({1: 2}, {(1, 2): [3]}, [{1}, {(2,)}, frozenset({3})], ["é", b"12345", bytearray(b"1")], Line("sku", [1, (2,)])),
+    *(Bag([Bag()], Bag(1)), ValueError("a", [1], {"k": Bag()}), [1, 2, 3], {"k": ["ab", "cd"]}),
+    doubled(lambda part: [part, (part, part)], 6),
+]
+
+
+@pytest.mark.parametrize("value", WEIGHED, ids=lambda value: type(value).__name__)
+def test_the_weight_of_a_value_is_never_more_than_its_text(value: Any) -> None:
+    text = encode([value, value], known=KNOWN)
+    assert 0 < weight.weight_of([value, value], Lowering(KNOWN)._parts_of) <= len(text)
+
+
+def test_the_weight_of_plain_containers_and_text_is_that_of_their_record() -> None:
+    for value in (
+        [],
+        {},
+        [[]],
+        [[1, 2], {"a": "b"}],
+        {"k": ["ab", {"c": []}]},
+        [doubled(lambda part: [part, part], 9)],
+    ):
+        assert weight.weight_of(value) == len(encode(value, known=KNOWN))
 
 
 def test_a_value_that_changes_or_raises_while_it_is_read_is_no_crash() -> None:

@@ -509,6 +509,31 @@ def test_the_arms_of_a_union_are_tried_on_the_value_itself() -> None:
     assert decode(b'["1"]', list[date] | list[Decimal] | None, known=known) == [Decimal(1)]
 
 
+def _nested(union: Any) -> list[Any]:
+    return [union, list[union], dict[str, list[union]], tuple[union, int]]
+
+
+@pytest.mark.parametrize("form", range(4))
+def test_of_two_unions_that_python_calls_equal_each_keeps_its_own_order(form: int) -> None:
+    data = [b'"20240102"', b'["20240102"]', b'{"k":["20240102"]}', b'["20240102",1]'][form]
+    first, second = Decimal("20240102"), date(2024, 1, 2)
+    makes: list[Callable[[Any], Any]] = [
+        lambda value: value,
+        lambda value: [value],
+        lambda value: {"k": [value]},
+        lambda value: (value, 1),
+    ]
+    ways = [(Decimal | date, first), (date | Decimal, second)]
+    for order in (ways, ways[::-1]):
+        known = KnownTypes()
+        for union, expected in order:
+            assert decode(data, _nested(union)[form], known=known) == makes[form](expected)
+        remembered = sum(map(len, known.converters.values()))
+        for union, expected in order:  # made anew, and known by what they say
+            assert decode(data, _nested(union)[form], known=known) == makes[form](expected)
+        assert sum(map(len, known.converters.values())) == remembered
+
+
 def test_an_int_where_a_float_is_annotated_stays_an_int() -> None:
     for data, annotation in ((b"1", float), (b"[1]", list[float]), (b"1", complex)):
         assert repr(decode(data, annotation, known=KnownTypes())) == data.decode()

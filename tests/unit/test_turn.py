@@ -11,13 +11,23 @@ import pytest
 
 from tests.faults import Call, FaultyWorld, Life, Plan
 from tests.unit.engine_bench import Bench, run
-from wdk_cloud import WorkflowRunCancelledError, Workflows, WorldUnavailableError, get_run, sleep, start
+from wdk_cloud import (
+    CorruptedEventLogError,
+    WorkflowRunCancelledError,
+    WorkflowRunFailedError,
+    Workflows,
+    WorldUnavailableError,
+    get_run,
+    sleep,
+    start,
+)
 from wdk_cloud.codec.sealing import pack
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.delivery import deliver
+from wdk_cloud.engine.inbox import StepEnd, encode_item
 from wdk_cloud.engine.service import Engine
 from wdk_cloud.world.opening import use_world
-from wdk_cloud.world.ports import Batch, Message, RunQuery
+from wdk_cloud.world.ports import Batch, InboxItem, Message, RunQuery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -756,6 +766,79 @@ def test_a_log_with_a_hole_fails_the_run_in_its_head() -> None:
         assert (after.status, after.error_code, after.end_at) == ("failed", "CORRUPTED_EVENT_LOG", 0)
         assert after.trouble is not None
         assert "its log has a hole at position 7" in after.trouble.reason
+
+    run(test)
+
+
+async def is_corrupted(bench: Bench, started: Run[Any]) -> None:
+    """The run has failed in its head alone, and whoever asks for its result is told why."""
+    head = await bench.head(started)
+    assert (head.status, head.error_code, head.end_at) == ("failed", "CORRUPTED_EVENT_LOG", 0)
+    with pytest.raises(WorkflowRunFailedError) as caught:
+        await bench.result(started)
+    assert type(caught.value.__cause__) is CorruptedEventLogError
+    text = str(caught.value.__cause__)
+    assert text.startswith(f"run {started.run_id}: the error of {elsewhere.id}#1 cannot be read (")
+    assert text.endswith("restore it, or start the run again")
+
+
+@pytest.fixture(params=[b"7", b'{"$error":7}', b'{"$error":{"type":7,"args":[]}}'], ids=["number", "body", "type"])
+def no_error(request: pytest.FixtureRequest) -> msgspec.Raw:
+    """Well-formed JSON, and the record of no exception."""
+    return msgspec.Raw(request.param)
+
+
+async def waits_outside(bench: Bench) -> tuple[Run[Any], Head]:
+    """A run whose body, kept warm here, waits for a step that is to run in another process."""
+    started = await bench.start(outside)
+    await bench.work(await bench.receive())
+    return started, await bench.head(started)
+
+
+def test_an_error_in_the_log_that_is_the_record_of_none_fails_the_run_in_its_head(no_error: msgspec.Raw) -> None:
+    async def test() -> None:
+        bench = Bench(app)
+        started, head = await waits_outside(bench)
+        await append(bench, head, ev.StepFailed(time=0.0, id=f"{elsewhere.id}#1", attempt=1, error=no_error))
+        assert await bench.work(await wake(bench, head), bench.new_engine())
+        await is_corrupted(bench, started)
+
+    run(test)
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_an_error_in_the_inbox_that_is_the_record_of_none_fails_the_run_in_its_head(
+    no_error: msgspec.Raw, warm: bool
+) -> None:
+    async def test() -> None:
+        bench = Bench(app)
+        started, head = await waits_outside(bench)
+        before = await bench.types(started)
+        end = StepEnd(f"{elsewhere.id}#1", "failed", 1, no_error)
+        item = InboxItem(key=f"step:{end.id}", kind="step", data=encode_item(end), time=0.0)
+        await bench.world.runs.put_item(head.run_id, head.birth, item)
+        assert await bench.work(await wake(bench, head), bench.engine if warm else bench.new_engine())
+        await is_corrupted(bench, started)
+        assert await bench.types(started) == before
+
+    run(test)
+
+
+def test_an_end_in_the_inbox_that_cannot_be_opened_fails_the_run_in_its_head() -> None:
+    """Its blob is gone."""
+
+    async def test() -> None:
+        bench = Bench(app)
+        started, head = await waits_outside(bench)
+        data = msgspec.Raw(msgspec.json.encode({"$blob": "0" * 64, "size": 10_000}))
+        end = StepEnd(f"{elsewhere.id}#1", "completed", 1, data)
+        item = InboxItem(key=f"step:{end.id}", kind="step", data=encode_item(end), time=0.0)
+        await bench.world.runs.put_item(head.run_id, head.birth, item)
+        assert await bench.work(await wake(bench, head))
+        after = await bench.head(started)
+        assert (after.status, after.error_code) == ("failed", "CORRUPTED_EVENT_LOG")
+        assert after.trouble is not None
+        assert f"the blob {'0' * 64} that its log names is gone" in after.trouble.reason
 
     run(test)
 

@@ -34,12 +34,23 @@ def converter_for(annotation: object, known: KnownTypes) -> Converter | None:
     if annotation is Any or annotation is object:
         return None
     try:
-        return known.converters[annotation]
+        variants = known.converters[annotation]
     except KeyError:
-        made = known.converters[annotation] = _compile(annotation, known)
-        return made
+        variants = known.converters[annotation] = []
     except TypeError:  # an `Annotated` with something unhashable
         return _compile(annotation, known)
+    for there, converter in variants:
+        if there is annotation or _same_order(there, annotation):
+            return converter
+    made = _compile(annotation, known)
+    variants.append((annotation, made))
+    return made
+
+
+def _same_order(one: object, other: object) -> bool:
+    """Whether two equal annotations name the arms of their unions in one order: to Python, `A | B` equals `B | A`."""
+    pairs = zip(typing.get_args(one), typing.get_args(other), strict=True)
+    return all(type(a) is type(b) and a == b and _same_order(a, b) for a, b in pairs)
 
 
 def _compile(annotation: object, known: KnownTypes) -> Converter | None:

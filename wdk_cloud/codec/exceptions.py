@@ -107,6 +107,12 @@ class Dismantler:
 # Everything is read past what a class may have made of the names: an exception is recorded whatever it does when asked.
 
 
+def contents_of(error: BaseException) -> list[object]:
+    """All that is recorded of an exception besides its type and texts."""
+    held = [*_args_of(error), *(item for _, item in _attributes(error)), *_members_of(error)]
+    return [*held, _cause_of(error)]
+
+
 def _members_of(error: BaseException) -> tuple[BaseException, ...]:
     if not issubclass(type(error), BaseExceptionGroup):
         return ()

@@ -72,7 +72,8 @@ class KnownTypes:
         self._learned: set[object] = set()
         self._unresolved: list[type] = []
         self._fields: dict[type, dict[str, object]] = {}
-        self.converters: dict[object, Callable[..., object] | None] = {}
+        self.converters: dict[object, list[tuple[object, Callable[..., object] | None]]] = {}
+        """By annotation. Equal ones that name the arms of a union in another order lie beside each other."""
 
     # learning ---------------------------------------------------------------------------------------------------------
 

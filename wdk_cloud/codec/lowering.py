@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from wdk_cloud.codec.exceptions import Dismantler
+from wdk_cloud.codec.exceptions import Dismantler, contents_of
 from wdk_cloud.codec.known import KnownTypes, extension_of
 from wdk_cloud.codec.limits import MAX_DEPTH
 from wdk_cloud.codec.refusal import Refusal
 from wdk_cloud.codec.shapes import default_id, is_named_tuple, is_pydantic
 from wdk_cloud.codec.tags import TAGS, Tag
+from wdk_cloud.codec.weight import Visits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,10 +31,11 @@ _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _AS_IS = frozenset({str, bool, type(None)})
 
 
-def is_plain(value: object, depth: int = MAX_DEPTH) -> bool:
+def is_plain(value: object, depth: int = MAX_DEPTH, visits: Visits | None = None) -> bool:
     """Whether msgspec itself writes a value as we want it, so that it need not be lowered.
 
-    Exact builtin types, finite numbers of 64 bits, text keys without `$`. Lone surrogates it notices itself.
+    Exact builtin types, finite numbers of 64 bits, text keys without `$`. Lone surrogates it notices itself. Raises
+    `Refusal` for what is too long.
     """
     kind = type(value)
     if kind in _AS_IS:
@@ -45,15 +47,18 @@ def is_plain(value: object, depth: int = MAX_DEPTH) -> bool:
         for key in members:
             if type(key) is not str or key[:1] == "$":
                 return False
-        return depth > 0 and _are_plain(members.values(), depth - 1)
+        return depth > 0 and _are_plain(members.values(), depth - 1, visits or Visits(value))
     if kind is list:
-        return depth > 0 and _are_plain(cast("list[object]", value), depth - 1)
+        return depth > 0 and _are_plain(cast("list[object]", value), depth - 1, visits or Visits(value))
     return kind is float and _is_finite(cast("float", value))
 
 
-def _are_plain(values: Iterable[object], depth: int) -> bool:
+def _are_plain(values: Iterable[object], depth: int, visits: Visits) -> bool:
+    visits.left -= 1
+    if visits.left < 0:
+        visits.are_many()
     for value in values:  # noqa: SIM110 -- half the time of all(…), on the way of every call
-        if type(value) not in _AS_IS and not is_plain(value, depth):
+        if type(value) not in _AS_IS and not is_plain(value, depth, visits):
             return False
     return True
 
@@ -69,6 +74,7 @@ class Lowering:
         self._known = known
         self._check_text = check_text
         self._dismantler = Dismantler(self.lower, known)
+        self._visits: Visits | None = None
         self._containers: dict[type, Callable[[Any, int], object]] = {
             dict: self._dict,
             list: self._list,
@@ -91,6 +97,11 @@ class Lowering:
             return self._tagged(value, tag)
         if depth <= 0:
             raise Refusal(f"is nested more than {MAX_DEPTH} levels deep, or contains itself; pass a flatter value")
+        if self._visits is None:
+            self._visits = Visits(value, self._parts_of)
+        self._visits.left -= 1
+        if self._visits.left < 0:
+            self._visits.are_many()
         return self._containers.get(kind, self._object)(value, depth - 1)
 
     def _tagged(self, value: object, tag: Tag) -> object:
@@ -109,6 +120,16 @@ class Lowering:
         if extension is not None:
             return {extension.tag: self.lower(extension.to_json(value), depth)}
         raise Refusal(_advice(type(value)), unknown=type(value))
+
+    def _parts_of(self, value: object) -> object:
+        """What an object is made of, for its weight; None where that is not known or cannot be told."""
+        if isinstance(value, BaseException):
+            return contents_of(value)
+        shape = self._known.shape_of(type(value))
+        try:
+            return None if shape is None else shape.parts_of(value)
+        except Refusal:  # it will be told with its place
+            return None
 
     def _list(self, value: Iterable[object], depth: int) -> list[object]:
         lowered: list[object] = []

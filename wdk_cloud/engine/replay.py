@@ -18,6 +18,7 @@ from wdk_cloud.engine.calls import Calls
 from wdk_cloud.engine.results import encode_result
 from wdk_cloud.engine.succession import Successor, besides_the_will
 from wdk_cloud.errors import (
+    CorruptedEventLogError,
     NondeterminismError,
     SerializationError,
     WorkflowDeadlockError,
@@ -169,7 +170,7 @@ class Body(Calls):
         if future.done():
             return
         if result is None:
-            future.set_exception(decode_error(bytes(error or b""), known=self.known))
+            future.set_exception(self._failure(id, bytes(error or b"")))
             return
         try:
             value = decode(bytes(result), call.returns, known=self.known, path=f"the result of {call.name}")
@@ -179,6 +180,19 @@ class Body(Calls):
             future.set_exception(failure)
         else:
             future.set_result(value)
+
+    def _failure(self, id: str, data: bytes) -> BaseException:
+        """The exception that a call ended with. Any can be recorded and read, whatever its class: what cannot be read
+        is none that we wrote."""
+        try:
+            return decode_error(data, known=self.known)
+        except NewerFormatError:
+            raise
+        except SerializationError as failure:
+            raise CorruptedEventLogError(
+                f"run {self.run_id}: the error of {id} cannot be read ({failure}); it was changed by something else "
+                "than wdk-cloud, or its storage is damaged: restore it, or start the run again"
+            ) from failure
 
     # -- the body itself --------------------------------------------------------------------------------------------
 

@@ -96,6 +96,10 @@ class Turn(Intake, Waiting):
             return await trouble.hand_on(self, reason)
         except NewerFormatError as error:
             return await trouble.hand_on(self, trouble.HandOn(str(error), None))
+        except CorruptedEventLogError as error:  # of the log, or of what comes in
+            acknowledge = await ending.close_corrupted(self, error)
+            self._finishing = True
+            return acknowledge
 
     async def _work(self) -> bool:
         over = await self._prepare()
@@ -120,8 +124,6 @@ class Turn(Intake, Waiting):
         except trouble.Diverged:
             self._diverged = True
             await self._bring_up_again()
-        except CorruptedEventLogError as error:
-            return await ending.close_corrupted(self, error)
         if self.history.end is not None:
             return await self._finish()
         if self._too_many_stalls():
