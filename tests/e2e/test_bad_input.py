@@ -7,14 +7,17 @@
     the year 10000                                                       here and test_bad_bodies
     arguments that do not fit                                            here; of a step test_arguments
     what cannot be serialized, nan, lone surrogates, large integers,
-    10,000 deep, cyclic, 0 bytes, 100 MB                                 test_bad_values
+    10,000 deep, cyclic, 0 bytes, 100 MB                                 test_bad_values; parts that lie in many places
+                                                                         unit/test_codec_bad_input
     a step that returns a coroutine, an exception whose `__str__`
     raises, `sys.exit()`, waiting for nothing, spinning, a foreign
     future                                                               test_bad_bodies
     an unknown WDK_WORLD, a strange or newer database file, a read-only
-    folder, a full disk, settings and apps that cannot be loaded, and
-    all of it through `wdk`                                              test_bad_worlds; files one by one in
-                                                                         unit/test_local_files, apps in unit/test_cli
+    folder, a full disk, for `start`, a worker and `wdk`                 test_bad_worlds; files one by one in
+                                                                         unit/test_local_files, a failing group of writes
+                                                                         in unit/test_local_group
+    a record that cannot be read                                         unit/test_turn; bytes in unit/test_codec_fuzz
+    settings and apps that cannot be loaded                              unit/test_settings and unit/test_cli
 
 Here: what is asked of `start`, `get_run`, `list_runs` and the methods of `Run`.
 """
