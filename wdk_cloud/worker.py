@@ -75,6 +75,7 @@ class Worker:
                 task = asyncio.create_task(self._work(delivery))
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
+            await asyncio.sleep(0)  # workers take turns: one that was woken as well, and got nothing, listens before us
 
     async def _rest(self, seconds: float) -> None:
         over = asyncio.get_running_loop().create_future()

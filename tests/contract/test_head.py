@@ -25,6 +25,8 @@ EVERY_FIELD: dict[str, Any] = {
     "root": "run-00",
     "trace": "00-trace-01",
     "idempotency_key": "key\nwith a newline",
+    "continued_from": "run-00",
+    "continued_to": "run-2",
     "version": "v1",
     "last_version": "v2",
     "holder": "message-9",
@@ -59,6 +61,7 @@ CHANGES: HeadFields = {
     "ended_at": 9.5,
     "end_at": 6,
     "error_code": "RUNTIME_ERROR",
+    "continued_to": "run-3",
     "wake_by": 200.5,
 }
 
