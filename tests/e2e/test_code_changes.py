@@ -126,6 +126,24 @@ REFUSED: list[tuple[str, list[tuple[str, str]], list[list[str]], list[str]]] = [
         [["two#1 is in the log at position 6", "never asks for it"], ["sleep#1 is in the log at position 9"]],
         [],
     ),
+    (
+        "removed, and something new is awaited first",
+        [("second = await two(2)", "second = 2")],
+        [["two#1 is in the log at position 6", "never asks for it"]],
+        ["one 3"],
+    ),
+    (
+        "a sleep removed, and something new is awaited first",
+        [('await sleep("1 day")', "pass")],
+        [["sleep#1 is in the log at position 9", "never asks for it"]],
+        ["one 3"],
+    ),
+    (
+        "renamed",
+        [('@app.step(name="two")', '@app.step(name="another")')],
+        [["two#1 is in the log at position 6", "never asks for it"]],
+        ["two 2", "one 3"],
+    ),
 ]
 
 

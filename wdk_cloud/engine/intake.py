@@ -62,10 +62,11 @@ class Intake(TurnState):
     def _step_over(self, id: str, result: Ending) -> None:
         if result.kind == "interrupted":
             raise trouble.interrupt_of(result.cause)
+        attempt = self.steps.running[id]
         event = self.steps.over(id, result, self.now())
         if event is None or self.over:
             return
-        self._uncommitted.append((id, result))
+        self._uncommitted.append((id, result, attempt))
         if isinstance(event, ev.StepRetrying):
             self.batch.append(event)
             self.schedule.retry(id, event.retry_at)

@@ -91,6 +91,8 @@ class Body(Calls):
         self._queue.append(event)
         with self.loop.slice(True):
             self._drive()
+        if self._recorded:  # of what new calls stood in front of, something may turn out to be gone
+            self._check_unasked()
 
     def take(self) -> list[ev.AnyEvent]:
         """The commands that the body has made since the last call."""
@@ -223,7 +225,13 @@ class Body(Calls):
         self.outcome = Outcome(code=code, error=encode_error(error, known=self.known))
 
     def check(self) -> None:
-        """Compare the log with what was asked, now that it is used up and the body rests or has ended.
+        """Compare the log with what was asked, now that it is used up and the body rests or has ended."""
+        self._check_unasked()
+        if self.outcome is None and not self.differences:
+            self._check_deadlock()
+
+    def _check_unasked(self) -> None:
+        """Note what the log holds and the body has not asked for.
 
         A recorded id that was never asked is a difference, unless the body still waits for something that was
         recorded later or is new: then steps were added in front of it, and it may yet ask. Nor is it one where a task
@@ -237,8 +245,6 @@ class Body(Calls):
                     self.differences.append(
                         f"{id} is in the log at position {position}, and the code never asks for it"
                     )
-        if self.outcome is None and not self.differences:
-            self._check_deadlock()
 
     def _check_deadlock(self) -> None:
         if self._root is None or self._waiting or self.timers or self._made_later():

@@ -141,12 +141,14 @@ class Turn(Intake, Waiting):
             await self._wait()
         return None
 
-    async def _load(self) -> None:
-        """Step 3: the log past what this process has, and the body that it leads to."""
+    async def _load(self, running: InlineSteps | None = None) -> None:
+        """Step 3: the log past what this process has, and the body that it leads to. `running`: this turn's attempts."""
         loaded = await load(self)
         self.history, self.payloads = loaded.history, loaded.payloads
         self.unclean = self.unclean or loaded.longer
         self.steps = InlineSteps(self.engine, self.history, self.step_ended)
+        if running is not None:
+            self.steps.adopt(running)
         self.operations = Operations(self)
         self.inbox.unread = loaded.read_inbox
         await self.hold.note_growth(self.history.position)
@@ -263,12 +265,14 @@ class Turn(Intake, Waiting):
         if self.body is not None:
             self.body.discard()
             self.body = None
-        running, self._ended = self.steps, [*self._uncommitted, *self._ended]
+        running = self.steps
+        for id, _, attempt in self._uncommitted:
+            running.running[id] = attempt
+        self._ended = [*((id, result) for id, result, _ in self._uncommitted), *self._ended]
         self._uncommitted = []
         self.schedule = Schedule()
-        await self._load()
+        await self._load(running)
         self.inbox.unread = True
-        self.steps.adopt(running)
 
     async def _after_commit(self, *, everything: bool) -> None:
         """Step 5: all of it is harmless when done twice. `everything`: whatever the log says is outstanding."""

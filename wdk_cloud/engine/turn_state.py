@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from wdk_cloud.engine import events as ev
-    from wdk_cloud.engine.attempt import Ending
+    from wdk_cloud.engine.attempt import Attempt, Ending
     from wdk_cloud.engine.operations import Operations
     from wdk_cloud.engine.payloads import Payloads
     from wdk_cloud.engine.replay import Body
@@ -45,7 +45,8 @@ class TurnState:
         self.operations: Operations
         self.inbox = Inbox(self)  # pyright: ignore[reportArgumentType] -- a turn is all of its parts
         self._ended: list[tuple[str, Ending]] = []
-        self._uncommitted: list[tuple[str, Ending]] = []
+        self._uncommitted: list[tuple[str, Ending, Attempt]] = []
+        """Ends that are in the batch, with their attempts: if the batch is dropped they are offered again."""
         self._told = False
         self._waker: asyncio.Future[None] | None = None
         self._linger = self._gap = 0.0
