@@ -29,7 +29,7 @@ demo: $(DEMO_VENV)/.installed ## install the core alone and watch a workflow sur
 	@$(DEMO_VENV)/bin/python examples/signup/demo.py $(ARGS)
 
 test: lint types ## install everything, then lint, types and all tests
-	@$(BIN)/pytest -n 2 --dist worksteal -r fEs $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -r fEs --durations 10 $(ARGS)
 
 check: lint types unit ## lint, types and unit tests: within a minute
 

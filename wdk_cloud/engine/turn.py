@@ -142,7 +142,7 @@ class Turn(Intake, Waiting):
         return None
 
     async def _load(self, running: InlineSteps | None = None) -> None:
-        """Step 3: the log past what this process has, and the body that it leads to. `running`: this turn's attempts."""
+        """Step 3: the log past what this process has, and the body it leads to. `running`: this turn's attempts."""
         loaded = await load(self)
         self.history, self.payloads = loaded.history, loaded.payloads
         self.unclean = self.unclean or loaded.longer
