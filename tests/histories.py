@@ -185,14 +185,23 @@ def begun_by_step() -> Counter[str]:
     return Counter(entry.step_id for entry in notes() if entry.moment == "begun")
 
 
-def check_bodies() -> None:
-    """Each attempt is counted before its body begins, and begins once; none begins after the step's result is
-    recorded."""
+def check_bodies(begun_late: set[tuple[str, int]] | None = None) -> None:
+    """Each step is in the log, and each attempt counted, before its body begins; it begins once, and not after the
+    step's result is recorded. A step that runs elsewhere ends once.
+
+    `begun_late`: where answers take their time, an attempt may begin although an earlier one came to an end after the
+    claim. These began when their claims were over, as their processes could know.
+    """
+    created: set[str] = set()
+    ended: set[str] = set()
     counted: set[tuple[str, int]] = set()
     over: set[str] = set()
+    excused: set[tuple[str, int]] = set()
     begun: set[tuple[str, int]] = set()
     for entry in journal:
         match entry:
+            case Recorded(run_id, ev.StepCreated(id=id)):
+                created.add(step_id(run_id, id))
             case Recorded(run_id, ev.StepStarted(id=id, attempt=attempt)):
                 counted.add((step_id(run_id, id), attempt))
             case Recorded(run_id, ev.StepCompleted(id=id) | ev.StepFailed(id=id)):
@@ -200,11 +209,18 @@ def check_bodies() -> None:
             case Claimed(_, id, attempt):
                 counted.add((id, attempt))
             case EndRecorded(_, id):
+                assert id not in ended, f"a second end of {id} was stored"
+                ended.add(id)
+                if begun_late is not None:
+                    excused |= {claimed for claimed in counted if claimed[0] == id} - begun_late
                 over.add(id)
             case Note(step_id=id, attempt=attempt, moment="begun", step_name=name):
+                assert id in created, f"{name} began before it was in the log"
                 assert (id, attempt) in counted, f"attempt {attempt} of {name} began before it was counted"
                 assert (id, attempt) not in begun, f"attempt {attempt} of {name} began twice"
-                assert id not in over, f"attempt {attempt} of {name} began after its result was recorded"
+                assert id not in over or (id, attempt) in excused, (
+                    f"attempt {attempt} of {name} began after its result was recorded"
+                )
                 begun.add((id, attempt))
             case _:
                 pass

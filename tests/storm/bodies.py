@@ -35,6 +35,17 @@ clock: VirtualClock | None = None
 """Of the world that the steps run in; none where bodies are only replayed."""
 
 
+begun_at: dict[tuple[str, int], float] = {}
+"""When each attempt began."""
+
+
+def begin() -> None:
+    note("begun")
+    step = get_step_metadata()
+    if clock is not None:
+        begun_at[step.step_id, step.attempt] = clock.now()
+
+
 class OutOfLuck(FatalError):
     """Refused for good."""
 
@@ -51,40 +62,40 @@ async def _work(seconds: float) -> None:
 
 @app.step(name="add", max_retries=PATIENT)
 async def add(n: int) -> int:
-    note("begun")
+    begin()
     return n + 1
 
 
 @app.step(name="far", max_retries=PATIENT, dispatch="queue")
 async def far(n: int) -> int:
-    note("begun")
+    begin()
     return n
 
 
 @app.step(name="far_slow", max_retries=PATIENT, dispatch="queue")
 async def far_slow(n: int, seconds: float) -> int:
-    note("begun")
+    begin()
     await _work(seconds)
     return n
 
 
 @app.step(name="tag", max_retries=PATIENT, dispatch="queue")
 async def tag(n: int) -> int:
-    note("begun")
+    begin()
     await set_attributes({f"tag-{n}": str(n)})
     return n
 
 
 @app.step(name="slow", max_retries=PATIENT)
 async def slow(n: int, seconds: float) -> int:
-    note("begun")
+    begin()
     await _work(seconds)
     return n
 
 
 @app.step(name="flaky", max_retries=PATIENT, retry=RetryPolicy(delay=2))
 async def flaky(n: int, failures: int) -> int:
-    note("begun")
+    begin()
     if get_step_metadata().attempt <= failures:
         raise ConnectionError(f"not yet: {n}")
     return n
@@ -92,39 +103,39 @@ async def flaky(n: int, failures: int) -> int:
 
 @app.step(name="once", max_retries=0)
 async def once(n: int) -> int:
-    note("begun")
+    begin()
     return n
 
 
 @app.step(name="fatal", max_retries=PATIENT)
 async def fatal(n: int) -> int:
-    note("begun")
+    begin()
     raise OutOfLuck(f"{n}")
 
 
 @app.step(name="exhaust", max_retries=2)
 async def exhaust(n: int) -> int:
-    note("begun")
+    begin()
     raise ValueError(f"{n}")
 
 
 @app.step(name="overdue", max_retries=1)
 async def overdue(n: int) -> int:
-    note("begun")
+    begin()
     await asyncio.Event().wait()
     return n
 
 
 @app.step(name="blocked", max_retries=PATIENT, cancellable=True)
 async def blocked(n: int) -> int:
-    note("begun")
+    begin()
     await asyncio.Event().wait()
     return n
 
 
 @app.step(name="blocked_far", max_retries=PATIENT, cancellable=True, dispatch="queue")
 async def blocked_far(n: int) -> int:
-    note("begun")
+    begin()
     await asyncio.Event().wait()
     return n
 

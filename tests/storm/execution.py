@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.canonical import journal
-from tests.faults import Dead, a_process_of
-from tests.histories import SETTINGS, check_bodies, check_one_history, fixed_draws, read_log, watch
+from tests.faults import Call, Dead, a_process_of
+from tests.histories import SETTINGS, Claimed, check_bodies, check_one_history, fixed_draws, notes, read_log, watch
 from tests.storm import bodies
-from tests.storm.faults import StormLife, StormWorld, Weather, life_of, task_factory
+from tests.storm.faults import LEASE, POISON, StormLife, StormWorld, Weather, life_of, task_factory
 from tests.storm.programs import Expected, Node, expect
 from wdk_cloud import start, worker
 from wdk_cloud.engine import events as ev
+from wdk_cloud.engine.inline import INTERRUPTIONS_UNCHARGED
+from wdk_cloud.engine.replay import MAX_DELIVERIES_EXCEEDED
 from wdk_cloud.errors import WorkflowRunFailedError
 from wdk_cloud.worker import Worker
 from wdk_cloud.world.clock import VirtualClock
@@ -29,6 +31,9 @@ from wdk_cloud.world.ports import Batch, Head, World
 
 ROUNDS = 20_000
 """Looks at a run before the storm says that it goes round in circles."""
+
+MOST_WORKERS = 200
+"""That may die before the storm says that this is for ever."""
 
 SPINS = 3
 """Turns of the loop without anything ready after which it counts as quiet."""
@@ -51,6 +56,16 @@ class Execution:
     """The most commands that were outstanding together."""
     workers: int = 0
     logs: dict[str, list[Batch]] = field(default_factory=dict[str, list[Batch]])
+    claimed_at: dict[tuple[str, int], float] = field(default_factory=dict[tuple[str, int], float])
+    """When each attempt of a step that runs elsewhere was claimed."""
+
+    def begun_late(self) -> set[tuple[str, int]]:
+        """The attempts whose bodies began when their claims, never renewed, were over."""
+        return {
+            attempt
+            for attempt, began in bodies.begun_at.items()
+            if attempt in self.claimed_at and began - self.claimed_at[attempt] > LEASE
+        }
 
 
 async def execute(program: Node, weather: Weather, *, workers: int = 1, path: Path | None = None) -> Execution:
@@ -61,6 +76,7 @@ async def execute(program: Node, weather: Weather, *, workers: int = 1, path: Pa
     asyncio.get_running_loop().set_task_factory(task_factory)
     await world.open()
     journal.clear()
+    bodies.begun_at.clear()
     bodies.clock = clock
     try:
         with fixed_draws(), use_world(world):
@@ -128,15 +144,22 @@ class Crew:
             with suppress(asyncio.CancelledError, Dead):
                 await host
         self._hosts = [entry for entry in self._hosts if not entry[0].dead]
+        if self._execution.workers > MOST_WORKERS:
+            raise Violation(f"{MOST_WORKERS} workers have died, and the run has not ended")
         while len(self._hosts) < self._size:
             self._execution.workers += 1
-            life = StormLife(self._execution.workers, self._weather, self._clock, watch)
+            life = StormLife(self._execution.workers, self._weather, self._clock, self._watch)
             workers: list[Worker] = []
             context = contextvars.copy_context()
             context.run(life_of.set, life)
             host = asyncio.get_running_loop().create_task(self._host(life, workers), context=context)
             life.tasks.pop(host, None)
             self._hosts.append((life, host, workers))
+
+    def _watch(self, call: Call, answer: Any) -> None:
+        watch(call, answer)
+        if call.method == "claim_step" and isinstance(claim := journal[-1], Claimed):
+            self._execution.claimed_at.setdefault((claim.step_id, claim.attempt), self._clock.now())
 
     async def _host(self, life: StormLife, workers: list[Worker]) -> None:
         async with (
@@ -162,7 +185,10 @@ async def judge(execution: Execution, world: World, run: Any) -> None:
     head, batches = await read_log(world, "run")
     execution.logs["run"] = batches
     events = check_one_history(head, batches)
+    check_interruptions(batches)
     execution.turns = head.fence
+    if execution.weather.curse is POISON and head.error_code == MAX_DELIVERIES_EXCEEDED:
+        return
     try:
         value = await run.return_value(timeout=10)
     except WorkflowRunFailedError as error:
@@ -173,7 +199,8 @@ async def judge(execution: Execution, world: World, run: Any) -> None:
     labels = dict((await world.runs.labels(head.run_id, head.birth)).values)
     if labels != execution.expected.labels:
         raise Violation(f"the labels are {labels}, not {execution.expected.labels}")
-    check_bodies()
+    check_bodies(execution.begun_late())
+    check_once()
     execution.commands, execution.at_once = _measures(events)
     await _judge_children(execution, world, events, execution.expected)
 
@@ -191,6 +218,7 @@ async def _judge_children(execution: Execution, world: World, events: list[ev.An
         head, batches = await read_log(world, id)
         execution.logs[id] = batches
         found.append((head, check_one_history(head, batches)))
+        check_interruptions(batches)
     left = list(expected.children)
     for head, there in found:
         value = next((json.loads(bytes(event.result)) for event in there if type(event) is ev.RunCompleted), None)
@@ -210,6 +238,40 @@ def check_commands(expected: Expected, events: list[ev.AnyEvent]) -> None:
         most = least + expected.may[name]
         if not least <= created[name] <= most:
             raise Violation(f"{name} is {created[name]} times in the log, not {least} to {most} times")
+
+
+def check_interruptions(batches: list[Batch]) -> None:
+    """Of several attempts that were interrupted together none is charged before the fifth time; each begins alone."""
+    interruptions: Counter[str] = Counter()
+    suspects: set[str] = set()
+    for batch in batches:
+        events = ev.decode_batch(batch.data, "", batch.at).events
+        together = sum(type(event) is ev.StepInterrupted for event in events)
+        started: list[str] = []
+        alone = False
+        for event in events:
+            match event:
+                case ev.StepStarted(id=id):
+                    started.append(id)
+                    alone = alone or id in suspects
+                case ev.StepInterrupted(id=id, charged=charged):
+                    if together > 1 and charged != (interruptions[id] >= INTERRUPTIONS_UNCHARGED):
+                        raise Violation(f"interruption {interruptions[id] + 1} of {id}, charged: {charged}")
+                    interruptions[id] += 1
+                    suspects.add(id)
+                case ev.StepCompleted(id=id) | ev.StepFailed(id=id) | ev.StepRetrying(id=id):
+                    suspects.discard(id)
+                case _:
+                    pass
+        if alone and len(started) > 1:
+            raise Violation(f"{started} began together, though one of them had been interrupted")
+
+
+def check_once() -> None:
+    """A step without retries begins once at most."""
+    begun = Counter(entry.step_id for entry in notes() if entry.step_name == "once")
+    if begun.total() > len(begun):
+        raise Violation(f"a step without retries began more than once: {begun.most_common(1)}")
 
 
 _COMMANDS = (ev.StepCreated, ev.WaitCreated, ev.OperationCreated, ev.AttributesSet)

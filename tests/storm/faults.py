@@ -64,6 +64,22 @@ DEATHS = ("die before", "die after", "suspend, then die")
 
 
 @dataclass(frozen=True)
+class Curse:
+    """What strikes each call of a kind on the first run, so many times."""
+
+    kind: str
+    method: str
+    times: int
+
+
+POISON = Curse("die before", "items", 1_000)
+"""More deaths than a run may have without growing: it must fail, and soon."""
+
+CURSES = (POISON, Curse("die after", "append", 14), Curse("throttle", "items", 15))
+"""And what no run may fail by: deaths of which each leaves the log longer; an outage."""
+
+
+@dataclass(frozen=True)
 class Theme:
     """What goes together in one weather: rules that need two or three faults of certain kinds would seldom meet them."""
 
@@ -74,6 +90,7 @@ class Theme:
     slow: tuple[float, ...] = (0.0, 0.1, 0.3)
     """The share of calls that take their time."""
     skews: tuple[float, ...] = (0.0, 0.0, 5.0, 20.0)
+    curses: tuple[Curse | None, ...] = (None,)
     limits: tuple[float, ...] = (0.0,)
     """Seconds that a delivery has; 0: any number. Its programs are brief (`programs.generate`)."""
 
@@ -87,6 +104,7 @@ THEMES = (
     Theme({"die before": 1, "die after": 1, "delay": 1}, skews=(20.0,), slow=(0.3,)),
     Theme({"lose the request": 1, "throttle": 1, "lose the answer": 2}, most=(10, 30), rates=(0.1, 0.3)),
     Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(20.0, 30.0)),
+    Theme({"die after": 1}, most=(0, 1), curses=CURSES),
 )
 
 MOST_SLOW = 100
@@ -118,6 +136,8 @@ class Weather:
     slow: float = 0.0
     """The share of calls that take their time, besides."""
     slow_left: int = MOST_SLOW
+    curse: Curse | None = None
+    curses_left: int = 0
     limit: float = 0.0
     """Seconds that a delivery has; 0: any number."""
     runaway: bool = False
@@ -164,6 +184,8 @@ class Weather:
             skew=rng.choice(theme.skews),
             slow=rng.choice(theme.slow),
             limit=rng.choice(theme.limits),
+            curse=(curse := rng.choice(theme.curses)),
+            curses_left=curse.times if curse is not None else 0,
             rng=rng,
             kinds=theme.kinds,
             fitting=True,
@@ -179,6 +201,11 @@ class Weather:
         if self.planned is not None:
             found = [fault for fault in self.planned if (fault.worker, fault.call) == (worker, call.number)]
             return self._strike(found[0], call) if found else None
+        if self.curses_left and self.curse is not None and self.curse.method == call.method and call.args[0] == "run":
+            self.curses_left -= 1
+            fault = Fault(worker, call.number, self.curse.kind)
+            self.struck.append(fault)
+            return fault
         rate = self.rate * (MESSAGES_HIT if self.fitting and call.method in ("send", "acknowledge") else 1)
         if self.left <= 0 or self.rng.random() >= rate:
             return self._slowed(worker, call)
