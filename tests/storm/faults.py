@@ -91,6 +91,8 @@ class Theme:
     """The share of calls that take their time."""
     skews: tuple[float, ...] = (0.0, 0.0, 5.0, 20.0)
     curses: tuple[Curse | None, ...] = (None,)
+    methods: tuple[str, ...] = ()
+    """The calls that are hit; none named: all."""
     limits: tuple[float, ...] = (0.0,)
     """Seconds that a delivery has; 0: any number. Its programs are brief (`programs.generate`)."""
 
@@ -105,6 +107,19 @@ THEMES = (
     Theme({"lose the request": 1, "throttle": 1, "lose the answer": 2}, most=(10, 30), rates=(0.1, 0.3)),
     Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(20.0, 30.0)),
     Theme({"die after": 1}, most=(0, 1), curses=CURSES),
+    Theme(
+        {"slow before": 3, "slow after": 3, "bring back": 5, "die after": 2},
+        most=(10, 30),
+        rates=(0.2, 0.4),
+        methods=("acquire", "claim_step", "receive", "mark_dirty", "end_step", "append"),
+    ),
+    Theme(
+        {"suspend": 3, "suspend, then die": 2},
+        most=(2, 4),
+        rates=(0.1, 0.3),
+        skews=(0.0, 20.0),
+        methods=("append", "send", "put_labels", "end_step"),
+    ),
 )
 
 MOST_SLOW = 100
@@ -136,6 +151,8 @@ class Weather:
     slow: float = 0.0
     """The share of calls that take their time, besides."""
     slow_left: int = MOST_SLOW
+    methods: tuple[str, ...] = ()
+    """The calls that faults are drawn for; none named: all."""
     curse: Curse | None = None
     curses_left: int = 0
     limit: float = 0.0
@@ -188,6 +205,7 @@ class Weather:
             curses_left=curse.times if curse is not None else 0,
             rng=rng,
             kinds=theme.kinds,
+            methods=theme.methods,
             fitting=True,
         )
 
@@ -207,7 +225,8 @@ class Weather:
             self.struck.append(fault)
             return fault
         rate = self.rate * (MESSAGES_HIT if self.fitting and call.method in ("send", "acknowledge") else 1)
-        if self.left <= 0 or self.rng.random() >= rate:
+        spared = self.methods and call.method not in self.methods
+        if self.left <= 0 or spared or self.rng.random() >= rate:
             return self._slowed(worker, call)
         kinds = self.kinds
         if self.fitting:
