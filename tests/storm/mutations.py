@@ -273,8 +273,8 @@ DESIGN = {
     "6: an end that is announced while its watcher looks makes it look again": (
         Patch(
             "engine.operations:Operations._run",
-            "                self._again.discard(event.id)  # it may have looked just before, and nobody will tell it once more",
-            "                break",
+            "            self._again.discard(event.id)  # it may have looked just before, and nobody will tell it once more",
+            "            break",
         ),
     ),
     "9: the first end of a step stands": (
