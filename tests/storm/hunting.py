@@ -15,16 +15,21 @@ from tests.storm.campaign import workers_of
 from tests.storm.execution import Execution, execute
 from tests.storm.faults import Weather
 from tests.storm.mutations import MUTATIONS, Mutation, applied
-from tests.storm.programs import generate
+from tests.storm.programs import Node, generate
 
 BETWEEN = 10_000
 """Programs from one seed to the next: none of two sequences is the same."""
 
 
-def themed(seed: int) -> Execution:
-    """One program of the short storm, under its weather."""
+def drawn(seed: int) -> tuple[Node, Weather]:
+    """One program of the short storm, and its weather."""
     weather = Weather.themed(seed)
-    program = generate(seed, brief=bool(weather.limit))
+    return generate(seed, brief=bool(weather.limit)), weather
+
+
+def themed(seed: int) -> Execution:
+    """It is carried out."""
+    program, weather = drawn(seed)
     return asyncio.run(execute(program, weather, workers=workers_of(seed, "memory")))
 
 
