@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 LEASE = 30.0
 
+LONG = 90.0
+"""Seconds after which somebody else has received the message, and worked on it for a while."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -60,8 +63,6 @@ LATE = {"acknowledge late": 6, "bring back": 6, "suspend, then die": 3, "slow be
 """Besides: an acknowledgement that is on its way for a while, a message that comes back while somebody works on it, a
 call that reaches the world from a worker that will not see the answer, and calls that take their time."""
 
-DEATHS = ("die before", "die after", "suspend, then die")
-
 
 @dataclass(frozen=True)
 class Curse:
@@ -91,23 +92,48 @@ class Theme:
     """The share of calls that take their time."""
     skews: tuple[float, ...] = (0.0, 0.0, 5.0, 20.0)
     curses: tuple[Curse | None, ...] = (None,)
+    methods: tuple[str, ...] = ()
+    """The calls that are hit; none named: all."""
     limits: tuple[float, ...] = (0.0,)
     """Seconds that a delivery has; 0: any number. Its programs are brief (`programs.generate`)."""
 
 
 THEMES = (
-    Theme({**KINDS, **LATE}, limits=(0.0, 0.0, 20.0)),
+    Theme({**KINDS, **LATE}, limits=(0.0, 0.0, 12.0)),
     Theme({**KINDS, **LATE}, most=(20, 40), rates=(0.1, 0.2), slow=(0.0, 0.3)),
     Theme({"die before": 1, "die after": 2}, most=(4, 12, 30), rates=(0.1, 0.25), slow=(0.0, 0.2)),
     Theme({"acknowledge late": 4, "bring back": 4, "slow before": 2, "die after": 1}, most=(10, 30), rates=(0.1, 0.2)),
     Theme({"suspend": 2, "suspend, then die": 3}, most=(2, 5), skews=(0.0, 20.0, 20.0)),
     Theme({"die before": 1, "die after": 1, "delay": 1}, skews=(20.0,), slow=(0.3,)),
     Theme({"lose the request": 1, "throttle": 1, "lose the answer": 2}, most=(10, 30), rates=(0.1, 0.3)),
-    Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(20.0, 30.0)),
+    Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(7.0, 12.0)),
+    Theme({"die after": 1}, most=(5, 10), rates=(0.6,), limits=(7.0,), methods=("change",)),
     Theme({"die after": 1}, most=(0, 1), curses=CURSES),
+    Theme(
+        {"slow before": 3, "slow after": 3, "bring back": 5, "die after": 2},
+        most=(10, 30),
+        rates=(0.2, 0.4),
+        methods=("acquire", "claim_step", "receive", "mark_dirty", "end_step", "append"),
+    ),
+    Theme(
+        {"suspend for long": 3, "suspend, then die": 2},
+        most=(2, 4),
+        rates=(0.1, 0.3),
+        skews=(0.0, 60.0),
+        methods=("append", "end_step"),
+    ),
+    Theme({"suspend for long": 1}, most=(3, 6), rates=(0.3, 0.6), methods=("send", "put_labels")),
+    Theme(
+        {"slow, then die": 4, "slow after": 2, "bring back": 5},
+        most=(20, 30),
+        rates=(0.3, 0.6),
+        methods=("acquire", "claim_step", "receive"),
+    ),
+    Theme({"delay": 1, "die after": 1}, most=(0, 2), slow=(0.5, 0.8)),
+    Theme({"delay": 1}, most=(0,), slow=(0.5, 0.8)),
 )
 
-MOST_SLOW = 100
+MOST_SLOW = 300
 """Calls of one weather that take their time: a run that waits for days would otherwise never see the end of them."""
 
 MOST_CALLS = 20_000
@@ -136,6 +162,8 @@ class Weather:
     slow: float = 0.0
     """The share of calls that take their time, besides."""
     slow_left: int = MOST_SLOW
+    methods: tuple[str, ...] = ()
+    """The calls that faults are drawn for; none named: all."""
     curse: Curse | None = None
     curses_left: int = 0
     limit: float = 0.0
@@ -188,6 +216,7 @@ class Weather:
             curses_left=curse.times if curse is not None else 0,
             rng=rng,
             kinds=theme.kinds,
+            methods=theme.methods,
             fitting=True,
         )
 
@@ -207,7 +236,8 @@ class Weather:
             self.struck.append(fault)
             return fault
         rate = self.rate * (MESSAGES_HIT if self.fitting and call.method in ("send", "acknowledge") else 1)
-        if self.left <= 0 or self.rng.random() >= rate:
+        spared = self.methods and call.method not in self.methods
+        if self.left <= 0 or spared or self.rng.random() >= rate:
             return self._slowed(worker, call)
         kinds = self.kinds
         if self.fitting:
@@ -243,7 +273,7 @@ def _fits(kind: str, method: str) -> bool:
         return method == "acknowledge"
     if kind == "bring back":
         return method == "receive"
-    if kind in ("suspend", "suspend, then die", *SLOW):
+    if kind in ("suspend", "suspend for long", "suspend, then die", "slow, then die", *SLOW):
         return method not in SYNCHRONOUS
     return True
 
@@ -414,7 +444,10 @@ class StormPort:
             case "suspend" | "suspend, then die":
                 life.suspended_until = life.later(LEASE + fault.seconds)
                 await life.resumed()
-            case "slow before":
+            case "suspend for long":
+                life.suspended_until = life.later(LONG + fault.seconds)
+                await life.resumed()
+            case "slow before" | "slow, then die":
                 await life.wait_until(life.later(fault.seconds))
             case _:
                 pass
@@ -423,7 +456,7 @@ class StormPort:
         """What happens once the world has done it."""
         life = self._life
         match fault.kind:
-            case "die after" | "suspend, then die":
+            case "die after" | "suspend, then die" | "slow, then die":
                 life.end()
             case "lose the answer":
                 raise WorldUnavailableError(f"{call.method}: the answer was lost")

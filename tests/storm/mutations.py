@@ -83,7 +83,6 @@ _STORE = "world.memory.store:MemoryStore"
 
 PROTOCOL = {
     "an append asks for its free position": (Patch(f"{_STORE}.append", "if there is None:", "if True:"),),
-    "a refused append is heeded": (Patch("engine.appending:_append", "        raise AppendConflict", "        pass"),),
     "release asks for `dirty` unset": (
         Patch("engine.leasing:LeaseHold._free", "unless_dirty=True", "unless_dirty=False"),
     ),
@@ -127,10 +126,8 @@ PROTOCOL = {
     "`dirty` is set only if the holder seen still holds": (
         Patch(f"{_STORE}.mark_dirty", "self._held(run_id, birth, holder, fence)", "self._head_of(run_id, birth)"),
     ),
+    # Seen when the log is read, or by a conflict: both read it.
     "a log longer than `length` makes a turn unclean": (
-        Patch("engine.turn:Turn._load", "self.unclean or loaded.longer", "self.unclean"),
-    ),
-    "a log found longer by a conflict makes a turn unclean": (
         Patch("engine.turn:Turn._conflict", "self.unclean = True", "pass"),
         Patch("engine.turn:Turn._load", "self.unclean or loaded.longer", "self.unclean"),
     ),
@@ -272,6 +269,13 @@ DESIGN = {
     ),
     "7: an outage of the world takes its stall back": (
         Patch("engine.leasing:LeaseHold.postpone", "stalls=max(0, self.head.stalls - 1)", "stalls=self.head.stalls"),
+    ),
+    "6: an end that is announced while its watcher looks makes it look again": (
+        Patch(
+            "engine.operations:Operations._run",
+            "            self._again.discard(event.id)  # it may have looked just before, and nobody will tell it once more",
+            "            break",
+        ),
     ),
     "9: the first end of a step stands": (
         Patch(f"{_STORE}.end_step", "        if item.end is not None:\n            return item.end == end\n", ""),

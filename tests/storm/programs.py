@@ -76,7 +76,7 @@ class Generator:
         n = self._number()
         match kind:
             case "slow" | "far_slow":
-                return [kind, n, self._random.choice((0.2, 3.0, 9.0 if self._brief else 40.0))]
+                return [kind, n, self._random.choice((0.2, 1.0, 3.0) if self._brief else (0.2, 3.0, 40.0))]
             case "flaky":
                 return [kind, n, self._random.randint(1, 3)]
             case "nap":
@@ -119,7 +119,7 @@ class Generator:
                 # A turn with a cancellable step looks at its head each second: none is to last for a day.
                 return [kind, draw.choice((0.5, 2.0, 7.0, 45.0)), self._endless()]
             case "overdue":
-                return [kind, n, draw.choice((1.5, 9.0 if self._brief else 20.0))]
+                return [kind, n, draw.choice((1.5, 3.0 if self._brief else 20.0))]
             case "generator":
                 nodes = self._nodes(depth, 2, 4)
                 return [kind, nodes, draw.randint(1, len(nodes)), draw.random() < 0.5, n]

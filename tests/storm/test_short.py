@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.storm.campaign import median, workers_of
-from tests.storm.execution import execute
+from tests.storm.execution import Execution, execute
 from tests.storm.faults import Weather
+from tests.storm.hunting import drawn, themed
 from tests.storm.programs import generate
 from tests.storm.replaying import Replayer
 from tests.storm.shrinking import shrink
@@ -59,13 +60,16 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+def replay(execution: Execution, seed: int, replayer: Replayer) -> None:
+    for run_id, batches in execution.logs.items():
+        replayer.check(run_id, batches, seed=seed, all_prefixes=seed % 100 == 0)
+
+
 def weathered(seed: int, replayer: Replayer, path: Path | None = None, *, rough: bool = False) -> None:
     draw = Weather.rough if rough else Weather.drawn
-    program, workers = generate(seed), workers_of(seed, "memory" if path is None else "local")
+    program, workers = generate(seed, early=True), workers_of(seed, "memory" if path is None else "local")
     try:
-        execution = asyncio.run(execute(program, draw(seed), workers=workers, path=path))
-        for run_id, batches in execution.logs.items():
-            replayer.check(run_id, batches, seed=seed, all_prefixes=seed % 100 == 0)
+        replay(asyncio.run(execute(program, draw(seed), workers=workers, path=path)), seed, replayer)
     except BaseException as error:
         error.add_note(f"storm seed {seed}")
         if path is None and (smallest := shrink(program, draw(seed), workers)) is not None:
@@ -75,16 +79,24 @@ def weathered(seed: int, replayer: Replayer, path: Path | None = None, *, rough:
 
 def calm(seed: int) -> None:
     try:
-        asyncio.run(execute(generate(seed), Weather()))
+        asyncio.run(execute(generate(seed, early=True), Weather()))
     except BaseException as error:
-        error.add_note(f"calm seed {seed}: program {generate(seed)}")
+        error.add_note(f"calm seed {seed}: program {generate(seed, early=True)}")
         raise
 
 
 @pytest.mark.parametrize("slice", range(SLICES))
 def test_programs_yield_what_they_must_whatever_goes_wrong(slice: int, replayer: Replayer) -> None:
     for seed in range(slice * PROGRAMS, (slice + 1) * PROGRAMS):
-        weathered(seed, replayer)
+        try:
+            execution = themed(seed)
+            replay(execution, seed, replayer)
+        except BaseException as error:
+            error.add_note(f"storm seed {seed}")
+            program, weather = drawn(seed)
+            if (smallest := shrink(program, weather, workers_of(seed, "memory"))) is not None:
+                error.add_note(f"the smallest that fails alike: {smallest}")
+            raise
 
 
 @pytest.mark.parametrize("slice", range(4))
