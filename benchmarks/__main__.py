@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import clocks, footprint, gathered, imports, in_a_row, latency, many_runs, processes, replay
+from benchmarks import clocks, footprint, gathered, growth, imports, in_a_row, latency, many_runs, processes, replay
 from benchmarks.measuring import data_folder, machine
 from benchmarks.plan import FULL, QUICK
 
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Folder], Report]] = {
     "replay": replay.run,
     "import": imports.run,
     "memory": footprint.run,
+    "growth": growth.run,
     "clocks": clocks.run,
 }
 

@@ -33,6 +33,8 @@ class Plan:
     """Runs that are kept, to see what one takes."""
     long: int
     """Steps of a kept run, to see what one takes."""
+    events: tuple[int, int, int, int]
+    """Events of a log. Each of the last two divided by the second is the growth."""
     calls: int
     """Calls of a clock in one measurement."""
 
@@ -52,6 +54,7 @@ FULL = Plan(
     imports=20,
     retained=500,
     long=1_000,
+    events=(100, 1_000, 10_000, 20_000),
     calls=200_000,
 )
 
@@ -70,5 +73,6 @@ QUICK = Plan(
     imports=1,
     retained=10,
     long=20,
+    events=(9, 15, 30, 45),
     calls=1_000,
 )

@@ -18,6 +18,11 @@ async def echo_inline(number: int) -> int:
     return number
 
 
+@app.step(dispatch="queue")
+async def echo_elsewhere(number: int) -> int:
+    return number
+
+
 @app.step
 async def moments() -> tuple[int, int]:
     """When this step began and ended: nanoseconds of the machine's monotonic clock, the same in every process."""
@@ -67,5 +72,36 @@ async def resting(steps: int) -> int:
     total = 0
     for number in range(steps):
         total += await echo(number)
+    await sleep("30 days")
+    return total
+
+
+@app.workflow
+async def elsewhere_in_a_row(steps: int) -> int:
+    total = 0
+    for number in range(steps):
+        total += await echo_elsewhere(number)
+    return total
+
+
+@app.workflow
+async def gathered_under_time_outs(steps: int) -> int:
+    """Each step has a time-out of its own, and all of them are due at the same time."""
+    return sum(await asyncio.gather(*(asyncio.wait_for(echo_inline(number), 1000) for number in range(steps))))
+
+
+SHAPES = {
+    "in a row": in_a_row,
+    "gathered": gathered,
+    "gathered inline": gathered_inline,
+    "queue-dispatched in a row": elsewhere_in_a_row,
+    "gathered under time-outs": gathered_under_time_outs,
+}
+
+
+@app.workflow
+async def then_rest(shape: str, steps: int) -> int:
+    """One of these, then a pause that nobody waits for."""
+    total = await SHAPES[shape](steps)
     await sleep("30 days")
     return total

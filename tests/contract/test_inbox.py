@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.contract.records import BIRTH, OTHER_BIRTH, RUN, STEP, a_head, an_item, claim
 from wdk_cloud.world.ports import InboxItem
 
@@ -99,6 +101,17 @@ async def test_a_step_that_has_ended_comes_after_the_items(place: WorldUnderTest
     first, second = await place.runs.items(RUN, BIRTH)
     assert first == an_item("a")
     assert (second.key, second.kind, second.data) == (f"step:{STEP}", "step", b"the end")
+
+
+@pytest.mark.parametrize("asked", [0, 1, 3, 300])
+async def test_of_the_steps_that_are_asked_for_none_is_missing(place: WorldUnderTest, asked: int) -> None:
+    for number in range(0, 310, 2):
+        await place.runs.end_step(RUN, BIRTH, f"s#{number}", attempt=None, end=b"the end")
+    await place.runs.put_item(RUN, BIRTH, an_item("a"))
+    steps = [f"s#{number}" for number in range(asked)]
+    first, *ends = await place.runs.items(RUN, BIRTH, steps)
+    assert first == an_item("a")
+    assert {f"step:{step}" for step in steps[::2]} <= {end.key for end in ends}
 
 
 async def test_all_steps_that_have_ended_are_among_the_items(place: WorldUnderTest) -> None:

@@ -36,6 +36,7 @@ PARTS = {
     "replay",
     "import",
     "memory",
+    "growth",
     "clocks",
 }
 

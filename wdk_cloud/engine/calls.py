@@ -72,13 +72,16 @@ class Calls:
         self._counters: dict[str, int] = {}
         self._made: dict[str, Coroutine[Any, Any, Any]] = {}
         self._waiting: dict[str, asyncio.Future[Any]] = {}
-        self._timer_ids: dict[DurableTimer, str] = {}
         self._recorded: dict[str, tuple[int, Command]] = {}
         self._asked_at: dict[str, int] = {}
         self._queue: deque[ev.AnyEvent] = deque()
         self._kept: dict[str, ev.AnyEvent] = {}
         self._kept_due: deque[str] = deque()
         self._new: list[ev.AnyEvent] = []
+        self._new_waits: set[str] = set()
+        """Those in `_new`."""
+        self._unwaited: set[str] = set()
+        """Those of them that the body has left again."""
         self._patches_passed: set[str] = set()
         self._left_already: set[str] = set()
         """What the log says the body has left: it is said once."""
@@ -220,11 +223,11 @@ class Calls:
         if self.loop.closed_inert:
             return
         id = self.number(timer.kind)
-        self._timer_ids[timer] = id
+        timer.record = id
         self._wait(id, round(self.loop.now + timer.delay, 6), timer.delay, timer)
 
     def _timer_cancelled(self, timer: DurableTimer) -> None:
-        id = self._timer_ids.pop(timer, None)
+        id, timer.record = timer.record, None
         if id is not None and not self.loop.closed_inert:
             self._unwait(id)
 
@@ -233,6 +236,7 @@ class Calls:
             case None:
                 due = round(due, 6)
                 self._new.append(ev.WaitCreated(time=self.loop.now, id=id, due=due, delay=round(delay, 6)))
+                self._new_waits.add(id)
             case (position, ev.WaitCreated(due=recorded)):
                 due = recorded
                 self._asked_at[id] = position
@@ -255,11 +259,9 @@ class Calls:
             self._kept_due.remove(id)
         if self._kept.pop(id, None) is not None:
             return
-        for index, event in enumerate(self._new):
-            if type(event) is ev.WaitCreated and event.id == id:
-                del self._new[index]
-                return
-        if id not in self._left_already:
+        if id in self._new_waits:
+            self._unwaited.add(id)
+        elif id not in self._left_already:
             self._new.append(ev.WaitCancelled(time=self.loop.now, id=id))
 
     # -- the end, labels and patches ----------------------------------------------------------------------------------

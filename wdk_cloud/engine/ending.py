@@ -45,7 +45,7 @@ async def follow(engine: Engine, head: Head) -> None:
     the other."""
     world = engine.world
     messages: list[tuple[Message, float]] = []
-    for item in await world.runs.items(head.run_id, head.birth):
+    for item in await world.runs.items(head.run_id, head.birth, ()):
         if await succession.passed_on(world, head, item) or item.kind != "watch":
             continue
         watch = msgspec.json.decode(item.data, type=Watch)

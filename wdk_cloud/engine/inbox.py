@@ -83,7 +83,8 @@ class Inbox:
     async def read(self) -> None:
         """Admit what is new, one by one."""
         turn = self._turn
-        items = await turn.engine.world.runs.items(*turn.key)
+        queued = turn.history.queued and [id for id, step in turn.history.steps.items() if step.created.queued]
+        items = await turn.engine.world.runs.items(*turn.key, queued or ())
         self.unread = False
         seen = {event.key for event in turn.batch if isinstance(event, _WITH_KEY)}
         ended = {event.id for event in turn.batch if isinstance(event, ev.StepCompleted | ev.StepFailed)}

@@ -97,6 +97,10 @@ class Body(Calls):
     def take(self) -> list[ev.AnyEvent]:
         """The commands that the body has made since the last call."""
         new, self._new = self._new, []
+        self._new_waits.clear()
+        if self._unwaited:
+            new = [event for event in new if type(event) is not ev.WaitCreated or event.id not in self._unwaited]
+            self._unwaited.clear()
         return new
 
     def discard(self) -> None:
@@ -157,7 +161,7 @@ class Body(Calls):
                     if not waiter.done():
                         waiter.set_result(None)
                 else:
-                    self._timer_ids.pop(waiter, None)
+                    waiter.record = None
                     waiter.fire()
             case ev.StepCompleted(id=id, result=data) | ev.OperationCompleted(id=id, result=data):
                 self._settle(id, data, None)

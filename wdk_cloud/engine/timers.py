@@ -66,8 +66,9 @@ class DurableTimer(asyncio.TimerHandle):
         self.delay = delay
         self.kind = "sleep" if callback is _WAKES_A_SLEEPER else "timeout"
         self.fired = False
-        self.record: object = None
-        """The engine's own; nothing here looks at it."""
+        self.record: str | None = None
+        """The id under which the engine waits for it. Nothing keeps timers by themselves: those of one due time have
+        one hash."""
 
     def cancel(self) -> None:
         """Never to be fired; the engine is told once."""

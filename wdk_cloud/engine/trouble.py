@@ -103,7 +103,7 @@ async def _send_onward(turn: Turn, count: int) -> str:
 
 
 async def _cancel_asked(turn: Turn) -> ev.CancelRequested | None:
-    for item in await turn.engine.world.runs.items(*turn.key):
+    for item in await turn.engine.world.runs.items(*turn.key, ()):
         if item.kind == "cancel":
             return cancel_request(item, turn.now())
     return None

@@ -80,12 +80,17 @@ class Waiting(TurnState):
         return bool(self._ended or self._told or self.operations.done)
 
     async def _wait_for_queued(self, due: float | None) -> bool:
-        if self._linger and self._gap:
+        if self._linger and self._gap and self.history.queued > 1:
             await asyncio.sleep(self._gap)  # real time: so that a thousand ends make a handful of turns
+            if self._told or self._ended:  # it came while nobody slept who could be woken
+                return self._more_keeps_coming()
         self._linger = min(max(LINGER, self._linger * 2), LONGEST_LINGER)
         until = self.engine.world.clock.now() + self._linger
         if await self._sleep(until if due is None else min(until, due)):
-            self._gap = min(max(FIRST_GAP, self._gap * 2), LONGEST_GAP)
-            return True
+            return self._more_keeps_coming()
         self._linger = self._gap = 0.0
         return bool(due is not None and due <= self.engine.world.clock.now())
+
+    def _more_keeps_coming(self) -> bool:
+        self._gap = min(max(FIRST_GAP, self._gap * 2), LONGEST_GAP)
+        return True

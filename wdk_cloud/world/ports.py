@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "deleted"]
 ENDED: frozenset[Status] = frozenset(("completed", "failed", "cancelled", "deleted"))
@@ -327,9 +327,11 @@ class RunStore(Protocol):
         """Put the item if its key is not there. False: it was there already; nothing was written."""
         ...
 
-    async def items(self, run_id: str, birth: str) -> list[InboxItem]:
+    async def items(self, run_id: str, birth: str, steps: Collection[str] | None = None) -> list[InboxItem]:
         """All items of the inbox, strongly consistent, in an order that keeps that of one client's puts; and after
-        them each step item that has an end, as an item of kind `step`, key `step:<step id>`, with the end as data."""
+        them each step item that has an end, as an item of kind `step`, key `step:<step id>`, with the end as data.
+        With `steps` the caller needs no others than those, and a world that has to look for step items looks for them
+        only: the ends of steps stay, so that a long run would read more and more of them. It may give others too."""
         ...
 
     async def drop_items(self, run_id: str, birth: str, keys: Sequence[str]) -> None:

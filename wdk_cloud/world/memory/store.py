@@ -27,7 +27,7 @@ from wdk_cloud.world.ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 class Life:
@@ -177,13 +177,14 @@ class MemoryStore:
                 inbox[item.key] = item
         return absent
 
-    async def items(self, run_id: str, birth: str) -> list[InboxItem]:
+    async def items(self, run_id: str, birth: str, steps: Collection[str] | None = None) -> list[InboxItem]:
         with self._lock:
             life = self._life(run_id, birth)
+            asked = life.steps if steps is None else steps
             ends = [
-                InboxItem(key=f"step:{item.step_id}", kind="step", data=item.end, time=0.0)
-                for item in life.steps.values()
-                if item.end is not None
+                InboxItem(key=f"step:{id}", kind="step", data=item.end, time=0.0)
+                for id in asked
+                if (item := life.steps.get(id)) is not None and item.end is not None
             ]
             return [*life.inbox.values(), *ends]
 
