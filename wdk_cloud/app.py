@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wdk_cloud.durations import Duration
     from wdk_cloud.engine.replay import Body
     from wdk_cloud.options import Dispatch
+    from wdk_cloud.schedules import Schedule
     from wdk_cloud.signature import AnyFunction
 
 P = ParamSpec("P")
@@ -109,12 +110,18 @@ class Workflow(Generic[P, T]):
     """A workflow: an `async def` that survives. In a body it runs inside that run, `start` makes one of its own."""
 
     def __init__(
-        self, app: Workflows, id: str, fn: Callable[P, Coroutine[Any, Any, T]], options: StartOptions | None = None
+        self,
+        app: Workflows,
+        id: str,
+        fn: Callable[P, Coroutine[Any, Any, T]],
+        options: StartOptions | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self.app = app
         self.id = id
         self.fn = fn
         self.options = options or StartOptions()
+        self.schedule = schedule
         self.signature = Signature(fn)
         update_wrapper(self, fn)
 
@@ -135,7 +142,7 @@ class Workflow(Generic[P, T]):
         """A copy with options for `start`; what is left out stays."""
         given = {"run_id": run_id, "idempotency_key": idempotency_key, "attributes": attributes, "delay": delay}
         changes = {name: value for name, value in given.items() if value is not None}
-        return Workflow(self.app, self.id, self.fn, self.options.updated(changes))
+        return Workflow(self.app, self.id, self.fn, self.options.updated(changes), self.schedule)
 
     @property
     def annotations(self) -> Mapping[str, object]:
@@ -179,6 +186,8 @@ class Workflows:
         self._process_wide = 0
         self._registrations: list[Callable[[KnownTypes], None]] = []
         self._registered = 0
+        self.on_schedule: list[Callable[[], None]] = []
+        """Called when a workflow with a schedule has been declared, from whichever thread does so."""
         Workflows._every.add(self)
 
     # -- declaring --------------------------------------------------------------------------------------------------
@@ -222,11 +231,17 @@ class Workflows:
     def workflow(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...
     @overload
     def workflow(
-        self, /, *, name: str | None = None
+        self, /, *, name: str | None = None, schedule: str | None = None, timezone: str = "UTC"
     ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Workflow[P, T]]: ...
-    def workflow(self, fn: Any = None, /, *, name: str | None = None) -> Any:
-        """Declare a workflow, an `async def`; its id is `workflow//<module>//<qualname>` unless named."""
-        decorate = partial(self._declare_workflow, name)
+    def workflow(
+        self, fn: Any = None, /, *, name: str | None = None, schedule: str | None = None, timezone: str = "UTC"
+    ) -> Any:
+        """Declare a workflow, an `async def`; its id is `workflow//<module>//<qualname>` unless named.
+
+        `schedule` is an interval, "every 1 hour", or the five fields of cron, "0 9 * * 1-5", in the local time of
+        `timezone`: workers start a run of it, without arguments, at each tick.
+        """
+        decorate = partial(self._declare_workflow, name, _schedule(schedule, timezone))
         return decorate if fn is None else decorate(fn)
 
     def _declare_step(self, name: str | None, options: StepOptions, fn: Any) -> Step[..., Any]:
@@ -249,7 +264,7 @@ class Workflows:
         self._note_module(function)
         return step
 
-    def _declare_workflow(self, name: str | None, fn: Any) -> Workflow[..., Any]:
+    def _declare_workflow(self, name: str | None, schedule: Schedule | None, fn: Any) -> Workflow[..., Any]:
         if isinstance(fn, Step | Workflow):
             raise TypeError(f"{fn!r} is declared already; decorate the function once")
         if not inspect.iscoroutinefunction(fn):
@@ -258,9 +273,14 @@ class Workflows:
                 f"@app.workflow takes an `async def`; {what} is none. Declare it `async def`, without `yield`; work "
                 "that is not async belongs in a step"
             )
+        if schedule is not None:
+            _check_it_needs_no_arguments(fn)
         id = self._new_id(name, "workflow", fn)
-        workflow = self.workflows[id] = Workflow(self, id, fn)
+        workflow = self.workflows[id] = Workflow(self, id, fn, schedule=schedule)
         self._note_module(fn)
+        if schedule is not None:
+            for tell in list(self.on_schedule):
+                tell()
         return workflow
 
     def _new_id(self, name: str | None, kind: str, fn: AnyFunction) -> str:
@@ -319,6 +339,26 @@ class Workflows:
                 self._learned.add(id)
                 for annotation in declared.annotations.values():
                     known.learn_annotation(annotation)
+
+
+def _schedule(text: str | None, timezone: str) -> Schedule | None:
+    if text is None:
+        if timezone != "UTC":
+            raise TypeError("timezone= is that of a schedule=, and this workflow has none")
+        return None
+    from wdk_cloud.schedules import parse_schedule
+
+    return parse_schedule(text, timezone)
+
+
+def _check_it_needs_no_arguments(fn: AnyFunction) -> None:
+    star = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for name, parameter in inspect.signature(fn).parameters.items():
+        if parameter.default is inspect.Parameter.empty and parameter.kind not in star:
+            raise TypeError(
+                f"{fn.__qualname__} has a schedule, and a tick brings no arguments: give its parameter {name} a "
+                "default, or call it from a scheduled workflow"
+            )
 
 
 if TYPE_CHECKING:
