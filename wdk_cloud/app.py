@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-import types
 import typing
 import weakref
 from functools import partial, update_wrapper
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, ov
 
 from wdk_cloud import registration
 from wdk_cloud.options import RetryPolicy, StartOptions, StepOptions
+from wdk_cloud.signature import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from wdk_cloud.durations import Duration
     from wdk_cloud.engine.replay import Body
     from wdk_cloud.options import Dispatch
+    from wdk_cloud.schedules import Schedule
+    from wdk_cloud.signature import AnyFunction
 
 P = ParamSpec("P")
 T = TypeVar("T")
-AnyFunction = typing.Callable[..., Any]
 
 NAMESPACE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -42,70 +43,6 @@ def check_namespace(namespace: object) -> str:
             f"a namespace is 1 to 32 lower case letters, digits and dashes and begins with a letter: {namespace!r}"
         )
     return namespace
-
-
-class Signature:
-    """How the arguments of a function are bound to its parameters' names, and given back to it."""
-
-    def __init__(self, fn: AnyFunction) -> None:
-        self._fn = fn
-        self._signature = inspect.signature(fn)
-        kinds = [parameter.kind for parameter in self._signature.parameters.values()]
-        self._names = tuple(self._signature.parameters)
-        self._plain = all(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
-        self._by_name = all(
-            kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY) for kind in kinds
-        )
-        self._required = sum(p.default is inspect.Parameter.empty for p in self._signature.parameters.values())
-        self._hints: dict[str, object] | None = None
-
-    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
-        """The arguments by parameter name, in the order of the parameters; defaults are not applied."""
-        if self._plain and not kwargs and self._required <= len(args) <= len(self._names):
-            return dict(zip(self._names, args, strict=False))
-        try:
-            return dict(self._signature.bind(*args, **kwargs).arguments)
-        except TypeError as error:
-            raise TypeError(f"{self._fn.__qualname__}{self._signature}: {error}") from None
-
-    def call(self, arguments: Mapping[str, object]) -> Any:
-        try:
-            if self._by_name:
-                return self._fn(**arguments)
-            bound = inspect.BoundArguments(self._signature, dict(arguments))
-            return self._fn(*bound.args, **bound.kwargs)
-        except StopIteration as error:  # the future of a thread cannot carry one, and is never done before 3.12
-            raise RuntimeError(f"{self._fn.__qualname__} raised StopIteration") from error
-
-    @property
-    def hints(self) -> dict[str, object]:
-        """Annotations by parameter, and `return`; one that cannot be resolved counts as none."""
-        if self._hints is None:
-            try:
-                self._hints = typing.get_type_hints(self._fn, include_extras=True)
-            except (NameError, AttributeError, TypeError):
-                self._hints = _hints_one_by_one(self._fn)
-            for name, parameter in self._signature.parameters.items():
-                if name in self._hints and parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                    self._hints[name] = types.GenericAlias(tuple, (self._hints[name], ...))
-                elif name in self._hints and parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                    self._hints[name] = types.GenericAlias(dict, (str, self._hints[name]))
-        return self._hints
-
-
-def _hints_one_by_one(fn: AnyFunction) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for name, annotation in fn.__annotations__.items():
-        probe = partial(_nothing)
-        probe.__annotations__ = {name: annotation}
-        try:
-            found.update(typing.get_type_hints(probe, fn.__globals__, include_extras=True))
-        except (NameError, AttributeError, TypeError):
-            continue
-    return found
-
-
-def _nothing() -> None: ...
 
 
 class Step(Generic[P, T]):
@@ -173,12 +110,18 @@ class Workflow(Generic[P, T]):
     """A workflow: an `async def` that survives. In a body it runs inside that run, `start` makes one of its own."""
 
     def __init__(
-        self, app: Workflows, id: str, fn: Callable[P, Coroutine[Any, Any, T]], options: StartOptions | None = None
+        self,
+        app: Workflows,
+        id: str,
+        fn: Callable[P, Coroutine[Any, Any, T]],
+        options: StartOptions | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self.app = app
         self.id = id
         self.fn = fn
         self.options = options or StartOptions()
+        self.schedule = schedule
         self.signature = Signature(fn)
         update_wrapper(self, fn)
 
@@ -199,7 +142,7 @@ class Workflow(Generic[P, T]):
         """A copy with options for `start`; what is left out stays."""
         given = {"run_id": run_id, "idempotency_key": idempotency_key, "attributes": attributes, "delay": delay}
         changes = {name: value for name, value in given.items() if value is not None}
-        return Workflow(self.app, self.id, self.fn, self.options.updated(changes))
+        return Workflow(self.app, self.id, self.fn, self.options.updated(changes), self.schedule)
 
     @property
     def annotations(self) -> Mapping[str, object]:
@@ -243,6 +186,8 @@ class Workflows:
         self._process_wide = 0
         self._registrations: list[Callable[[KnownTypes], None]] = []
         self._registered = 0
+        self.on_schedule: list[Callable[[], None]] = []
+        """Called when a workflow with a schedule has been declared, from whichever thread does so."""
         Workflows._every.add(self)
 
     # -- declaring --------------------------------------------------------------------------------------------------
@@ -286,11 +231,17 @@ class Workflows:
     def workflow(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...
     @overload
     def workflow(
-        self, /, *, name: str | None = None
+        self, /, *, name: str | None = None, schedule: str | None = None, timezone: str = "UTC"
     ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Workflow[P, T]]: ...
-    def workflow(self, fn: Any = None, /, *, name: str | None = None) -> Any:
-        """Declare a workflow, an `async def`; its id is `workflow//<module>//<qualname>` unless named."""
-        decorate = partial(self._declare_workflow, name)
+    def workflow(
+        self, fn: Any = None, /, *, name: str | None = None, schedule: str | None = None, timezone: str = "UTC"
+    ) -> Any:
+        """Declare a workflow, an `async def`; its id is `workflow//<module>//<qualname>` unless named.
+
+        `schedule` is an interval, "every 1 hour", or the five fields of cron, "0 9 * * 1-5", in the local time of
+        `timezone`: workers start a run of it, without arguments, at each tick.
+        """
+        decorate = partial(self._declare_workflow, name, _schedule(schedule, timezone))
         return decorate if fn is None else decorate(fn)
 
     def _declare_step(self, name: str | None, options: StepOptions, fn: Any) -> Step[..., Any]:
@@ -313,7 +264,7 @@ class Workflows:
         self._note_module(function)
         return step
 
-    def _declare_workflow(self, name: str | None, fn: Any) -> Workflow[..., Any]:
+    def _declare_workflow(self, name: str | None, schedule: Schedule | None, fn: Any) -> Workflow[..., Any]:
         if isinstance(fn, Step | Workflow):
             raise TypeError(f"{fn!r} is declared already; decorate the function once")
         if not inspect.iscoroutinefunction(fn):
@@ -322,9 +273,14 @@ class Workflows:
                 f"@app.workflow takes an `async def`; {what} is none. Declare it `async def`, without `yield`; work "
                 "that is not async belongs in a step"
             )
+        if schedule is not None:
+            _check_it_needs_no_arguments(fn)
         id = self._new_id(name, "workflow", fn)
-        workflow = self.workflows[id] = Workflow(self, id, fn)
+        workflow = self.workflows[id] = Workflow(self, id, fn, schedule=schedule)
         self._note_module(fn)
+        if schedule is not None:
+            for tell in list(self.on_schedule):
+                tell()
         return workflow
 
     def _new_id(self, name: str | None, kind: str, fn: AnyFunction) -> str:
@@ -383,6 +339,26 @@ class Workflows:
                 self._learned.add(id)
                 for annotation in declared.annotations.values():
                     known.learn_annotation(annotation)
+
+
+def _schedule(text: str | None, timezone: str) -> Schedule | None:
+    if text is None:
+        if timezone != "UTC":
+            raise TypeError("timezone= is that of a schedule=, and this workflow has none")
+        return None
+    from wdk_cloud.schedules import parse_schedule
+
+    return parse_schedule(text, timezone)
+
+
+def _check_it_needs_no_arguments(fn: AnyFunction) -> None:
+    star = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for name, parameter in inspect.signature(fn).parameters.items():
+        if parameter.default is inspect.Parameter.empty and parameter.kind not in star:
+            raise TypeError(
+                f"{fn.__qualname__} has a schedule, and a tick brings no arguments: give its parameter {name} a "
+                "default, or call it from a scheduled workflow"
+            )
 
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wdk_cloud.app import Workflows
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.ticks import Ticks
 from wdk_cloud.world.opening import current_world
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(CONCURRENCY)
         self._loop_task: asyncio.Task[None] | None = None
+        self._ticks = Ticks(engine)
 
     @property
     def idle(self) -> bool:
-        return not self._tasks
+        return not self._tasks and self._ticks.idle
 
     def start(self) -> None:
+        self._ticks.start()
         self._loop_task = asyncio.create_task(self._serve(), name="wdk-worker")
 
     async def _serve(self) -> None:
@@ -110,6 +113,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Stop receiving and interrupt what runs; the messages in hand come back to whoever serves next."""
+        await self._ticks.stop()
         tasks = [*self._tasks, *([self._loop_task] if self._loop_task is not None else [])]
         for task in tasks:
             task.cancel()

@@ -209,3 +209,37 @@ def test_a_retry_policy_without_a_meaning_is_refused(options: dict[str, Any], ki
     with pytest.raises(kind) as caught:
         RetryPolicy(**options)
     assert str(caught.value) == text
+
+
+# -- schedules ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_schedule_is_an_error_where_it_is_declared() -> None:
+    app = Workflows()
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
+        app.workflow(schedule="0 25 * * *")
+    assert str(caught.value) == "schedule '0 25 * * *': the hour 25 does not exist; it is from 0 to 23"
+    with pytest.raises(TypeError) as refused:
+        app.workflow(timezone="Europe/Berlin")
+    assert str(refused.value) == "timezone= is that of a schedule=, and this workflow has none"
+    assert app.workflows == {}
+
+
+def test_a_scheduled_workflow_takes_no_arguments_without_a_default() -> None:
+    app = Workflows()
+    with pytest.raises(TypeError) as caught:
+
+        @app.workflow(schedule="every 1 hour")
+        async def report(day: int = 1, *, text: str) -> None: ...
+
+    assert str(caught.value) == (
+        f"{test_a_scheduled_workflow_takes_no_arguments_without_a_default.__qualname__}.<locals>.report has a "
+        "schedule, and a tick brings no arguments: give its parameter text a default, or call it from a scheduled "
+        "workflow"
+    )
+    assert app.workflows == {}
+
+    @app.workflow(name="report", schedule="every 1 hour")
+    async def takes_what_comes(*args: int, day: int = 1, **more: int) -> None: ...
+
+    assert list(app.workflows) == ["report"]

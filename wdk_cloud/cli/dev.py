@@ -33,13 +33,13 @@ def add_to(program: typer.Typer) -> None:
 
 @command
 async def dev(app: AppSpec = None, world: WorldName = None) -> None:
-    """Serve the app on this machine: a worker, and a sweep each minute, in one process. Ctrl-C stops it."""
+    """Serve the app on this machine: a worker, schedules and a sweep each minute, in one process. Ctrl-C stops it."""
     await serve(load_apps(app), world, friendly=True)
 
 
 @command
 async def serve_quietly(app: AppSpec = None, world: WorldName = None) -> None:
-    """Serve the app without HTTP: a worker, and a sweep each minute."""
+    """Serve the app without HTTP: a worker, schedules and a sweep each minute."""
     await serve(load_apps(app), world, friendly=False)
 
 
@@ -71,13 +71,19 @@ def introduce(apps: Sequence[Workflows], world: World) -> None:
     words = " ".join(name.upper() for name in first.signature.hints if name != "return")
     lines = {
         "workflows": ", ".join(workflow.fn.__qualname__ for workflow in workflows) + f" (and {steps} steps)",
+        "schedules": ", ".join(
+            f"{workflow.fn.__qualname__} ({workflow.schedule.text} {workflow.schedule.timezone})"
+            for workflow in workflows
+            if workflow.schedule is not None
+        ),
         "world": place_of(world),
         "start": f"wdk start {first.fn.__qualname__} {words}".rstrip(),
         "inspect": "wdk inspect runs",
         "stop": "Ctrl-C; runs go on when the next worker starts",
     }
     for what, text in lines.items():
-        err.print(f"{what:<10} {text}", soft_wrap=True)
+        if text:
+            err.print(f"{what:<10} {text}", soft_wrap=True)
 
 
 async def sweep_each_minute(workers: Sequence[Worker]) -> None:
