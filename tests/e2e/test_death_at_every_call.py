@@ -65,7 +65,7 @@ async def judge(canonical: Canonical, play: Play, died: bool):
             await judge_chain(play, bytes(event.result).decode().strip('"'))
     if head.continued_to is not None:
         head, events = await judge_chain(play, head.continued_to)
-    check_bodies()
+    check_bodies(all_noted=not died)
     expected = canonical.ends
     if died and canonical.when_interrupted is not None and lost_its_last_attempt(events):
         expected = canonical.when_interrupted

@@ -35,7 +35,10 @@ def reader(tmp_path, monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]  # another page, or another test, may have a module of that name
 
 
 @pytest.mark.parametrize("page", having("python"), ids=name_of)
