@@ -522,7 +522,7 @@ def test_a_body_that_goes_round_without_waiting_fails_and_says_where(play: Play)
 
 
 def test_a_body_that_computes_for_too_long_fails_and_says_where() -> None:
-    """In a world whose clock goes on by itself, as in production: a virtual one stands while a body computes."""
+    """In a world whose clock goes on by itself, as in production."""
     app = Workflows()
     begun: list[int] = []
 
@@ -551,3 +551,27 @@ def test_a_body_that_computes_for_too_long_fails_and_says_where() -> None:
         assert finished.info.error_code == "USER_ERROR"
         assert finished.types == FAILED_AT_ONCE
     assert begun == [1, 1]
+
+
+def test_a_body_that_computes_for_ever_fails_in_a_world_whose_clock_stands_still(play: Play) -> None:
+    app = Workflows()
+    begun: list[int] = []
+
+    @app.step
+    async def one() -> int:
+        return 1
+
+    @app.workflow
+    async def body() -> None:
+        begun.append(1)
+        await one()
+        while True:
+            pass  # for ever
+
+    finished = play.tuned(slice_seconds=0.2)(body)
+    assert isinstance(finished.error, WorkflowStalledError)
+    assert "has computed for more than 0.2 s of CPU time" in str(finished.error)
+    assert re.search(rf"{re.escape(__file__)}:\d+ in \S+\.body$", str(finished.error))
+    assert finished.info.error_code == "USER_ERROR"
+    assert finished.types[-2:] == ["step_completed", "run_failed"]
+    assert finished.times("run_failed") == [0]

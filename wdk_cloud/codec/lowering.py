@@ -19,7 +19,7 @@ from wdk_cloud.codec.known import KnownTypes, extension_of
 from wdk_cloud.codec.limits import MAX_DEPTH
 from wdk_cloud.codec.refusal import Refusal
 from wdk_cloud.codec.shapes import default_id, is_named_tuple, is_pydantic
-from wdk_cloud.codec.tags import TAGS, Tag
+from wdk_cloud.codec.tags import TAGS, Tag, tag_of_stand_in
 from wdk_cloud.codec.weight import Visits
 
 if TYPE_CHECKING:
@@ -119,6 +119,9 @@ class Lowering:
         extension = extension_of(type(value))
         if extension is not None:
             return {extension.tag: self.lower(extension.to_json(value), depth)}
+        tag = tag_of_stand_in(type(value))
+        if tag is not None:
+            return self._tagged(value, tag)
         raise Refusal(_advice(type(value)), unknown=type(value))
 
     def _parts_of(self, value: object) -> object:

@@ -181,3 +181,11 @@ TAGS: dict[type, Tag] = {
 }
 
 TAG_NAMES: dict[str, Tag] = {tag.name: tag for tag in TAGS.values()}
+
+
+def tag_of_stand_in(kind: type) -> Tag | None:
+    """Of a class that freezegun puts in the place of `datetime` or `date`: its values are recorded as the genuine ones,
+    or no code whose clock a test freezes could pass a date on."""
+    if kind.__module__ != "freezegun.api":
+        return None
+    return next((TAGS[base] for base in kind.__mro__ if base in TAGS), None)

@@ -2,8 +2,8 @@
 
 A body runs again from its log after every pause, so whatever it learns from the machine must be the same each time:
 clocks and randomness are answered per run (`names` puts the answers in place), and opening files, sockets, databases,
-subprocesses and threads is refused by an audit hook. It is a seat belt and no jail: what was opened before, the
-environment, `os.stat` and C extensions are not seen.
+subprocesses and threads, and changing folders, is refused by an audit hook. It is a seat belt and no jail: what was
+opened before, the environment, `os.stat` and C extensions are not seen.
 """
 
 from __future__ import annotations
@@ -156,6 +156,18 @@ def _stand_in(genuine: Any, by_slice: Callable[..., object]) -> _Clock:
     return clock
 
 
+def guard_freezegun(api: Any) -> None:
+    """While freezegun freezes the host, `datetime` is a class of its own, whose clocks are guarded like the genuine."""
+    for cls, method, inside in (
+        (api.FakeDatetime, "now", _now),
+        (api.FakeDatetime, "utcnow", _utcnow),
+        (api.FakeDatetime, "today", _today),
+        (api.FakeDate, "today", _today),
+    ):
+        genuine: Any = vars(cls)[method]
+        setattr(cls, method, _stand_in(genuine, _by_slice(genuine, inside)))
+
+
 def _guard_seed() -> None:
     """A generator that a body makes without a seed takes its seed from the run, not from the operating system."""
     genuine: Any = vars(Random)["seed"]
@@ -189,6 +201,7 @@ def _guard_datetime() -> None:
 # --- the audit hook ---------------------------------------------------------------------------------------------------
 
 _FILE = "Read or write files in a step, and pass on what the body needs as its result."
+_FOLDER = "Do it in a step: at the next replay it would be done again."
 _SOCKET = "Talk to the network in a step, or use wdk_cloud.fetch()."
 _DATABASE = "Use a database in a step."
 _PROCESS = "Run other programs in a step."
@@ -196,12 +209,23 @@ _THREAD = "Make it a step: a plain `def` step runs in a thread of its own, and a
 
 _OPENING: dict[str, tuple[str, str]] = {
     "open": ("open the file {0!r}", _FILE),
+    "os.remove": ("remove the file {0!r}", _FOLDER),  # unlink too
+    "os.rename": ("rename {0!r} to {1!r}", _FOLDER),  # replace and most of shutil.move too
+    "os.mkdir": ("make the folder {0!r}", _FOLDER),
+    "os.rmdir": ("remove the folder {0!r}", _FOLDER),
+    "os.link": ("link {1!r} to {0!r}", _FOLDER),
+    "os.symlink": ("link {1!r} to {0!r}", _FOLDER),
+    "os.truncate": ("truncate the file {0!r}", _FOLDER),
+    "os.chmod": ("change the mode of {0!r}", _FOLDER),
+    "os.chown": ("change the owner of {0!r}", _FOLDER),
+    "os.utime": ("change the times of {0!r}", _FOLDER),
     "socket.__new__": ("open a socket", _SOCKET),
     "socket.connect": ("connect a socket to {1!r}", _SOCKET),
     "socket.bind": ("bind a socket to {1!r}", _SOCKET),
     "socket.getaddrinfo": ("look up the host {0!r}", _SOCKET),
     "socket.gethostbyname": ("look up the host {0!r}", _SOCKET),
     "socket.gethostbyaddr": ("look up the host {0!r}", _SOCKET),
+    "socket.getnameinfo": ("look up the host {0!r}", _SOCKET),
     "sqlite3.connect": ("open the database {0!r}", _DATABASE),
     "subprocess.Popen": ("run the program {0!r}", _PROCESS),
     "os.system": ("run the command {0!r}", _PROCESS),
@@ -217,9 +241,13 @@ _OPENING: dict[str, tuple[str, str]] = {
 }
 
 _LENIENT = frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport"}) | frozenset(
-    {"logging", "linecache", "traceback", "warnings"}
+    {"linecache", "traceback", "warnings"}
 )
 """Packages that may open things on a body's behalf: what they read does not steer it."""
+
+_LOGGING = frozenset({logging.Logger.handle.__code__, logging.Handler.handle.__code__})
+"""While it deals with a record, logging may open what it likes: a rotated file, a connection that was lost. A handler
+that a body makes is the body's own doing."""
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -258,7 +286,8 @@ def _readable() -> list[str]:
 def _on_behalf(frame: FrameType | None) -> bool:
     handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
     while frame is not None and frame.f_code not in boundaries:
-        if frame.f_globals.get("__name__", "").partition(".")[0] in _LENIENT or frame.f_code in handlers:
+        code = frame.f_code
+        if code in _LOGGING or code in handlers or frame.f_globals.get("__name__", "").partition(".")[0] in _LENIENT:
             return True
         frame = frame.f_back
     return False

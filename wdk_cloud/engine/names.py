@@ -7,6 +7,7 @@ somebody keeps from such a moment work for ever.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import builtins
 import functools
@@ -24,7 +25,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud.engine import tasks
-from wdk_cloud.engine.guard import active, clocks, refuse
+from wdk_cloud.engine.guard import active, clocks, guard_freezegun, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,10 @@ def _input(loop: BodyLoop, *_prompt: object) -> NoReturn:
 
 def _start_thread(loop: BodyLoop, *_arguments: object) -> NoReturn:
     refuse(loop, "start a thread", "Make it a step: a plain `def` step runs in a thread of its own.")
+
+
+def _start_program(loop: BodyLoop, *_arguments: object) -> NoReturn:
+    refuse(loop, "run a program", "Run other programs in a step.")
 
 
 def _urandom(loop: BodyLoop, size: int, *_flags: object) -> bytes:
@@ -317,6 +322,9 @@ _standard = [
 ]
 if sys.version_info < (3, 12):  # its audit event came with 3.12
     _standard.append(Swap(threading, {"_start_new_thread": _start_thread}))
+    _standard.append(Swap(_thread, {"start_new_thread": _start_thread, "start_new": _start_thread}))
+if os.name == "posix":  # how multiprocessing spawns: no audit event tells of it
+    _standard.append(Swap(__import__("_posixsubprocess"), {"fork_exec": _start_program}))
 _modules: list[Swap | _PatcherSwap] = [*_standard]
 _warn_unawaited: Any = vars(warnings)["_warn_unawaited_coroutine"]
 _output = [
@@ -328,9 +336,18 @@ _output = [
 _own: dict[int, OwnSwap] = {}
 
 _lock = threading.Lock()
-_slices = 0
-_quiet_slices = 0
+_slices = _quiet_slices = 0
 _collecting = False
+_freezegun: Any = None
+
+
+def _meet_time_travellers() -> None:
+    """Libraries that move the host's clock may be imported at any time."""
+    global _freezegun
+    if len(_modules) == len(_standard) and (patcher := sys.modules.get("_time_machine")) is not None:
+        _modules.append(_PatcherSwap(patcher))
+    if _freezegun is None and hasattr(api := sys.modules.get("freezegun.api"), "FakeDatetime"):
+        guard_freezegun(_freezegun := api)
 
 
 def enter(own: dict[str, Any] | None, quiet: bool) -> None:
@@ -341,8 +358,7 @@ def enter(own: dict[str, Any] | None, quiet: bool) -> None:
         if _slices == 1:
             _collecting = gc.isenabled()
             gc.disable()  # or a stranger's __del__ runs inside the body
-            if len(_modules) == len(_standard) and (patcher := sys.modules.get("_time_machine")) is not None:
-                _modules.append(_PatcherSwap(patcher))
+            _meet_time_travellers()
             for swap in _modules:
                 swap.enter()
             for put, inside, _ in clocks:
