@@ -158,12 +158,13 @@ def _stand_in(genuine: Any, by_slice: Callable[..., object]) -> _Clock:
 
 def guard_freezegun(api: Any) -> None:
     """While freezegun freezes the host, `datetime` is a class of its own, whose clocks are guarded like the genuine."""
-    for cls, method, inside in (
+    clocks_of_it: tuple[tuple[Any, str, Callable[..., object]], ...] = (
         (api.FakeDatetime, "now", _now),
         (api.FakeDatetime, "utcnow", _utcnow),
         (api.FakeDatetime, "today", _today),
         (api.FakeDate, "today", _today),
-    ):
+    )
+    for cls, method, inside in clocks_of_it:
         genuine: Any = vars(cls)[method]
         setattr(cls, method, _stand_in(genuine, _by_slice(genuine, inside)))
 
