@@ -165,7 +165,7 @@ def guard_freezegun(api: Any) -> None:
         (api.FakeDate, "today", _today),
     )
     for cls, method, inside in clocks_of_it:
-        genuine: Any = vars(cls)[method]
+        genuine: Any = cls.__dict__[method]
         setattr(cls, method, _stand_in(genuine, _by_slice(genuine, inside)))
 
 
