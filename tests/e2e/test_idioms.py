@@ -42,6 +42,7 @@ import logging.handlers
 import math
 import mmap
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import pathlib
 import pickle
@@ -811,6 +812,7 @@ def test_an_idiom_with_an_effect_fails_the_run_even_if_the_body_catches_the_refu
 ) -> None:
     app = Workflows()
     idiom, tried = REFUSED[name]
+    multiprocessing.resource_tracker.ensure_running()  # where there is none, "spawn" is refused at another line
     caught: list[type] = []
     before = [(path.name, path.stat().st_mtime, path.stat().st_mode) for path in sorted(folder.iterdir())]
     handlers = list(logging.getLogger().handlers)

@@ -18,6 +18,7 @@ from wdk_cloud import (
     StepInterruptedError,
     WorkflowRunCancelledError,
     Workflows,
+    continue_as_new,
     get_step_metadata,
     patched,
     set_attributes,
@@ -236,6 +237,8 @@ async def compose(kind: str, rest: list[Any]) -> Any:  # noqa: C901 -- a case fo
             return list(await asyncio.gather(*(inside(one) for one in nodes)))
         case "queue", [workers, numbers]:
             return await _through_a_queue(workers, numbers)
+        case "again", [program]:
+            continue_as_new(program)
         case "cancelled_child", [n, inner]:
             run = await start(storm, inner)
             await run.cancel()

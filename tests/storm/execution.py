@@ -13,7 +13,17 @@ from typing import Any
 
 from tests.canonical import journal
 from tests.faults import Call, Dead, a_process_of
-from tests.histories import SETTINGS, Claimed, check_bodies, check_one_history, fixed_draws, notes, read_log, watch
+from tests.histories import (
+    SETTINGS,
+    Claimed,
+    check_bodies,
+    check_one_history,
+    events_of,
+    fixed_draws,
+    notes,
+    read_log,
+    watch,
+)
 from tests.storm import bodies
 from tests.storm.faults import LEASE, POISON, StormLife, StormWorld, Weather, life_of, task_factory
 from tests.storm.programs import Expected, Node, expect
@@ -31,6 +41,9 @@ from wdk_cloud.world.ports import Batch, Head, World
 
 ROUNDS = 20_000
 """Looks at a run before the storm says that it goes round in circles."""
+
+STILL = 20
+"""Times that the clock moves on though nothing is due, while a worker is busy."""
 
 MOST_WORKERS = 200
 """That may die before the storm says that this is for ever."""
@@ -112,6 +125,7 @@ class Crew:
                     await host
 
     async def _work(self) -> None:
+        still = 0
         for _ in range(ROUNDS):
             await self._replace_the_dead()
             await settle()
@@ -122,6 +136,9 @@ class Crew:
             if await self._over():
                 return
             due = self._clock.next_due()
+            if due is None and still < STILL and self._busy():
+                still += 1  # a step whose claim is renewed, and so learns that it was cancelled, as time goes by
+                due = self._clock.now() + LEASE
             if due is None:
                 raise Violation(f"stranded: nothing is on its way: {await self._world.runs.head('run')}")
             with suppress(Dead):  # leases are renewed while the clock moves
@@ -130,12 +147,13 @@ class Crew:
 
     async def _over(self) -> bool:
         """Whether every run has ended and its workers have nothing left to do."""
-        head = await self._world.runs.head("run")
-        if head is None:
-            raise Violation("the run is lost")
+        head = await last_head(self._world, "run")
         if not head.ended or any(life.suspended for life, _, _ in self._hosts):
             return False
-        return all(one.idle for _, _, workers in self._hosts for one in workers)
+        return not self._busy()
+
+    def _busy(self) -> bool:
+        return any(not one.idle for _, _, workers in self._hosts for one in workers)
 
     async def _replace_the_dead(self) -> None:
         for life, host, _ in [entry for entry in self._hosts if entry[0].dead]:
@@ -181,13 +199,26 @@ async def settle() -> None:
 # -- judging ----------------------------------------------------------------------------------------------------------
 
 
+async def last_head(world: World, run_id: str) -> Head:
+    """Of the run that is alive, or was at last, of those that go on for each other."""
+    following: str | None = run_id
+    while True:
+        head = await world.runs.head(following)
+        if head is None:
+            raise Violation(f"the run {following} is lost")
+        following = head.continued_to
+        if following is None:
+            return head
+
+
 async def judge(execution: Execution, world: World, run: Any) -> None:
     head, batches = await read_log(world, "run")
-    execution.logs["run"] = batches
-    events = check_one_history(head, batches)
-    check_interruptions(batches)
     execution.turns = head.fence
-    if execution.weather.curse is POISON and head.error_code == MAX_DELIVERIES_EXCEEDED:
+    last = await last_head(world, "run")
+    if execution.weather.curse is POISON and last.error_code == MAX_DELIVERIES_EXCEEDED:
+        execution.logs["run"] = batches
+        check_one_history(head, batches)
+        check_interruptions(batches)
         return
     try:
         value = await run.return_value(timeout=10)
@@ -195,17 +226,39 @@ async def judge(execution: Execution, world: World, run: Any) -> None:
         raise Violation(f"the run failed: {error!r}") from error
     if value != execution.expected.value:
         raise Violation(f"the run yields {value!r}, not {execution.expected.value!r}")
-    check_commands(execution.expected, events)
-    labels = dict((await world.runs.labels(head.run_id, head.birth)).values)
-    if labels != execution.expected.labels:
-        raise Violation(f"the labels are {labels}, not {execution.expected.labels}")
+    await judge_chain(execution, world, "run", execution.expected, {})
     check_bodies(execution.begun_late())
     check_once()
-    execution.commands, execution.at_once = _measures(events)
-    await _judge_children(execution, world, events, execution.expected)
+    execution.commands, execution.at_once = _measures(events_of(batches, "run"))
 
 
-async def _judge_children(execution: Execution, world: World, events: list[ev.AnyEvent], expected: Expected) -> None:
+async def judge_chain(
+    execution: Execution, world: World, run_id: str, expected: Expected, labels: dict[str, str]
+) -> None:
+    """A run, and those that go on for it, each in its part of what the model says; `labels` are those it began with."""
+    following: str | None = run_id
+    part: Expected | None = expected
+    while following is not None:
+        if part is None:
+            raise Violation(f"{run_id} goes on as {following}, and was to end")
+        head, batches = await read_log(world, following)
+        execution.logs[following] = batches
+        events = check_one_history(head, batches)
+        check_interruptions(batches)
+        labels = labels | part.labels
+        found = dict((await world.runs.labels(head.run_id, head.birth)).values)
+        if found != labels:
+            raise Violation(f"the labels of {following} are {found}, not {labels}")
+        check_commands(part, events)
+        await _judge_children(execution, world, following, events, part)
+        following, part = head.continued_to, part if part.status == "cancelled" else part.then
+    if part is not None and part.status != "cancelled":
+        raise Violation(f"{run_id} was to go on as another run")
+
+
+async def _judge_children(
+    execution: Execution, world: World, parent: str, events: list[ev.AnyEvent], expected: Expected
+) -> None:
     ids = [
         json.loads(bytes(event.result))
         for event in events
@@ -213,21 +266,16 @@ async def _judge_children(execution: Execution, world: World, events: list[ev.An
     ]
     if len(ids) != len(set(ids)) or len(ids) != len(expected.children):
         raise Violation(f"{len(expected.children)} children were to be started, there are {ids}")
-    found: list[tuple[Head, list[ev.AnyEvent]]] = []
-    for id in ids:
-        head, batches = await read_log(world, id)
-        execution.logs[id] = batches
-        found.append((head, check_one_history(head, batches)))
-        check_interruptions(batches)
     left = list(expected.children)
-    for head, there in found:
+    for id in ids:
+        last, batches = await read_log(world, (await last_head(world, id)).run_id)
+        there = events_of(batches, last.run_id)
         value = next((json.loads(bytes(event.result)) for event in there if type(event) is ev.RunCompleted), None)
-        match = next((child for child in left if (child.status, child.value) == (head.status, value)), None)
+        match = next((child for child in left if (child.status, child.value) == (last.status, value)), None)
         if match is None:
-            raise Violation(f"the child {head.run_id} is {head.status} and yields {value!r}, which none was to")
+            raise Violation(f"the child {id} is {last.status} and yields {value!r}, which none was to")
         left.remove(match)
-        check_commands(match, there)
-        await _judge_children(execution, world, there, match)
+        await judge_chain(execution, world, id, match, {"$parentRunId": parent, "$rootRunId": "run"})
 
 
 def check_commands(expected: Expected, events: list[ev.AnyEvent]) -> None:

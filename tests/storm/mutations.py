@@ -191,6 +191,21 @@ PROTOCOL = {
     "what follows the end is done again by the message that the head names": (
         Patch("engine.delivery:_refused", "            await ending.follow(engine, head)", "            pass"),
     ),
+    # Not in the table: decision 012 adds it.
+    "the run that goes on is there before the head names it": (
+        Patch(
+            "engine.turn:Turn._finish",
+            "        await succession.create(self.engine, self.head, self.history, self.history.end)\n",
+            "        pass\n",
+        ),
+        Patch(
+            "engine.turn:Turn._finish",
+            "    self._finishing = True\n",
+            "    if isinstance(self.history.end, ev.RunContinued):\n"
+            "        await succession.create(self.engine, self.head, self.history, self.history.end)\n"
+            "    self._finishing = True\n",
+        ),
+    ),
     "an attempt is in the log before its body": (
         Patch(
             "engine.turn:Turn._write",

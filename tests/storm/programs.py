@@ -16,6 +16,9 @@ from typing import Any
 Node = list[Any]
 """`[kind, argument, …]`; the arguments are numbers, texts, nodes and lists of nodes."""
 
+AFRESH = 500
+"""Where the numbers of what a run goes on with begin: none is that of an older node."""
+
 FAR = 400 * 86_400.0
 """Seconds that no fault reaches: a deadline that is never over."""
 
@@ -56,13 +59,28 @@ class Generator:
         self._branches = EARLY_BRANCHES if early else BRANCHES
         self._numbers = 0
         self._children = 0
+        self._afresh_numbers = 0
+        # Draws of their own: what came later has left the older programs as they were.
+        self._afresh = None if early else random.Random(f"{seed} afresh")
 
     def program(self) -> Node:
         """A sequence of some branches: a dozen durable commands or more, several at once."""
         nodes = [self._branch(depth=self._random.choice((2, 2, 3))) for _ in range(self._random.randint(3, 6))]
         if self._random.random() < 0.15 and not self._brief:
             nodes.append(["cancel_all", self._random.randint(2, 5)])
-        return ["seq", nodes]
+        return ["seq", [*nodes, *self._again(0.1)]]
+
+    def _again(self, probability: float) -> list[Node]:
+        """What a run may end with: another one that goes on for it, which may end so as well."""
+        if self._afresh is None or self._afresh.random() >= probability:
+            return []
+        draw = self._afresh
+        nodes: list[Node] = []
+        for _ in range(draw.randint(0, 3)):
+            self._afresh_numbers += 1
+            n = AFRESH + self._afresh_numbers
+            nodes.append(draw.choice((["add", n], ["far", n], ["nap", 2.0 + n / 1000], ["label", f"key-{n}", "again"])))
+        return [["again", ["seq", [*nodes, *self._again(0.3)]]]]
 
     def _number(self) -> int:
         self._numbers += 1
@@ -114,7 +132,7 @@ class Generator:
                 soon = self._nap()
                 return [kind, soon, soon + draw.choice((1.0, 60.0, 5_000.0)), draw.random() < 0.5]
             case "cancelled_child":
-                return [kind, n, self._endless()]
+                return [kind, n, self._to_be_cancelled()]
             case "deadline":
                 # A turn with a cancellable step looks at its head each second: none is to last for a day.
                 return [kind, draw.choice((0.5, 2.0, 7.0, 45.0)), self._endless()]
@@ -133,7 +151,13 @@ class Generator:
                 self._children += 1
                 if self._children > 2:  # each has a turn of its own: enough to meet every fault
                     return ["seq", self._nodes(depth)]
-                return ["child", n, ["seq", self._nodes(1)]]
+                return ["child", n, ["seq", [*self._nodes(1), *self._again(0.15)]]]
+
+    def _to_be_cancelled(self) -> Node:
+        """A run to be cancelled; it may go on as another one just then."""
+        endless = self._endless()
+        afresh = self._afresh is not None and self._afresh.random() < 0.4
+        return ["seq", [["again", ["seq", [endless]]]]] if afresh else endless
 
     def _endless(self) -> Node:
         """What only a cancellation ends."""
@@ -162,6 +186,8 @@ class Expected:
     may: Counter[str] = field(default_factory=Counter[str])
     """What may be missing as well: left behind, or cancelled before it was written."""
     children: list[Expected] = field(default_factory=list["Expected"])
+    then: Expected | None = None
+    """Of the run that goes on for it; the value, the status and the labels are those of the last."""
 
 
 _NAMES = {"nap": "sleep"}
@@ -169,8 +195,16 @@ _NAMES = {"nap": "sleep"}
 
 
 def expect(program: Node) -> Expected:
+    """Raises ValueError for a program that goes on as another one elsewhere than at its end."""
     expected = Expected()
-    expected.value = _value(program, expected, expected.must)
+    kind, *rest = program
+    if kind == "seq" and rest[0] and rest[0][-1][0] == "again":
+        *nodes, (_, then) = rest[0]
+        _value(["seq", nodes], expected, expected.must)
+        expected.then = expect(then)
+        expected.value = expected.then.value
+    else:
+        expected.value = _value(program, expected, expected.must)
     return expected
 
 
@@ -268,7 +302,7 @@ def _raced(kind: str, rest: list[Any], expected: Expected, into: Counter[str]) -
             into["add"] += len(numbers)
             return sorted(n + 1 for n in numbers)
         case _:
-            raise AssertionError(f"no such node: {kind} {rest}")
+            raise ValueError(f"no such node here: {kind} {rest}")
 
 
 def _taken(

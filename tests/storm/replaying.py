@@ -110,9 +110,13 @@ def _end_difference(body: Body, events: list[ev.AnyEvent], cut: int) -> str | No
     """A body that has come to its end by the last event that is fed must have come to the recorded one."""
     end = events[-1]
     if body.outcome is None:
-        if cut == cuts(events)[-1] and type(end) is ev.RunCompleted:
+        if cut == cuts(events)[-1] and isinstance(end, ev.RunCompleted | ev.RunContinued):
             return "the whole log is fed and the body has not ended"
         return None
+    if type(end) is ev.RunContinued:
+        then = body.outcome.successor
+        if then is None or (then.input, then.digest) != (bytes(end.next_input), end.digest):
+            return f"the body goes on with {then!r}, the log has {bytes(end.next_input)!r}"
     if type(end) is ev.RunCompleted and body.outcome.result != bytes(end.result):
         return f"the body yields {body.outcome.result!r}, the log has {bytes(end.result)!r}"
     return None
