@@ -119,10 +119,21 @@ class Crew:
             await self._work()
         finally:
             self._stop.set()
-            for life, host, _ in self._hosts:
+            for life, _, _ in self._hosts:
                 life.suspended_until = 0.0
+            await self._until_gone()
+            for _, host, _ in self._hosts:
+                host.cancel()
                 with suppress(asyncio.CancelledError, Dead):
                     await host
+
+    async def _until_gone(self) -> None:
+        """A worker that stops may wait for the clock: for an answer that is slow, when something has gone wrong."""
+        await settle()
+        while not all(host.done() for _, host, _ in self._hosts) and (due := self._clock.next_due()) is not None:
+            with suppress(Dead):
+                self._clock.advance_to(due)
+            await settle()
 
     async def _work(self) -> None:
         still = 0
