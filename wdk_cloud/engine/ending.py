@@ -15,12 +15,14 @@ from wdk_cloud.engine.replay import CORRUPTED_EVENT_LOG
 from wdk_cloud.world.ports import HeadFields, InboxItem, Labels, Message, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wdk_cloud.engine.history import History
     from wdk_cloud.engine.replay import Body, Outcome
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.turn import Turn
     from wdk_cloud.errors import CorruptedEventLogError
-    from wdk_cloud.world.ports import Head
+    from wdk_cloud.world.ports import Head, World
 
 log = logging.getLogger("wdk_cloud")
 
@@ -40,10 +42,13 @@ async def write_labels(engine: Engine, head: Head, history: History) -> None:
 
 
 async def follow(engine: Engine, head: Head) -> None:
-    """What follows the end: whoever watches the run is told, or goes over to the run that continues it. The status is
-    in the head before this reads the inbox, and a watcher registers before it reads the head: so one of the two sees
-    the other."""
-    world = engine.world
+    """What follows the end."""
+    await tell_watchers(engine.world, engine.identity, head)
+
+
+async def tell_watchers(world: World, identity: Callable[[], str], head: Head) -> None:
+    """Whoever watches the run is told, or goes over to the run that continues it. The status is in the head before this
+    reads the inbox, and a watcher registers before it reads the head: so one of the two sees the other."""
     messages: list[tuple[Message, float]] = []
     for item in await world.runs.items(head.run_id, head.birth, ()):
         if await succession.passed_on(world, head, item) or item.kind != "watch":
@@ -56,7 +61,7 @@ async def follow(engine: Engine, head: Head) -> None:
             time=world.clock.now(),
         )
         await world.runs.put_item(watch.run_id, watch.birth, told)
-        wake = Message(kind="wake", run_id=watch.run_id, birth=watch.birth, identity=engine.identity())
+        wake = Message(kind="wake", run_id=watch.run_id, birth=watch.birth, identity=identity())
         messages.append((wake, 0.0))
     if messages:
         await world.queue.send(messages)

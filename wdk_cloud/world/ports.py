@@ -10,6 +10,8 @@ and what it raises. Common to all of them:
 - `birth` is part of the key of everything that belongs to a run. A writer of an earlier life under the same id meets
   no head of its birth, and writes where nobody reads.
 - All times are seconds since the epoch, by the world's clock. Clocks of different machines need not agree.
+- Under a tombstone (a head of this birth with status `deleted`) nothing is written any more: each method that adds to
+  the run says what it answers then. So no writer that is late brings anything back.
 - A method that cannot reach the store raises `WorldUnavailableError`, or `ThrottleError` when asked to slow down.
   Then the write may have happened or not.
 - Methods that are no coroutines are called from the renewing thread, at any time and beside all others.
@@ -123,6 +125,24 @@ class HeadFields(TypedDict, total=False):
     error_code: str | None
     continued_to: str | None
     wake_by: float
+
+
+def tombstone(head: Head, now: float) -> Head:
+    """What `bury` leaves of a head: id, birth and times; and, until `erase` has finished, whereto the run's inbox has
+    to be passed on, and `wake_by`, which says that it has not."""
+    return Head(
+        run_id=head.run_id,
+        birth=head.birth,
+        workflow="",
+        created_at=head.created_at,
+        seed=b"",
+        input_digest="",
+        status="deleted",
+        fence=head.fence + 1,
+        ended_at=now,
+        continued_to=head.continued_to,
+        wake_by=now,
+    )
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,7 +309,7 @@ class RunStore(Protocol):
 
     async def retire(self, run_id: str, birth: str, provider_id: str) -> Head | None:
         """Add `provider_id` to `retired` (the last RETIRED_KEPT are kept; adding it twice changes nothing) and return
-        the head; None without a head of this birth. Also works on a run that has ended."""
+        the head; None without a head of this birth. Also works on a run that has ended; a tombstone stays as it is."""
         ...
 
     def renew(self, run_id: str, birth: str, *, holder: str, fence: int, until: float) -> Head | None:
@@ -309,7 +329,8 @@ class RunStore(Protocol):
 
     async def append(self, run_id: str, birth: str, batch: Batch) -> Batch | None:
         """Write the batch if no batch begins at its position. None: written (or ours, by its nonce); else the batch
-        that is there. It does not ask for the lease: the position alone keeps the log safe."""
+        that is there. It does not ask for the lease: the position alone keeps the log safe. Under a tombstone it
+        answers with an empty batch (count 0) of no nonce, so that the writer takes it for another's and looks."""
         ...
 
     async def read(self, run_id: str, birth: str, after: int) -> list[Batch]:
@@ -324,7 +345,8 @@ class RunStore(Protocol):
     # -- the inbox --------------------------------------------------------------------------------------------------
 
     async def put_item(self, run_id: str, birth: str, item: InboxItem) -> bool:
-        """Put the item if its key is not there. False: it was there already; nothing was written."""
+        """Put the item if its key is not there. False: it was there already, or the run is under a tombstone; nothing
+        was written."""
         ...
 
     async def items(self, run_id: str, birth: str, steps: Collection[str] | None = None) -> list[InboxItem]:
@@ -350,7 +372,8 @@ class RunStore(Protocol):
         """Create the item or take it over, atomically, if: it has no end; it has no live claim (`holder` with
         `until` > now); `retry_at` ≤ now; `provider_id` is not in `retired`. Taken: `holder` becomes `identity`,
         `attempt` rises by one, `until` is set, `first_started` becomes `now` if it was 0, and `interrupted` rises by
-        one if a holder was there. (True, the item as it is now) or (False, the item that is there)."""
+        one if a holder was there. (True, the item as it is now) or (False, the item that is there). Under a tombstone
+        the item that is there has an empty end."""
         ...
 
     def renew_step(
@@ -381,7 +404,7 @@ class RunStore(Protocol):
     # -- labels, tokens ---------------------------------------------------------------------------------------------
 
     async def put_labels(self, run_id: str, birth: str, labels: Labels) -> None:
-        """Write the labels if there are none or those there have a smaller `position`."""
+        """Write the labels if there are none or those there have a smaller `position`; none under a tombstone."""
         ...
 
     async def labels(self, run_id: str, birth: str) -> Labels:
@@ -390,7 +413,7 @@ class RunStore(Protocol):
 
     async def claim_token(self, token: Token, *, instead_of: Token | None = None) -> Token | None:
         """Write the token if there is none of its digest, or if the one there equals `instead_of`. None: written, or
-        it was ours (run, birth and hook); else the token that is there."""
+        it was ours (run, birth and hook), or its run is under a tombstone and needs none; else the token there."""
         ...
 
     async def token(self, digest: str) -> Token | None:
@@ -412,9 +435,28 @@ class RunStore(Protocol):
         """Runs that have not ended and whose `wake_by` has passed (it is < now), longest overdue first."""
         ...
 
+    # -- removing ---------------------------------------------------------------------------------------------------
+
+    async def bury(self, run_id: str, birth: str, *, holder: str | None, fence: int, now: float) -> Head | None:
+        """Put a tombstone in the head's place, atomically, if `holder` and `fence` still are the ones given; the run
+        need not have ended. Returns the head as it is now: a tombstone (ours, or an earlier one), or the one that was
+        in the way; None without a head of this birth."""
+        ...
+
     async def erase(self, run_id: str, birth: str) -> None:
-        """Delete all that belongs to the run but its head (log, inbox, steps, labels, tokens, blobs); repeating it
-        finishes what a death left."""
+        """Delete all that belongs to the run but its head: log, inbox, steps, labels, tokens, blobs, and its messages
+        where the queue can. Last, a tombstone loses `continued_to` and its `wake_by` becomes 0. Repeating it finishes
+        what a death left."""
+        ...
+
+    async def removable(self, *, ended_before: float, buried_before: float, limit: int) -> list[Head]:
+        """Runs to remove: tombstones that are not erased yet (`wake_by` is not 0); then runs that have ended before
+        `ended_before`, oldest end first, except those whose `continued_to` has a head that is no tombstone: they are
+        how it is found; then erased tombstones that were made before `buried_before`, oldest first."""
+        ...
+
+    async def forget(self, run_id: str, birth: str) -> None:
+        """Delete the head if it is a tombstone."""
         ...
 
 
@@ -422,7 +464,7 @@ class BlobStore(Protocol):
     """Large payloads, named by their content within their run."""
 
     async def put_blob(self, run_id: str, birth: str, name: str, data: bytes) -> None:
-        """Durable when it returns; putting the same name twice is harmless."""
+        """Durable when it returns; putting the same name twice is harmless. Under a tombstone nothing is put."""
         ...
 
     async def get_blob(self, run_id: str, birth: str, name: str) -> bytes | None: ...
@@ -436,7 +478,8 @@ class Queue(Protocol):
 
     async def send(self, messages: Sequence[tuple[Message, float]]) -> None:
         """Send each message with its delay in seconds (at most `longest_delay`). Returns when all are durable; raises
-        when one is not, after sending the failed ones again."""
+        when one is not, after sending the failed ones again. A `step` message of a run that was erased may be dropped:
+        it carries data of the run."""
         ...
 
     def extend(self, delivery: Delivery, seconds: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wdk_cloud.world.local.records import Shelf
+from wdk_cloud.world.local.records import Shelf, is_buried
 from wdk_cloud.world.ports import Batch
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ class Log(Shelf):
 
     def _append(self, sql: Connection, run_id: str, birth: str, batch: Batch) -> Batch | None:
         key = (self._namespace, run_id, birth, batch.at)
+        if is_buried(sql, key):
+            return Batch(at=batch.at, count=0, fence=0, nonce="", data=b"")
         if sql.execute(_APPEND, (*key, batch.count, batch.fence, batch.nonce, batch.data)).rowcount:
             return None
         there = _batch(sql.execute(_READ + " AND at = ?", key).fetchone())

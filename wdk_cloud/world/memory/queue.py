@@ -36,6 +36,7 @@ class MemoryQueue:
         self._ids = count(1)
         self._entries: dict[str, _Entry] = {}
         self._held: set[str] = set()
+        self._erased: set[tuple[str, str]] = set()
         # (visible from, order of entry, provider id); stale unless it is the entry's own `ticket`
         self._schedule: list[tuple[float, int, str]] = []
 
@@ -50,6 +51,8 @@ class MemoryQueue:
         now = self._clock.now()
         with self._lock:
             for message, delay in messages:
+                if message.kind == "step" and (message.run_id, message.birth) in self._erased:
+                    continue  # a copy that comes late would bring the step's input back
                 provider_id = f"m{next(self._ids)}"
                 entry = self._entries[provider_id] = _Entry(message)
                 self._show_at(provider_id, entry, now + delay)
@@ -62,6 +65,24 @@ class MemoryQueue:
                 return
             self._show_at(delivery.provider_id, entry, self._clock.now() + seconds)
         self._bell.ring()  # it may be due sooner than the receivers reckon
+
+    def erase(self, run_id: str, birth: str, *, for_ever: bool) -> None:
+        """Drop the run's messages; `for_ever` also those of its steps that are sent from now on."""
+        with self._lock:
+            if for_ever:
+                self._erased.add((run_id, birth))
+            for provider_id, entry in list(self._entries.items()):
+                if (entry.message.run_id, entry.message.birth) == (run_id, birth):
+                    del self._entries[provider_id]
+                    self._held.discard(provider_id)
+            # What is dropped must not stay in the schedule either.
+            self._schedule = [ticket for ticket in self._schedule if self._valid(ticket)]
+            heapq.heapify(self._schedule)
+
+    def open_again(self, run_id: str, birth: str) -> None:
+        """The run is forgotten: nothing of it comes any more."""
+        with self._lock:
+            self._erased.discard((run_id, birth))
 
     # -- receiving --------------------------------------------------------------------------------------------------
 
