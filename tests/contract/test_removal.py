@@ -59,13 +59,15 @@ async def test_a_tombstone_has_nothing_of_the_run_but_id_and_times(place: WorldU
     assert await place.runs.head(RUN) == head
 
 
-async def test_a_tombstone_remembers_the_run_that_goes_on_until_it_is_erased(place: WorldUnderTest) -> None:
-    head = await buried(place, status="running", continued_to="run-2")
-    assert (head.continued_to, head.wake_by) == ("run-2", LATER)
-    await place.runs.erase(RUN, BIRTH)
+async def test_a_tombstone_remembers_the_run_that_goes_on_and_the_length_until_it_is_erased(
+    place: WorldUnderTest,
+) -> None:
+    head = await buried(place, status="running", continued_to="run-2", length=7)
+    assert (head.continued_to, head.length, head.wake_by) == ("run-2", 7, LATER)
+    await place.runs.erase([(RUN, BIRTH)])
     head = await place.runs.head(RUN)
     assert head is not None
-    assert (head.continued_to, head.wake_by, head.ended_at) == (None, 0.0, LATER)
+    assert (head.continued_to, head.length, head.wake_by, head.ended_at) == (None, 0, 0.0, LATER)
 
 
 @pytest.mark.parametrize(("holder", "fence"), [(None, 1), ("message-2", 1), ("message-1", 0)])
@@ -143,7 +145,7 @@ ANSWERS: dict[str, object] = {
 async def test_nothing_is_written_under_a_tombstone(place: WorldUnderTest, write: str, erased: bool) -> None:
     await buried(place)
     if erased:
-        await place.runs.erase(RUN, BIRTH)
+        await place.runs.erase([(RUN, BIRTH)])
     assert await LATE[write](place) == ANSWERS.get(write)
     await nothing_is_left(place)
 
@@ -170,18 +172,34 @@ async def test_what_was_written_before_is_erased_with_the_messages(place: WorldU
     order = a_message("order", kind="step", step_id=STEP, order=b"secret")
     await place.queue.send([(order, 0.0), (a_message("w"), 60.0), (a_message("other", birth=OTHER_BIRTH), 0.0)])
     await place.runs.bury(RUN, BIRTH, holder="message-1", fence=1, now=LATER)
-    await place.runs.erase(RUN, BIRTH)
+    await place.runs.erase([(RUN, BIRTH)])
     await nothing_is_left(place)
     await place.queue.send([(order, 0.0)])  # a copy, by somebody who had it in hand
     await place.advance(61)
     assert [delivery.message.identity for delivery in await place.visible()] == ["other"]
 
 
+async def test_an_erasure_of_many_runs_leaves_the_others_alone(place: WorldUnderTest) -> None:
+    births = {f"run{n}": f"birth{n}" for n in range(100)}
+    for run_id, birth in births.items():
+        await place.runs.create(a_head(run_id, birth=birth, status="completed", ended_at=NOW))
+        await place.runs.append(run_id, birth, a_batch(1))
+        await place.queue.send([(a_message(run_id, run_id=run_id, birth=birth), 1.0)])
+        await place.runs.bury(run_id, birth, holder=None, fence=0, now=LATER)
+    await place.runs.erase([(run_id, birth) for run_id, birth in births.items() if run_id != "run1"])
+    left = [head.run_id for head in await place.runs.removable(ended_before=0.0, buried_before=0.0, limit=200)]
+    assert left == ["run1"]
+    assert await place.runs.read("run10", "birth10", 0) == []
+    assert await place.runs.read("run1", "birth1", 0) == [a_batch(1)]
+    await place.advance(1)
+    assert [delivery.message.identity for delivery in await place.visible()] == ["run1"]
+
+
 async def test_who_has_a_message_of_an_erased_run_in_hand_can_do_with_it_what_it_wants(place: WorldUnderTest) -> None:
     await buried(place)
     await place.queue.send([(a_message("a"), 0.0), (a_message("b"), 0.0), (a_message("c"), 0.0)])
     a, b, c = await place.visible()
-    await place.runs.erase(RUN, BIRTH)
+    await place.runs.erase([(RUN, BIRTH)])
     place.queue.extend(a, 10)
     await place.receiver.put_back(b, 0)
     await place.receiver.acknowledge(c)

@@ -83,7 +83,7 @@ CHANGE: dict[str, Do] = {
     "runs.end_step": lambda w: w.runs.end_step(RUN, BIRTH, STEP, attempt=None, end=b"end"),
     "runs.free_token": lambda w: w.runs.free_token(a_token()),
     "runs.bury": lambda w: w.runs.bury(RUN, BIRTH, holder="message-1", fence=1, now=LATER),
-    "runs.erase": lambda w: w.runs.erase(RUN, BIRTH),
+    "runs.erase": lambda w: w.runs.erase([(RUN, BIRTH)]),
     "runs.forget": lambda w: buried_and_forgotten(w),
 }
 """Writes that change or remove what is there."""

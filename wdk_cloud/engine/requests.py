@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud import durations
 from wdk_cloud.codec.errors import decode_error, error_summary
+from wdk_cloud.codec.limits import INLINE_LIMIT
 from wdk_cloud.codec.values import decode
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inbox import CancelItem, encode_item
@@ -149,8 +150,8 @@ async def create(world: World, keys: KeyService | None, order: Order) -> tuple[H
     if order.attributes:  # before the head too: a caller that dies between the two must not leave a run without them
         await world.runs.put_labels(head.run_id, birth, Labels(values=dict(order.attributes), position=1))
     existing = await world.runs.create(head)
-    if existing is not None and not in_head:
-        await world.runs.erase(head.run_id, birth)  # what we put under a head that did not come about
+    if existing is not None and (not in_head or len(order.input) > INLINE_LIMIT):
+        await world.runs.erase([(head.run_id, birth)])  # what we put under a head that did not come about
     there = existing or head
     if there.status == "pending":
         await _send_first(world, there)

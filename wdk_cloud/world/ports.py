@@ -129,7 +129,7 @@ class HeadFields(TypedDict, total=False):
 
 def tombstone(head: Head, now: float) -> Head:
     """What `bury` leaves of a head: id, birth and times; and, until `erase` has finished, whereto the run's inbox has
-    to be passed on, and `wake_by`, which says that it has not."""
+    to be passed on, where in the log its end may lie, and `wake_by`, which says that it has not."""
     return Head(
         run_id=head.run_id,
         birth=head.birth,
@@ -140,6 +140,7 @@ def tombstone(head: Head, now: float) -> Head:
         status="deleted",
         fence=head.fence + 1,
         ended_at=now,
+        length=head.length,
         continued_to=head.continued_to,
         wake_by=now,
     )
@@ -443,10 +444,10 @@ class RunStore(Protocol):
         in the way; None without a head of this birth."""
         ...
 
-    async def erase(self, run_id: str, birth: str) -> None:
-        """Delete all that belongs to the run but its head: log, inbox, steps, labels, tokens, blobs, and its messages
-        where the queue can. Last, a tombstone loses `continued_to` and its `wake_by` becomes 0. Repeating it finishes
-        what a death left."""
+    async def erase(self, runs: Sequence[tuple[str, str]]) -> None:
+        """Delete all that belongs to these runs (id and birth; at most a few hundred) but their heads: log, inbox,
+        steps, labels, tokens, blobs, and their messages where the queue can. When all that is durable, tombstones lose
+        `continued_to` and `length`, and their `wake_by` becomes 0. Repeating it finishes what a death left."""
         ...
 
     async def removable(self, *, ended_before: float, buried_before: float, limit: int) -> list[Head]:

@@ -11,6 +11,7 @@ from wdk_cloud.world.local.schema import HEAD_FIELDS
 from wdk_cloud.world.ports import Head, tombstone
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from sqlite3 import Connection
 
 _encode = msgspec.json.Encoder().encode
@@ -24,7 +25,12 @@ _HEAD = f"SELECT {HEAD_COLUMNS} FROM heads{_KEY}"  # noqa: S608 - our own names
 
 _BURY = f"UPDATE heads SET {', '.join(f'{name} = ?' for name in HEAD_FIELDS)}, owner = NULL, unclean = 0{_KEY}"  # noqa: S608
 
-_ERASED = f"UPDATE heads SET continued_to = NULL, wake_by = 0.0{_KEY} AND status = 'deleted'"  # noqa: S608
+_ERASED = f"UPDATE heads SET continued_to = NULL, length = 0, wake_by = 0.0{_KEY} AND status = 'deleted'"  # noqa: S608
+
+# Messages have no index by run: it would cost each of them a third more. So an erasure looks at them all, once for all
+# the runs that it is asked for. This is the part of a message that names its run and birth, as `Message` orders them.
+_FROM, _TO = """instr(body, CAST('"run_id":' AS BLOB))""", """instr(body, CAST(',"identity":' AS BLOB))"""
+_NAMED = f"substr(body, {_FROM}, {_TO} - {_FROM})"
 
 _UNFINISHED = (
     f"SELECT {HEAD_COLUMNS} FROM heads WHERE namespace = ? AND status = 'deleted' AND wake_by <> 0"  # noqa: S608
@@ -61,9 +67,13 @@ class Removal(Shelf):
         self._database.notices.ended(self._namespace, head.run_id)
         return head
 
-    async def erase(self, run_id: str, birth: str) -> None:
-        await self._database.write_apart(_erase, (self._namespace, run_id, birth))
+    async def erase(self, runs: Sequence[tuple[str, str]]) -> None:
+        for run in runs:
+            await self._database.write_apart(_erase, (self._namespace, *run))
+        await self._database.write(_drop_messages, self._namespace, runs)
         await self._database.fold_log()
+        # Last: the write-ahead log that a death leaves before this has pages of what was erased, and the sweep comes.
+        await self._database.write(_close, [(self._namespace, *run) for run in runs])
 
     async def removable(self, *, ended_before: float, buried_before: float, limit: int) -> list[Head]:
         rows: list[Any] = []
@@ -79,11 +89,16 @@ class Removal(Shelf):
 def _erase(sql: Connection, key: tuple[str, str, str]) -> None:
     for table in _TABLES:
         sql.execute(f"DELETE FROM {table}{_KEY}", key)  # noqa: S608
-    # Messages have no index by run, which each of them would pay for; an erasure can look at them all.
-    namespace, run_id, birth = key
-    named = b'"run_id":' + _encode(run_id) + b',"birth":' + _encode(birth)  # as `Message` orders its fields
-    sql.execute("DELETE FROM messages WHERE namespace = ? AND instr(body, ?)", (namespace, named))
-    sql.execute(_ERASED, key)
+
+
+def _drop_messages(sql: Connection, namespace: str, runs: Sequence[tuple[str, str]]) -> None:
+    named = [b'"run_id":' + _encode(run_id) + b',"birth":' + _encode(birth) for run_id, birth in runs]
+    which = ", ".join("?" * len(named))
+    sql.execute(f"DELETE FROM messages WHERE namespace = ? AND {_NAMED} IN ({which})", (namespace, *named))  # noqa: S608
+
+
+def _close(sql: Connection, keys: Sequence[tuple[str, str, str]]) -> None:
+    sql.executemany(_ERASED, keys)
 
 
 def _forget(sql: Connection, key: tuple[str, str, str]) -> None:

@@ -11,7 +11,7 @@ from wdk_cloud.world.memory.bell import Bell, resolve
 from wdk_cloud.world.ports import Delivery, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Set
 
     from wdk_cloud.world.ports import Clock
 
@@ -66,13 +66,12 @@ class MemoryQueue:
             self._show_at(delivery.provider_id, entry, self._clock.now() + seconds)
         self._bell.ring()  # it may be due sooner than the receivers reckon
 
-    def erase(self, run_id: str, birth: str, *, for_ever: bool) -> None:
-        """Drop the run's messages; `for_ever` also those of its steps that are sent from now on."""
+    def erase(self, runs: Set[tuple[str, str]], *, for_ever: Set[tuple[str, str]]) -> None:
+        """Drop the messages of these runs; of those in `for_ever` also the step messages that are sent from now on."""
         with self._lock:
-            if for_ever:
-                self._erased.add((run_id, birth))
+            self._erased |= for_ever
             for provider_id, entry in list(self._entries.items()):
-                if (entry.message.run_id, entry.message.birth) == (run_id, birth):
+                if (entry.message.run_id, entry.message.birth) in runs:
                     del self._entries[provider_id]
                     self._held.discard(provider_id)
             # What is dropped must not stay in the schedule either.

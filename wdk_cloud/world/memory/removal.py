@@ -11,6 +11,7 @@ from wdk_cloud.world.ports import Head, tombstone
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Sequence
 
     from wdk_cloud.world.memory.life import Life
     from wdk_cloud.world.memory.queue import MemoryQueue
@@ -40,16 +41,18 @@ class Removal:
         self.watches.ring(run_id)
         return head
 
-    async def erase(self, run_id: str, birth: str) -> None:
+    async def erase(self, runs: Sequence[tuple[str, str]]) -> None:
+        gone = frozenset(runs)
         with self._lock:
-            self._lives.pop((run_id, birth), None)
+            for run in gone:
+                self._lives.pop(run, None)
             for token in list(self._tokens.values()):
-                if (token.run_id, token.birth) == (run_id, birth):
+                if (token.run_id, token.birth) in gone:
                     del self._tokens[token.digest]
-            buried = self._buried(run_id, birth)
-            self._queue.erase(run_id, birth, for_ever=buried)
-            if buried:
-                self._heads[run_id] = replace(self._heads[run_id], continued_to=None, wake_by=0.0)
+            buried = {run for run in gone if self._buried(*run)}
+            self._queue.erase(gone, for_ever=buried)
+            for run_id, _ in buried:
+                self._heads[run_id] = replace(self._heads[run_id], continued_to=None, length=0, wake_by=0.0)
 
     async def removable(self, *, ended_before: float, buried_before: float, limit: int) -> list[Head]:
         with self._lock:
