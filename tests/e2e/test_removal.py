@@ -1,13 +1,11 @@
 """Retention and erasure: what is kept, what goes, and that nothing of it stays."""
 
 import asyncio
-import contextlib
 
 import pytest
 
+from tests.e2e.graves import DAY, LEFT, LONG, SECRET, check_bytes, check_graves, shown
 from tests.e2e.running import until
-from tests.faults import Dead, DieAt, FaultyWorld, Life
-from tests.histories import all_that_lies_in
 from wdk_cloud import (
     IdempotencyConflictError,
     RunExpiredError,
@@ -26,15 +24,8 @@ from wdk_cloud.engine import erasure, requests
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.engine.sweep import sweep
 from wdk_cloud.testing import workflow_env
-from wdk_cloud.world.local import LocalWorld
-from wdk_cloud.world.opening import use_world
 
 app = Workflows()
-
-DAY = 86_400.0
-SECRET = "hunter2-of-ada"
-LONG = f"{SECRET} " * 2_000 + "".join(f"{n:x}" for n in range(9_000))
-"""Too long for the log: it becomes a blob."""
 
 WORLDS = pytest.mark.parametrize("name", ["memory", "local"])
 begun: list[str] = []
@@ -116,31 +107,23 @@ async def days(env, n):
             assert await sweep(one.engine) == 0, "the sweep woke somebody"
 
 
-def shown(world) -> str:
-    """All that lies in the world, as text."""
-    if not isinstance(world, LocalWorld):
-        return str(all_that_lies_in(world))
-    tables = [name for (name,) in world._database.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    return repr({table: world._database.read(f"SELECT * FROM {table}") for table in tables})
-
-
-def check_bytes(world, *texts: str) -> None:
-    """None of the texts is in the file or beside it, in the open."""
-    if isinstance(world, LocalWorld):
-        for path in world.path.parent.glob(world.path.name + "*"):
-            for text in texts:
-                assert text.encode() not in path.read_bytes(), f"{text} is left in {path.name}"
-
-
 async def only_a_tombstone_is_left(env, run, named_elsewhere=False):
     head = await env.world.runs.head(run.run_id)
     assert head is not None
     left = {name for name in type(head).__struct_fields__ if getattr(head, name)}
-    assert left == {"run_id", "birth", "created_at", "status", "fence", "ended_at"}
+    assert left == LEFT
+    check_graves(env.world)
     assert SECRET not in shown(env.world)
     if not named_elsewhere:  # in memory its key and its head
         assert shown(env.world).count(run.run_id) == (2 if env.world.name == "memory" else 1)
     check_bytes(env.world, SECRET, SECRET[:9])
+
+
+def events_of(run):
+    async def read():
+        return [event async for event in run.events()]
+
+    return read
 
 
 # -- retention --------------------------------------------------------------------------------------------------------
@@ -172,7 +155,8 @@ def test_an_ended_run_is_kept_for_the_retention_and_then_gone(name, tmp_path):
         await days(env, 30)
         assert await run.status() == "completed"
         await days(env, 2)
-        for ask in (run.status, run.info, run.attributes, run.return_value, get_run(run.run_id).cancel):
+        asked = (run.status, run.info, run.attributes, run.return_value, run.cancel, run.wake_up, events_of(run))
+        for ask in asked:
             with pytest.raises(RunExpiredError, match=run.run_id):
                 await ask()
         assert not await run.exists()
@@ -337,58 +321,3 @@ def test_sync_deletes_too(tmp_path):
         await only_a_tombstone_is_left(env, run)
 
     play(scenario, "memory", tmp_path)
-
-
-# -- deaths -----------------------------------------------------------------------------------------------------------
-
-
-class OfACaller(Life):
-    """It has one task and no thread, and the workers beside it live on."""
-
-    def end(self):
-        self.dead = True
-        raise Dead
-
-
-async def dies_while_deleting(env, run, death):
-    """Delete the run as somebody who dies at that call; returns the life."""
-    life = OfACaller(death)
-    with use_world(FaultyWorld(env.world, life)), contextlib.suppress(Dead):
-        await run.delete()
-    return life
-
-
-@WORLDS
-@pytest.mark.parametrize("healed", ["deleted again", "swept"])
-@pytest.mark.parametrize("workflow", [sleeps, rolls], ids=["one run", "a chain"])
-def test_a_death_at_any_call_of_a_deletion_leaves_nothing_half_erased(workflow, healed, name, tmp_path):
-    arguments = (SECRET, 100) if workflow is sleeps else (9,)
-
-    async def one(number, moment):
-        async with workflow_env(name, app, path=tmp_path / f"{number}{moment}.db") as env:
-            run = await env.start(workflow, *arguments)
-            watcher = await env.start(watches, run.run_id)
-            await env.advance(30 * DAY)
-            life = await dies_while_deleting(env, run, DieAt(number, moment))
-            if healed == "deleted again":
-                await run.delete()
-            else:
-                await days(env, 1)
-                if await run.exists():
-                    # Nothing of this run has been written: it goes on, or what it led to is gone.
-                    assert (await env.world.runs.head(run.run_id)).workflow == workflow.id
-                    await run.delete()
-            assert {info.status for info in await list_runs() if info.run_id != watcher.run_id} == {"deleted"}
-            assert SECRET not in shown(env.world)
-            check_bytes(env.world, SECRET)
-            assert await env.run_to_end(watcher) == "gone"
-            return life
-
-    number, deaths = 1, 0
-    while True:
-        lives = [asyncio.run(one(number, moment)) for moment in ("before", "after")]
-        if not lives[0].dead:
-            break
-        deaths += sum(life.dead for life in lives)
-        number += 1
-    assert deaths >= 8
