@@ -8,6 +8,7 @@ from tests.e2e.graves import DAY, LEFT, LONG, SECRET, check_bytes, check_graves,
 from tests.e2e.running import until
 from wdk_cloud import (
     IdempotencyConflictError,
+    RunExistsError,
     RunExpiredError,
     WorkflowContextError,
     WorkflowRunFailedError,
@@ -55,6 +56,11 @@ async def sleeps(text: str, days: float) -> str:
     told = await asyncio.gather(echo(text), elsewhere(text[:40]), echo(LONG))
     await sleep(f"{days} days")
     return told[0] + told[1] + str(len(told[2]))
+
+
+@app.workflow
+async def echoes(text: str) -> str:
+    return await echo(text)
 
 
 @app.workflow
@@ -281,6 +287,44 @@ def test_who_waits_for_a_deleted_run_learns_that_it_is_gone(name, tmp_path):
         assert await env.run_to_end(watcher) == "gone"
         with pytest.raises(RunExpiredError):
             await waiting
+
+    play(scenario, name, tmp_path)
+
+
+@WORLDS
+def test_a_run_that_was_deleted_and_forgotten_is_not_told_of_the_end_that_it_waited_for(name, tmp_path):
+    async def scenario(env):
+        run = await env.start(sleeps, "x", 100)
+        watcher = await env.start(watches, run.run_id)
+        late = await env.start(sleeps.with_options(run_id="late"), "x", 90)
+        lasting = await env.start(watches, "late")
+        await env.run_until_blocked()
+        await watcher.delete()
+        await days(env, 61)
+        assert await env.world.runs.head(watcher.run_id) is None
+        await days(env, 39)
+        assert await run.status() == "completed"
+        assert await late.status() == "completed"
+        assert await lasting.status() == "completed", "a watcher that is still there hears of it, however late"
+        assert check_graves(env.world) == set()
+
+    play(scenario, name, tmp_path)
+
+
+@WORLDS
+def test_a_start_that_comes_too_late_or_twice_leaves_nothing_of_its_input(name, tmp_path):
+    async def scenario(env):
+        once = echoes.with_options(idempotency_key="key")
+        run = await env.start(once, LONG)
+        assert await env.start(once, LONG) == run
+        assert check_graves(env.world) == set()
+        with pytest.raises(RunExistsError):
+            await env.start(echoes.with_options(run_id=run.run_id), LONG)
+        assert check_graves(env.world) == set()
+        await run.delete()
+        with pytest.raises(RunExpiredError):
+            await env.start(once, LONG)
+        await only_a_tombstone_is_left(env, run)
 
     play(scenario, name, tmp_path)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import succession
+from wdk_cloud.engine import requests, succession
 from wdk_cloud.engine.inbox import Watch
 from wdk_cloud.engine.replay import CORRUPTED_EVENT_LOG
 from wdk_cloud.world.ports import HeadFields, InboxItem, Labels, Message, Trouble
@@ -54,6 +54,8 @@ async def tell_watchers(world: World, identity: Callable[[], str], head: Head) -
         if await succession.passed_on(world, head, item) or item.kind != "watch":
             continue
         watch = msgspec.json.decode(item.data, type=Watch)
+        if world.clock.now() - item.time >= requests.TOMBSTONES_KEPT and not await _is_there(world, watch):
+            continue  # it was deleted so long ago that not even its tombstone would turn this away
         told = InboxItem(
             key=f"ended:{head.run_id}:{head.birth}:{watch.operation}",
             kind="operation",
@@ -65,6 +67,11 @@ async def tell_watchers(world: World, identity: Callable[[], str], head: Head) -
         messages.append((wake, 0.0))
     if messages:
         await world.queue.send(messages)
+
+
+async def _is_there(world: World, watch: Watch) -> bool:
+    head = await world.runs.head(watch.run_id)
+    return head is not None and head.birth == watch.birth
 
 
 async def cancel_queued_steps(engine: Engine, head: Head, history: History) -> None:

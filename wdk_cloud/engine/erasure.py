@@ -30,10 +30,6 @@ PATIENCE = 60.0
 LOOK_EVERY = 1.0
 """Seconds between two looks at a run that is held: a holder that dies gives no notice."""
 
-TOMBSTONES_KEPT = 60 * 86_400.0
-"""Seconds, and twice the retention if that is longer, for which a tombstone stays: longer than any message or worker of
-the run may come late."""
-
 PAGE = 100
 """Runs that one sweep removes; the next sweep goes on."""
 
@@ -173,7 +169,7 @@ async def remove_expired(world: World, retention: float) -> int:
     """Remove what has ended longer ago than the retention, finish what a death left, and forget old tombstones;
     returns how many runs were removed."""
     now, seen, removed = world.clock.now(), 0, 0
-    kept = max(TOMBSTONES_KEPT, 2 * retention)
+    kept = max(requests.TOMBSTONES_KEPT, 2 * retention)
     while seen < PAGE:
         found = await world.runs.removable(ended_before=now - retention, buried_before=now - kept, limit=PAGE - seen)
         if not found:

@@ -47,6 +47,10 @@ PENDING_GRACE = 300.0
 FIRST_RUNS = 1_577_836_800.0
 """2020-01-01: no run is older, so most derived ids that look like one with a time are told apart."""
 
+TOMBSTONES_KEPT = 60 * 86_400.0
+"""Seconds, and twice the retention if that is longer, for which a tombstone stays: longer than any message or worker of
+the run may come late."""
+
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
