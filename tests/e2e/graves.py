@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tests.histories import all_that_lies_in
 from wdk_cloud.world.local import LocalWorld
 from wdk_cloud.world.memory import MemoryWorld
+from wdk_cloud.world.ports import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wdk_cloud.world.ports import Head, World
 
 DAY = 86_400.0
@@ -50,26 +55,38 @@ def heads(world: World) -> list[Head]:
 
 
 def lives(world: World) -> set[tuple[str, str]]:
-    """The runs and births under which something lies."""
+    """The runs and births under which something lies, orders of steps in the queue among it."""
     if isinstance(world, LocalWorld):
         rows = [world._database.read(f"SELECT run_id, birth FROM {table}") for table in _OF_RUNS]
-        return {(run_id, birth) for some in rows for run_id, birth in some}
+        bodies = world._database.read("SELECT body FROM messages")
+        orders = _orders(msgspec.json.decode(body, type=Message) for (body,) in bodies)
+        return {(run_id, birth) for some in rows for run_id, birth in some} | orders
     assert isinstance(world, MemoryWorld)
     stores = [store for store, _ in world._rooms.values()]
     tokens = {(token.run_id, token.birth) for store in stores for token in store._tokens.values()}
-    return {key for store in stores for key in store._lives} | tokens
+    queues = [queue for _, queue in world._rooms.values()]
+    orders = _orders(entry.message for queue in queues for entry in queue._entries.values())
+    return {key for store in stores for key in store._lives} | tokens | orders
+
+
+def _orders(messages: Iterable[Message]) -> set[tuple[str, str]]:
+    return {(message.run_id, message.birth) for message in messages if message.kind == "step"}
+
+
+def graves(world: World) -> set[str]:
+    """The ids of the dead."""
+    return {head.run_id for head in heads(world) if head.status == "deleted"}
 
 
 def check_graves(world: World) -> set[str]:
     """Nothing lies under a tombstone or under no head at all, and each tombstone has id and times only; returns the ids
     of those that are dead."""
-    alive, dead = set[tuple[str, str]](), set[str]()
+    alive = set[tuple[str, str]]()
     for head in heads(world):
         if head.status == "deleted":
-            dead.add(head.run_id)
             left = {name for name in head.__struct_fields__ if getattr(head, name)}
             assert left <= LEFT, f"a tombstone says {left - LEFT}: {head}"
         else:
             alive.add((head.run_id, head.birth))
     assert lives(world) <= alive
-    return dead
+    return graves(world)
