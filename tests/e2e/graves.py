@@ -73,9 +73,9 @@ def _orders(messages: Iterable[Message]) -> set[tuple[str, str]]:
     return {(message.run_id, message.birth) for message in messages if message.kind == "step"}
 
 
-def graves(world: World) -> set[str]:
-    """The ids of the dead."""
-    return {head.run_id for head in heads(world) if head.status == "deleted"}
+def graves(world: World) -> set[tuple[str, str]]:
+    """The ids and births of the dead."""
+    return {(head.run_id, head.birth) for head in heads(world) if head.status == "deleted"}
 
 
 def check_graves(world: World) -> set[str]:
@@ -89,4 +89,4 @@ def check_graves(world: World) -> set[str]:
         else:
             alive.add((head.run_id, head.birth))
     assert lives(world) <= alive
-    return graves(world)
+    return {run_id for run_id, _ in graves(world)}

@@ -92,7 +92,7 @@ class Eraser(Crew):
             raise Violation(f"the run is not erased: {head}")
         if await run.exists():
             raise Violation("the run is erased, and exists")
-        # A worker that died as it started a child may have left the child's input under a birth that has no head.
-        left = {run_id for run_id, _ in lives(self._world)} & graves(self._world)
+        # A worker that died as it started a run may have left the input of that under a birth that has no head.
+        left = lives(self._world) & graves(self._world)
         if left:
             raise Violation(f"something is left of {left}")

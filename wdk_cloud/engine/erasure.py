@@ -100,7 +100,7 @@ async def _let_end(world: World, head: Head, key: str, left: float) -> None:
     try:
         item = InboxItem(key=key, kind="cancel", data=encode_item(CancelItem(None)), time=world.clock.now())
         if await world.runs.put_item(head.run_id, head.birth, item):
-            await requests.wake(world, head)
+            await world.queue.send([(requests.wake_of(head), 0.0)])
         now = await world.runs.head(head.run_id)
         if now is not None and not now.ended and not now.free_at(world.clock.now()):
             await subscription.wait(min(left, LOOK_EVERY))

@@ -280,12 +280,12 @@ async def watch(world: World, run_id: str, item: InboxItem) -> Head:
 async def put(world: World, head: Head, item: InboxItem) -> None:
     """The item, then a message: whoever holds the run, or receives the message, looks at it."""
     await world.runs.put_item(head.run_id, head.birth, item)
-    await wake(world, head)
+    wake = wake_of(head)
+    await world.queue.send([(wake, 0.0)])
 
 
-async def wake(world: World, head: Head) -> None:
-    message = Message(kind="wake", run_id=head.run_id, birth=head.birth, identity=os.urandom(12).hex())
-    await world.queue.send([(message, 0.0)])
+def wake_of(head: Head) -> Message:
+    return Message(kind="wake", run_id=head.run_id, birth=head.birth, identity=os.urandom(12).hex())
 
 
 async def cancel(world: World, run_id: str, reason: str | None, key: str = "cancel") -> None:
