@@ -141,6 +141,15 @@ class Life:
         self.plan.after(call, self)
 
 
+class OfACaller(Life):
+    """The life of somebody who asks without being a worker: it has one task and no thread, which `Dead` ends, and the
+    workers beside it live on."""
+
+    def end(self) -> None:
+        self.dead = True
+        raise Dead
+
+
 class FaultyPort:
     """One port of the world: every method of its protocol that is a call on the world goes through the life."""
 

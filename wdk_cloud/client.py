@@ -201,6 +201,17 @@ class Run(Generic[T]):
         await requests.wake_up(await self._world(), self.run_id, f"wake_up:{os.urandom(12).hex()}")
         return None
 
+    async def delete(self) -> None:
+        """End the run if needed and erase everything of it but id and time, with the runs that go on for it.
+
+        One that somebody works on is cancelled first and has a minute to end. Repeating it finishes what a death left.
+        """
+        if (body := current_body()) is not None:
+            return await self._recorded(body, "delete")
+        from wdk_cloud.engine import erasure
+
+        return await erasure.delete(await self._world(), self.run_id)
+
     # -- parts ------------------------------------------------------------------------------------------------------
 
     async def _world(self) -> World:

@@ -82,6 +82,9 @@ class Run(Generic[T_co]):
     def wake_up(self) -> None:
         _wait("wake_up", self._run.wake_up)
 
+    def delete(self) -> None:
+        _wait("delete", self._run.delete)
+
 
 def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
     """`wdk_cloud.start`, which see: returns when the run is durable and enqueued."""

@@ -160,7 +160,7 @@ async def test_erasing_a_run_leaves_nothing_but_its_head(place: WorldUnderTest) 
     runs = place.runs
     lease = await started(runs)
     await fill(place, RUN, BIRTH)
-    await runs.erase(RUN, BIRTH)
+    await runs.erase([(RUN, BIRTH)])
     assert await runs.head(RUN) == lease.head
     assert await runs.read(RUN, BIRTH, 0) == []
     assert await runs.read_at(RUN, BIRTH, 1) is None
@@ -173,17 +173,17 @@ async def test_erasing_a_run_leaves_nothing_but_its_head(place: WorldUnderTest) 
 
 async def test_erasing_again_does_not_matter(place: WorldUnderTest) -> None:
     await started(place.runs)
-    await place.runs.erase(RUN, BIRTH)
+    await place.runs.erase([(RUN, BIRTH)])
     await fill(place, RUN, BIRTH)
-    await place.runs.erase(RUN, BIRTH)
-    await place.runs.erase(RUN, BIRTH)
+    await place.runs.erase([(RUN, BIRTH)])
+    await place.runs.erase([(RUN, BIRTH)])
     assert await place.runs.read(RUN, BIRTH, 0) == []
 
 
 @pytest.mark.parametrize(("run_id", "birth"), [("run-2", BIRTH), (RUN, OTHER_BIRTH), ("run-11", BIRTH)])
 async def test_erasing_a_run_leaves_other_runs_and_births_alone(place: WorldUnderTest, run_id: str, birth: str) -> None:
     await fill(place, run_id, birth)
-    await place.runs.erase(RUN, BIRTH)
+    await place.runs.erase([(RUN, BIRTH)])
     runs = place.runs
     assert await runs.read(run_id, birth, 0) == [a_batch(1)]
     assert [item.key for item in await runs.items(run_id, birth)] == ["item", f"step:{STEP}"]

@@ -64,7 +64,7 @@ async def test_erasing_a_run_touches_no_other_namespace(place: WorldUnderTest) -
     ours, blue = place.world.runs, place.world.scoped("blue").runs
     await ours.append(RUN, BIRTH, a_batch(1))
     await ours.claim_token(a_token())
-    await blue.erase(RUN, BIRTH)
+    await blue.erase([(RUN, BIRTH)])
     assert await ours.read(RUN, BIRTH, 0) == [a_batch(1)]
     assert await ours.token(a_token().digest) == a_token()
 

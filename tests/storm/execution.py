@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import json
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,14 @@ class Execution:
         }
 
 
-async def execute(program: Node, weather: Weather, *, workers: int = 1, path: Path | None = None) -> Execution:
+async def execute(
+    program: Node,
+    weather: Weather,
+    *,
+    workers: int = 1,
+    path: Path | None = None,
+    crew: Callable[[World, VirtualClock, Weather, int, Execution], Crew] | None = None,
+) -> Execution:
     """Carry the program out, and check everything that can be checked in this process."""
     clock = VirtualClock()
     world: World = MemoryWorld(clock) if path is None else LocalWorld(path, clock=clock)
@@ -94,8 +102,9 @@ async def execute(program: Node, weather: Weather, *, workers: int = 1, path: Pa
     try:
         with fixed_draws(), use_world(world):
             run = await start(bodies.storm.with_options(run_id="run"), program)
-            await Crew(world, clock, weather, workers, execution).work_until_over()
-            await judge(execution, world, run)
+            hands = (crew or Crew)(world, clock, weather, workers, execution)
+            await hands.work_until_over()
+            await hands.judge(run)
     finally:
         bodies.clock = None
         await world.close()
@@ -135,6 +144,9 @@ class Crew:
                 self._clock.advance_to(due)
             await settle()
 
+    async def judge(self, run: Any) -> None:
+        await judge(self._execution, self._world, run)
+
     async def _work(self) -> None:
         still = 0
         for _ in range(ROUNDS):
@@ -166,13 +178,16 @@ class Crew:
     def _busy(self) -> bool:
         return any(not one.idle for _, _, workers in self._hosts for one in workers)
 
-    async def _replace_the_dead(self) -> None:
+    async def _bury_the_dead(self) -> None:
         for life, host, _ in [entry for entry in self._hosts if entry[0].dead]:
             await life.mourn()
             host.cancel()
             with suppress(asyncio.CancelledError, Dead):
                 await host
         self._hosts = [entry for entry in self._hosts if not entry[0].dead]
+
+    async def _replace_the_dead(self) -> None:
+        await self._bury_the_dead()
         if self._execution.workers > MOST_WORKERS:
             raise Violation(f"{MOST_WORKERS} workers have died, and the run has not ended")
         while len(self._hosts) < self._size:

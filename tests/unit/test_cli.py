@@ -129,7 +129,7 @@ def completed(*words):
 # --- the program ------------------------------------------------------------------------------------------------------
 
 COMMANDS = [
-    *[(name,) for name in ("dev", "worker", "start", "cancel", "wake", "sweep", "inspect")],
+    *[(name,) for name in ("dev", "worker", "start", "cancel", "wake", "delete", "sweep", "inspect")],
     *[("inspect", name) for name in ("runs", "run", "steps", "events")],
 ]
 
@@ -293,14 +293,21 @@ def test_a_reader_in_the_wrong_folder_is_told_so_and_makes_no_file(shop):
     expected = (
         f"error: there are no runs here: {shop}/.wdk/local.db does not exist. Start one with `wdk start`, or name"
     )
-    for words in (["inspect", "runs"], ["inspect", "run", "x"], ["cancel", "x"], ["wake", "x"], ["sweep"]):
+    for words in (
+        ["inspect", "runs"],
+        ["inspect", "run", "x"],
+        ["cancel", "x"],
+        ["wake", "x"],
+        ["delete", "x"],
+        ["sweep"],
+    ):
         assert complaint(*words, code=1).startswith(expected)
     assert not (shop / ".wdk").exists()
 
 
 def test_an_unknown_run_is_a_failure_and_an_impossible_id_wrong_usage():
     wdk("start", "nap")
-    for words in (["inspect", "run"], ["inspect", "steps"], ["inspect", "events"], ["cancel"], ["wake"]):
+    for words in (["inspect", "run"], ["inspect", "steps"], ["inspect", "events"], ["cancel"], ["wake"], ["delete"]):
         assert complaint(*words, "nobody", code=1).startswith("error: run nobody does not exist in this world")
         assert complaint(*words, "no body", code=2) == "error: a run id is 1 to 128 of A-Z a-z 0-9 _ -, not 'no body'"
 
@@ -487,6 +494,17 @@ def test_a_run_with_a_delay_waits_for_its_start_and_can_be_cancelled():
 def test_a_pending_run_says_that_it_waits_for_a_worker():
     run_id = answer("start", "nap")
     assert "waits for\n  start  a worker: wdk dev\n  lease  nobody holds it" in answer("inspect", "run", run_id)
+
+
+def test_a_run_is_erased_only_when_somebody_says_so():
+    run_id = completed("2")
+    assert complaint("delete", run_id, code=2) == f"error: {run_id} is not erased: nobody can be asked here; add --yes"
+    assert document("inspect", "run", run_id)["status"] == "completed"
+    assert answer("delete", run_id, "--yes") == f"{run_id} is erased"
+    gone = f"error: run {run_id} ended longer ago than the retention (WDK_RETENTION), or was deleted"
+    assert complaint("inspect", "run", run_id, code=1) == gone
+    assert answer("delete", run_id, "--yes") == f"{run_id} is erased"
+    assert [run["status"] for run in document("inspect", "runs")["runs"]] == ["deleted"]
 
 
 def test_a_sweep_of_a_healthy_world_wakes_nobody():

@@ -115,7 +115,7 @@ async def watched_by(bench: Bench, started: Run[Any], *watchers: str) -> None:
     head = await bench.head(started)
     for n, watcher in enumerate(watchers):
         data = encode_item(Watch(watcher, "birth-" + watcher, f"return_value#{n}"))
-        item = InboxItem(key=f"watch:{watcher}", kind="watch", data=data, time=0.0)
+        item = InboxItem(key=f"watch:{watcher}", kind="watch", data=data, time=bench.clock.now())
         await bench.world.runs.put_item(head.run_id, head.birth, item)
 
 

@@ -66,7 +66,10 @@ def pick(draw):
             ("token", ("d",), {}),
             ("free_token", (token,), {}),
             ("overdue", (now, 30), {}),
-            *([("erase", run, {})] if draw.random() < 0.05 else []),
+            ("removable", (), {"ended_before": now, "buried_before": now - 5, "limit": 30}),
+            *([("erase", ([run],), {})] if draw.random() < 0.05 else []),
+            *([("bury", run, {"holder": None, "fence": fence, "now": now})] if draw.random() < 0.1 else []),
+            *([("forget", run, {})] if draw.random() < 0.05 else []),
         )
     )
 

@@ -64,6 +64,12 @@ READ: dict[str, Do] = {
     "receiver.busy": lambda w: w.receiver.busy(),
 }
 
+
+async def buried_and_forgotten(world: LocalWorld) -> None:
+    await world.runs.bury(RUN, BIRTH, holder="message-1", fence=1, now=LATER)
+    await world.runs.forget(RUN, BIRTH)
+
+
 CHANGE: dict[str, Do] = {
     "runs.mark_dirty": lambda w: w.runs.mark_dirty(RUN, BIRTH, holder="message-1", fence=1),
     "runs.renew": lambda w: w.runs.renew(RUN, BIRTH, holder="message-1", fence=1, until=LATER),
@@ -76,12 +82,17 @@ CHANGE: dict[str, Do] = {
     "runs.cancel_step": lambda w: w.runs.cancel_step(RUN, BIRTH, STEP),
     "runs.end_step": lambda w: w.runs.end_step(RUN, BIRTH, STEP, attempt=None, end=b"end"),
     "runs.free_token": lambda w: w.runs.free_token(a_token()),
-    "runs.erase": lambda w: w.runs.erase(RUN, BIRTH),
+    "runs.bury": lambda w: w.runs.bury(RUN, BIRTH, holder="message-1", fence=1, now=LATER),
+    "runs.erase": lambda w: w.runs.erase([(RUN, BIRTH)]),
+    "runs.forget": lambda w: buried_and_forgotten(w),
 }
 """Writes that change or remove what is there."""
 
 OF_A_DELIVERY = {"queue.extend", "receiver.receive", "receiver.acknowledge", "receiver.put_back"}
 """They deal with what was received: a test of their own."""
+
+OF_THE_ENDED = {"runs.removable"}
+"""It shows runs that have ended, and none of those is: a test of its own."""
 
 
 async def done(do: Do, world: LocalWorld) -> Any:
@@ -117,7 +128,7 @@ def test_every_method_of_every_port_is_tried_here() -> None:
         for method, what in vars(port).items()
         if callable(what) and not method.startswith("_")
     }
-    assert {*FILL, *READ, *CHANGE, *OF_A_DELIVERY} == methods
+    assert {*FILL, *READ, *CHANGE, *OF_A_DELIVERY, *OF_THE_ENDED} == methods
 
 
 def test_every_table_that_belongs_to_a_namespace_is_compared(tmp_path: Path) -> None:
@@ -207,6 +218,20 @@ def test_the_end_of_a_run_is_told_in_its_namespace_only(tmp_path: Path) -> None:
             await take(one.runs)
         await here.runs.change(RUN, BIRTH, {"status": "completed"}, holder="message-1", fence=1)
         assert (await ours.wait(0.0), await theirs.wait(0.0)) == (True, False)
+
+    on_file(tmp_path, body)
+
+
+def test_the_runs_to_remove_are_those_of_the_namespace(tmp_path: Path) -> None:
+    async def body(world: LocalWorld) -> None:
+        here, there = world.scoped("here"), world.scoped("there")
+        for run_id, more in (("ended", {"status": "failed"}), ("a", {"status": "deleted"}), ("leads", {})):
+            fields = {"status": "completed", "ended_at": 1.0, "wake_by": 0.0, "continued_to": "there", **more}
+            await here.runs.create(a_head(run_id, **fields))
+        await there.runs.create(a_head("there", status="running"))
+        asked = {"ended_before": 2.0, "buried_before": 2.0, "limit": 9}
+        assert [head.run_id for head in await here.runs.removable(**asked)] == ["ended", "leads", "a"]
+        assert await there.runs.removable(**asked) == []
 
     on_file(tmp_path, body)
 

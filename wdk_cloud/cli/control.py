@@ -1,10 +1,11 @@
-"""`wdk cancel`, `wdk wake` and `wdk sweep`."""
+"""`wdk cancel`, `wdk wake`, `wdk delete` and `wdk sweep`."""
 
+import sys
 from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli.console import command, open_world, out
+from wdk_cloud.cli.console import UsageError, command, open_world, out
 from wdk_cloud.cli.options import AppSpec, Namespace, RunId, WorldName
 from wdk_cloud.cli.reading import run_of
 from wdk_cloud.cli.sources import namespace_of
@@ -13,6 +14,7 @@ from wdk_cloud.cli.sources import namespace_of
 def add_to(program: typer.Typer) -> None:
     program.command(epilog='Example: wdk cancel wrun_0123 --reason "ordered twice"')(cancel)
     program.command(epilog="Example: wdk wake wrun_0123")(wake)
+    program.command(epilog="Example: wdk delete wrun_0123 --yes")(delete)
     program.command(epilog="Example: wdk sweep --world local")(sweep)
 
 
@@ -51,8 +53,31 @@ async def wake(run: RunId, app: AppSpec = None, namespace: Namespace = None, wor
 
 
 @command
+async def delete(
+    run: RunId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    app: AppSpec = None,
+    namespace: Namespace = None,
+    world: WorldName = None,
+) -> None:
+    """Erase everything of a run but its id and time, for ever. One that has not ended is ended first."""
+    async with open_world(world, must_exist=True):
+        handle = run_of(run, namespace_of(app, namespace))
+        if not yes:
+            info = await handle.info()
+            question = f"Erase {run} of {info.workflow_name} ({info.status})? This cannot be undone."
+            if not sys.stdin.isatty():
+                raise UsageError(f"{run} is not erased: nobody can be asked here; add --yes")
+            typer.confirm(question, abort=True, err=True)
+        await handle.delete()
+        out.print(f"{run} is erased", soft_wrap=True)
+
+
+@command
 async def sweep(app: AppSpec = None, namespace: Namespace = None, world: WorldName = None) -> None:
-    """Wake runs that show no progress, once. `wdk dev` and `wdk worker` do so each minute; it should find none."""
+    """Wake runs that show no progress, which should be none, and remove what ended longer ago than the retention.
+
+    `wdk dev` and `wdk worker` do so each minute."""
     from wdk_cloud.engine import sweep as sweeping
     from wdk_cloud.worker import engine_for
 

@@ -57,7 +57,7 @@ async def _exchange(engine: Engine, delivery: Delivery) -> bool:
     """So no acknowledgement by an earlier receiver can take away what a later turn relies on."""
     message, clock = delivery.message, engine.world.clock
     head = await engine.world.runs.retire(message.run_id, message.birth, delivery.provider_id)
-    if head is not None:
+    if head is not None and head.status != "deleted":
         holds = not head.ended and head.holder == message.identity
         await outgoing.send_copy(engine, message, head.until - clock.now() if holds else 0.0)
     return True

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import succession
+from wdk_cloud.engine import requests, succession
 from wdk_cloud.engine.inbox import Watch
 from wdk_cloud.engine.replay import CORRUPTED_EVENT_LOG
 from wdk_cloud.world.ports import HeadFields, InboxItem, Labels, Message, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wdk_cloud.engine.history import History
     from wdk_cloud.engine.replay import Body, Outcome
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.turn import Turn
     from wdk_cloud.errors import CorruptedEventLogError
-    from wdk_cloud.world.ports import Head
+    from wdk_cloud.world.ports import Head, World
 
 log = logging.getLogger("wdk_cloud")
 
@@ -40,15 +42,20 @@ async def write_labels(engine: Engine, head: Head, history: History) -> None:
 
 
 async def follow(engine: Engine, head: Head) -> None:
-    """What follows the end: whoever watches the run is told, or goes over to the run that continues it. The status is
-    in the head before this reads the inbox, and a watcher registers before it reads the head: so one of the two sees
-    the other."""
-    world = engine.world
+    """What follows the end."""
+    await tell_watchers(engine.world, engine.identity, head)
+
+
+async def tell_watchers(world: World, identity: Callable[[], str], head: Head) -> None:
+    """Whoever watches the run is told, or goes over to the run that continues it. The status is in the head before this
+    reads the inbox, and a watcher registers before it reads the head: so one of the two sees the other."""
     messages: list[tuple[Message, float]] = []
     for item in await world.runs.items(head.run_id, head.birth, ()):
         if await succession.passed_on(world, head, item) or item.kind != "watch":
             continue
         watch = msgspec.json.decode(item.data, type=Watch)
+        if world.clock.now() - item.time >= requests.TOMBSTONES_KEPT and not await _is_there(world, watch):
+            continue  # it was deleted so long ago that not even its tombstone would turn this away
         told = InboxItem(
             key=f"ended:{head.run_id}:{head.birth}:{watch.operation}",
             kind="operation",
@@ -56,10 +63,15 @@ async def follow(engine: Engine, head: Head) -> None:
             time=world.clock.now(),
         )
         await world.runs.put_item(watch.run_id, watch.birth, told)
-        wake = Message(kind="wake", run_id=watch.run_id, birth=watch.birth, identity=engine.identity())
+        wake = Message(kind="wake", run_id=watch.run_id, birth=watch.birth, identity=identity())
         messages.append((wake, 0.0))
     if messages:
         await world.queue.send(messages)
+
+
+async def _is_there(world: World, watch: Watch) -> bool:
+    head = await world.runs.head(watch.run_id)
+    return head is not None and head.birth == watch.birth
 
 
 async def cancel_queued_steps(engine: Engine, head: Head, history: History) -> None:

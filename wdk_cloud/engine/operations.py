@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from wdk_cloud.codec.errors import encode_error
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.codec.values import decode_arguments, encode
+from wdk_cloud.engine import erasure, requests
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests
 from wdk_cloud.engine.inbox import Watch, encode_item
 from wdk_cloud.errors import BUG, WorkflowError, WorldUnavailableError
 from wdk_cloud.world.ports import InboxItem
@@ -115,6 +115,12 @@ async def _cancel(turn: Turn, id: str, a: Arguments) -> object:
     return None
 
 
+async def _delete(turn: Turn, id: str, a: Arguments) -> object:
+    me = turn.head.run_id
+    await erasure.delete(turn.engine.world, a["run_id"], key=f"cancel:{me}:{id}", asked_by=me)
+    return None
+
+
 async def _wake_up(turn: Turn, id: str, a: Arguments) -> object:
     await requests.wake_up(turn.engine.world, a["run_id"], f"wake_up:{turn.head.run_id}:{id}")
     return None
@@ -146,6 +152,7 @@ HANDLERS: dict[str, Callable[[Turn, str, Arguments], Awaitable[object]]] = {
     "run.exists": _exists,
     "run.info": _info,
     "run.cancel": _cancel,
+    "run.delete": _delete,
     "run.wake_up": _wake_up,
     "run.attributes": _attributes,
     "run.return_value": _return_value,

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud import durations
 from wdk_cloud.codec.errors import decode_error, error_summary
+from wdk_cloud.codec.limits import INLINE_LIMIT
 from wdk_cloud.codec.values import decode
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inbox import CancelItem, encode_item
 from wdk_cloud.engine.payloads import Payloads, check_size
+from wdk_cloud.engine.settings import Settings
 from wdk_cloud.errors import (
     CorruptedEventLogError,
     IdempotencyConflictError,
@@ -41,6 +43,13 @@ INPUT_IN_HEAD = 512
 
 PENDING_GRACE = 300.0
 """Seconds after which a run that was created and never worked on is one for the sweep."""
+
+FIRST_RUNS = 1_577_836_800.0
+"""2020-01-01: no run is older, so most derived ids that look like one with a time are told apart."""
+
+TOMBSTONES_KEPT = 60 * 86_400.0
+"""Seconds, and twice the retention if that is longer, for which a tombstone stays: longer than any message or worker of
+the run may come late."""
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -72,6 +81,31 @@ def derived_run_id(*parts: str) -> str:
     """The same parts give the same id: of a child from its parent and its call, of a run from its idempotency key."""
     digest = hashlib.sha256("\n".join(parts).encode()).digest()
     return "wrun_" + _text(int.from_bytes(digest[:16], "big"), 26)
+
+
+def successor_id(head: Head) -> str:
+    """Of the run that goes on for this one."""
+    return derived_run_id("continued", head.run_id, head.birth)
+
+
+def time_of(run_id: str) -> float | None:
+    """The time in a run id of ours; None where none can be told. A derived id looks like one once in thousands."""
+    text = run_id.removeprefix("wrun_")
+    if text == run_id or len(text) != 26 or not set(text) <= set(ALPHABET):
+        return None
+    number = 0
+    for letter in text[16:]:
+        number = number * 32 + ALPHABET.index(letter)
+    return number / 1000
+
+
+def gone(world: World, run_id: str) -> RunExpiredError | WorkflowRunNotFoundError:
+    """What it means that a run has no head: the time in its id tells an expired one from one that never was."""
+    started = time_of(run_id)
+    retention = Settings.from_environment().retention
+    if started is not None and FIRST_RUNS <= started < world.clock.now() - retention:
+        return RunExpiredError(run_id)
+    return WorkflowRunNotFoundError(run_id)
 
 
 def _text(number: int, length: int) -> str:
@@ -120,6 +154,8 @@ async def create(world: World, keys: KeyService | None, order: Order) -> tuple[H
     if order.attributes:  # before the head too: a caller that dies between the two must not leave a run without them
         await world.runs.put_labels(head.run_id, birth, Labels(values=dict(order.attributes), position=1))
     existing = await world.runs.create(head)
+    if existing is not None and (not in_head or len(order.input) > INLINE_LIMIT):
+        await world.runs.erase([(head.run_id, birth)])  # what we put under a head that did not come about
     there = existing or head
     if there.status == "pending":
         await _send_first(world, there)
@@ -206,10 +242,10 @@ async def start_child(engine: Engine, *, parent: Head, root: str, call: str, ord
 
 
 async def require_head(world: World, run_id: str) -> Head:
-    """The head; raises WorkflowRunNotFoundError, or RunExpiredError for a run that was deleted."""
+    """The head; raises WorkflowRunNotFoundError, or RunExpiredError for a run that was deleted or has expired."""
     head = await world.runs.head(run_id)
     if head is None:
-        raise WorkflowRunNotFoundError(run_id)
+        raise gone(world, run_id)
     if head.status == "deleted":
         raise RunExpiredError(run_id)
     return head
@@ -244,8 +280,12 @@ async def watch(world: World, run_id: str, item: InboxItem) -> Head:
 async def put(world: World, head: Head, item: InboxItem) -> None:
     """The item, then a message: whoever holds the run, or receives the message, looks at it."""
     await world.runs.put_item(head.run_id, head.birth, item)
-    wake = Message(kind="wake", run_id=head.run_id, birth=head.birth, identity=os.urandom(12).hex())
+    wake = wake_of(head)
     await world.queue.send([(wake, 0.0)])
+
+
+def wake_of(head: Head) -> Message:
+    return Message(kind="wake", run_id=head.run_id, birth=head.birth, identity=os.urandom(12).hex())
 
 
 async def cancel(world: World, run_id: str, reason: str | None, key: str = "cancel") -> None:

@@ -71,8 +71,9 @@ def besides_the_will(error: BaseException | None) -> BaseException | None:
 
 
 def end_event(head: Head, successor: Successor, now: float) -> ev.RunContinued:
-    run_id = requests.derived_run_id("continued", head.run_id, head.birth)
-    return ev.RunContinued(time=now, run_id=run_id, next_input=ev.Raw(successor.input), digest=successor.digest)
+    return ev.RunContinued(
+        time=now, run_id=requests.successor_id(head), next_input=ev.Raw(successor.input), digest=successor.digest
+    )
 
 
 async def create(engine: Engine, head: Head, history: History, end: ev.RunContinued) -> None:

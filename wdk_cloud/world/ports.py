@@ -1,4 +1,4 @@
-"""What a world must provide: the protocols, and the frozen records that travel through them.
+"""What a world must provide: the protocols. The records that travel through them are in `records.py`, and here, too.
 
 A world stores a run as a *head* (one record that every conditional write of the protocol asks), a *log* of batches, an
 *inbox*, *step items* for steps that run elsewhere, *labels*, *tokens* and *blobs*. Each method states what is atomic
@@ -10,6 +10,8 @@ and what it raises. Common to all of them:
 - `birth` is part of the key of everything that belongs to a run. A writer of an earlier life under the same id meets
   no head of its birth, and writes where nobody reads.
 - All times are seconds since the epoch, by the world's clock. Clocks of different machines need not agree.
+- Under a tombstone (a head of this birth with status `deleted`) nothing is written any more: each method that adds to
+  the run says what it answers then. So no writer that is late brings anything back.
 - A method that cannot reach the store raises `WorldUnavailableError`, or `ThrottleError` when asked to slow down.
   Then the write may have happened or not.
 - Methods that are no coroutines are called from the renewing thread, at any time and beside all others.
@@ -17,227 +19,60 @@ and what it raises. Common to all of them:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol
 
-import msgspec
+from wdk_cloud.world.records import (
+    ENDED,
+    RETIRED_KEPT,
+    Batch,
+    Delivery,
+    Head,
+    HeadFields,
+    HeadPage,
+    InboxItem,
+    Labels,
+    Lease,
+    Message,
+    MessageKind,
+    RunQuery,
+    Status,
+    StepItem,
+    Token,
+    Trouble,
+    tombstone,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-Status = Literal["pending", "running", "completed", "failed", "cancelled", "deleted"]
-ENDED: frozenset[Status] = frozenset(("completed", "failed", "cancelled", "deleted"))
-
-MessageKind = Literal["wake", "timer", "continue", "step", "sweep"]
-
-RETIRED_KEPT = 16  # exchanged messages that a record remembers; PROTOCOL.md, "Records"
-
-
-class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a run was handed on, or what last interrupted it; `inspect run` shows it."""
-
-    reason: str
-    since: float
-    count: int = 1
-    onward: str = ""
-    """The identity of the `continue` that is on its way for this trouble."""
-    interrupt: bool = False
-    """The trouble is an interrupt inside a body (KeyboardInterrupt and its like), not missing code."""
-
-
-class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The record of a run that every conditional write asks. PROTOCOL.md explains each lease field."""
-
-    run_id: str
-    birth: str
-    workflow: str
-    created_at: float
-    seed: bytes
-    """32 bytes from the operating system; sealed where encryption is on."""
-    input_digest: str
-    input: bytes | None = None
-    """The sealed input while it is small and until the first release."""
-    status: Status = "pending"
-    not_before: float = 0.0
-    data_key: str | None = None
-    """The run's wrapped data key, where encryption is on."""
-    parent: str | None = None
-    root: str | None = None
-    trace: str | None = None
-    idempotency_key: str | None = None
-    version: str = ""
-    """The code version that started the run."""
-    last_version: str = ""
-    """The code version of the last append."""
-    holder: str | None = None
-    """The identity of the message that the lease's holder works for; None: the lease is free."""
-    fence: int = 0
-    until: float = 0.0
-    dirty: bool = False
-    last: str | None = None
-    """The identity whose turn released last."""
-    armed: float | None = None
-    """The due time of the timer message on its way."""
-    stalls: int = 0
-    stalls_length: int = 0
-    length: int = 0
-    """The log's end as the last release knew it: the position of the last event."""
-    retired: tuple[str, ...] = ()
-    trouble: Trouble | None = None
-    ended_at: float | None = None
-    end_at: int = 0
-    """The position of the batch that holds the end event; 0 while the run lives."""
-    error_code: str | None = None
-    continued_from: str | None = None
-    """The run whose body asked for this one with `continue_as_new`."""
-    continued_to: str | None = None
-    """The run that goes on where this one, `completed`, has ended by `continue_as_new`."""
-    wake_by: float = 0.0
-    """The time by which something should have happened; written at create and release only."""
-
-    @property
-    def ended(self) -> bool:
-        return self.status in ENDED
-
-    def free_at(self, now: float) -> bool:
-        """Whether the lease can be taken: nobody holds it, or its time has run out."""
-        return self.holder is None or self.until <= now
-
-
-class HeadFields(TypedDict, total=False):
-    """The fields of a head that its holder may write."""
-
-    status: Status
-    input: bytes | None
-    holder: str | None
-    until: float
-    dirty: bool
-    last: str | None
-    armed: float | None
-    stalls: int
-    stalls_length: int
-    length: int
-    trouble: Trouble | None
-    last_version: str
-    ended_at: float | None
-    end_at: int
-    error_code: str | None
-    continued_to: str | None
-    wake_by: float
-
-
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """One append: events at the dense positions `at` to `at + count - 1`; `data` is the engine's."""
-
-    at: int
-    count: int
-    fence: int
-    nonce: str
-    data: bytes
-
-
-class InboxItem(msgspec.Struct, frozen=True, kw_only=True):
-    """Something from outside that the holder admits. `key` makes a second delivery harmless."""
-
-    key: str
-    kind: str
-    data: bytes
-    time: float
-
-
-class StepItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A step that runs in a delivery of its own."""
-
-    step_id: str
-    attempt: int = 0
-    holder: str | None = None
-    until: float = 0.0
-    retry_at: float = 0.0
-    first_started: float = 0.0
-    interrupted: int = 0
-    """Attempts whose claim ran out without an end."""
-    cancelled: bool = False
-    retired: tuple[str, ...] = ()
-    end: bytes | None = None
-    """The engine's record of how the step ended; None while it has not."""
-
-
-class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """Who owns a hook's token; `digest` is the SHA-256 of the token, which itself is stored nowhere."""
-
-    digest: str
-    run_id: str
-    birth: str
-    hook_id: str
-    data: bytes = b""
-
-
-class Labels(msgspec.Struct, frozen=True, kw_only=True):
-    """The plain text labels of a run, and the log position of the event that last changed them."""
-
-    values: dict[str, str]
-    position: int = 0
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the queue carries. `identity` is ours and lies in the body: a copy keeps it, the provider's id is new."""
-
-    kind: MessageKind
-    run_id: str
-    birth: str
-    identity: str
-    due: float | None = None
-    """timer: the time it is for."""
-    hop: bool = False
-    """timer: this delay does not lead all the way to `due`."""
-    step_id: str | None = None
-    count: int = 0
-    """continue: how many came in a row without growth of the log; hand-ons: the delay's exponent."""
-    length: int = 0
-    """continue: the log's length when `count` began."""
-    order: bytes = b""
-    """step: what its worker needs to run it; the engine's."""
-    trace: str | None = None
-    format: int = 1
-
-
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A message in the hands of its receiver."""
-
-    message: Message
-    provider_id: str
-    receipt: str
-    again: bool = False
-    """It was received before, says the provider."""
-    deadline: float | None = None
-    """When this invocation ends, on the world's monotonic clock; None: never."""
-    limit: float = 0.0
-    """Seconds that an invocation has in all, where it has a deadline."""
-
-
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a successful `acquire`."""
-
-    head: Head
-    """The head as it is now, with our holder, fence and until, and with `armed` as the turn has to see it."""
-    unclean: bool
-    """The lease had not been released by its last holder, or the taker asked for it."""
-
-
-class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs to list; None leaves a field open. `since` ≤ created_at < `until`."""
-
-    workflow: str | None = None
-    status: Status | None = None
-    version: str | None = None
-    since: float | None = None
-    until: float | None = None
-    limit: int = 50
-    cursor: str | None = None
-
-
-class HeadPage(msgspec.Struct, frozen=True, kw_only=True):
-    heads: list[Head]
-    cursor: str | None
+__all__ = [
+    "ENDED",
+    "RETIRED_KEPT",
+    "Batch",
+    "BlobStore",
+    "Clock",
+    "Delivery",
+    "Handle",
+    "Head",
+    "HeadFields",
+    "HeadPage",
+    "InboxItem",
+    "Labels",
+    "Lease",
+    "Message",
+    "MessageKind",
+    "Queue",
+    "Receiver",
+    "RunQuery",
+    "RunStore",
+    "Status",
+    "StepItem",
+    "Subscription",
+    "Token",
+    "Trouble",
+    "World",
+    "tombstone",
+]
 
 
 class RunStore(Protocol):
@@ -289,7 +124,7 @@ class RunStore(Protocol):
 
     async def retire(self, run_id: str, birth: str, provider_id: str) -> Head | None:
         """Add `provider_id` to `retired` (the last RETIRED_KEPT are kept; adding it twice changes nothing) and return
-        the head; None without a head of this birth. Also works on a run that has ended."""
+        the head; None without a head of this birth. Also works on a run that has ended; a tombstone stays as it is."""
         ...
 
     def renew(self, run_id: str, birth: str, *, holder: str, fence: int, until: float) -> Head | None:
@@ -309,7 +144,8 @@ class RunStore(Protocol):
 
     async def append(self, run_id: str, birth: str, batch: Batch) -> Batch | None:
         """Write the batch if no batch begins at its position. None: written (or ours, by its nonce); else the batch
-        that is there. It does not ask for the lease: the position alone keeps the log safe."""
+        that is there. It does not ask for the lease: the position alone keeps the log safe. Under a tombstone it
+        answers with an empty batch (count 0) of no nonce, so that the writer takes it for another's and looks."""
         ...
 
     async def read(self, run_id: str, birth: str, after: int) -> list[Batch]:
@@ -324,7 +160,8 @@ class RunStore(Protocol):
     # -- the inbox --------------------------------------------------------------------------------------------------
 
     async def put_item(self, run_id: str, birth: str, item: InboxItem) -> bool:
-        """Put the item if its key is not there. False: it was there already; nothing was written."""
+        """Put the item if its key is not there. False: it was there already, or the run is under a tombstone; nothing
+        was written."""
         ...
 
     async def items(self, run_id: str, birth: str, steps: Collection[str] | None = None) -> list[InboxItem]:
@@ -350,7 +187,8 @@ class RunStore(Protocol):
         """Create the item or take it over, atomically, if: it has no end; it has no live claim (`holder` with
         `until` > now); `retry_at` ≤ now; `provider_id` is not in `retired`. Taken: `holder` becomes `identity`,
         `attempt` rises by one, `until` is set, `first_started` becomes `now` if it was 0, and `interrupted` rises by
-        one if a holder was there. (True, the item as it is now) or (False, the item that is there)."""
+        one if a holder was there. (True, the item as it is now) or (False, the item that is there). Under a tombstone
+        the item that is there has an empty end."""
         ...
 
     def renew_step(
@@ -381,7 +219,7 @@ class RunStore(Protocol):
     # -- labels, tokens ---------------------------------------------------------------------------------------------
 
     async def put_labels(self, run_id: str, birth: str, labels: Labels) -> None:
-        """Write the labels if there are none or those there have a smaller `position`."""
+        """Write the labels if there are none or those there have a smaller `position`; none under a tombstone."""
         ...
 
     async def labels(self, run_id: str, birth: str) -> Labels:
@@ -390,7 +228,7 @@ class RunStore(Protocol):
 
     async def claim_token(self, token: Token, *, instead_of: Token | None = None) -> Token | None:
         """Write the token if there is none of its digest, or if the one there equals `instead_of`. None: written, or
-        it was ours (run, birth and hook); else the token that is there."""
+        it was ours (run, birth and hook), or its run is under a tombstone and needs none; else the token there."""
         ...
 
     async def token(self, digest: str) -> Token | None:
@@ -412,9 +250,28 @@ class RunStore(Protocol):
         """Runs that have not ended and whose `wake_by` has passed (it is < now), longest overdue first."""
         ...
 
-    async def erase(self, run_id: str, birth: str) -> None:
-        """Delete all that belongs to the run but its head (log, inbox, steps, labels, tokens, blobs); repeating it
-        finishes what a death left."""
+    # -- removing ---------------------------------------------------------------------------------------------------
+
+    async def bury(self, run_id: str, birth: str, *, holder: str | None, fence: int, now: float) -> Head | None:
+        """Put a tombstone in the head's place, atomically, if `holder` and `fence` still are the ones given; the run
+        need not have ended. Returns the head as it is now: a tombstone (ours, or an earlier one), or the one that was
+        in the way; None without a head of this birth."""
+        ...
+
+    async def erase(self, runs: Sequence[tuple[str, str]]) -> None:
+        """Delete all that belongs to these runs (id and birth; at most a few hundred) but their heads: log, inbox,
+        steps, labels, tokens, blobs, and their messages where the queue can. When all that is durable, tombstones lose
+        `continued_to` and `length`, and their `wake_by` becomes 0. Repeating it finishes what a death left."""
+        ...
+
+    async def removable(self, *, ended_before: float, buried_before: float, limit: int) -> list[Head]:
+        """Runs to remove: tombstones that are not erased yet (`wake_by` is not 0); then runs that have ended before
+        `ended_before`, oldest end first, except those whose `continued_to` has a head that is no tombstone: they are
+        how it is found; then erased tombstones that were made before `buried_before`, oldest first."""
+        ...
+
+    async def forget(self, run_id: str, birth: str) -> None:
+        """Delete the head if it is a tombstone."""
         ...
 
 
@@ -422,7 +279,7 @@ class BlobStore(Protocol):
     """Large payloads, named by their content within their run."""
 
     async def put_blob(self, run_id: str, birth: str, name: str, data: bytes) -> None:
-        """Durable when it returns; putting the same name twice is harmless."""
+        """Durable when it returns; putting the same name twice is harmless. Under a tombstone nothing is put."""
         ...
 
     async def get_blob(self, run_id: str, birth: str, name: str) -> bytes | None: ...
@@ -436,7 +293,8 @@ class Queue(Protocol):
 
     async def send(self, messages: Sequence[tuple[Message, float]]) -> None:
         """Send each message with its delay in seconds (at most `longest_delay`). Returns when all are durable; raises
-        when one is not, after sending the failed ones again."""
+        when one is not, after sending the failed ones again. A `step` message of a run that was erased may be dropped:
+        it carries data of the run."""
         ...
 
     def extend(self, delivery: Delivery, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What else belongs to a run: labels, tokens of hooks, large payloads; and the erasure of all of it."""
+"""What else belongs to a run: labels, tokens of hooks, large payloads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from wdk_cloud.world.local.records import Shelf
+from wdk_cloud.world.local.records import Shelf, is_buried
 from wdk_cloud.world.ports import Labels, Token
 
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _pairs = msgspec.json.Decoder(dict[str, str])
-
-_TABLES = ("log", "inbox", "steps", "labels", "tokens", "blobs")
-"""All that belongs to a run but its head."""
 
 
 class Belongings(Shelf):
@@ -37,6 +34,8 @@ class Belongings(Shelf):
     def _claim_token(self, sql: Connection, token: Token, instead_of: Token | None) -> Token | None:
         # Two runs may ask for one token: the first has it. Two may find its owner ended: each says whom it saw, and
         # the second does not see that one any more.
+        if is_buried(sql, (self._namespace, token.run_id, token.birth)):
+            return None
         row = (token.run_id, token.birth, token.hook_id, token.data, self._namespace, token.digest)
         created = sql.execute(
             "INSERT INTO tokens (run_id, birth, hook_id, data, namespace, digest) VALUES (?, ?, ?, ?, ?, ?)"
@@ -63,9 +62,6 @@ class Belongings(Shelf):
         args = (self._namespace, token.digest, token.run_id, token.birth, token.hook_id)
         await self._database.write(_free_token, args)
 
-    async def erase(self, run_id: str, birth: str) -> None:
-        await self._database.write_apart(_erase, (self._namespace, run_id, birth))
-
 
 class LocalBlobs(Shelf):
     async def put_blob(self, run_id: str, birth: str, name: str, data: bytes) -> None:
@@ -89,6 +85,8 @@ def _token(digest: str, row: tuple[str, str, str, bytes]) -> Token:
 
 def _put_labels(sql: Connection, args: tuple[object, ...]) -> None:
     # A holder whose lease ran out may write after its successor: the later place in the log wins.
+    if is_buried(sql, args):
+        return
     sql.execute(
         "INSERT INTO labels (namespace, run_id, birth, pairs, position) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET pairs = excluded.pairs, position = excluded.position"
@@ -104,11 +102,8 @@ def _free_token(sql: Connection, args: tuple[object, ...]) -> None:
 
 
 def _put_blob(sql: Connection, args: tuple[object, ...]) -> None:
+    if is_buried(sql, args):
+        return
     sql.execute(
         "INSERT INTO blobs (namespace, run_id, birth, name, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", args
     )
-
-
-def _erase(sql: Connection, key: tuple[str, str, str]) -> None:
-    for table in _TABLES:
-        sql.execute(f"DELETE FROM {table} WHERE namespace = ? AND run_id = ? AND birth = ?", key)  # noqa: S608

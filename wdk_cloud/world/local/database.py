@@ -8,6 +8,7 @@ transaction begins and ends without an await, so nothing of ours can wait for it
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from sqlite3 import Connection, Error
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wdk_cloud.world.ports import Clock
+
+log = logging.getLogger("wdk_cloud.world.local")
 
 T = TypeVar("T")
 A = TypeVarTuple("A")
@@ -277,6 +280,24 @@ class Database:
             operation.error = translate(error, self.path) if isinstance(error, Error) else error
             if operation.error is not error:
                 operation.error.__cause__ = error
+
+    async def fold_log(self) -> None:
+        """Fold the write-ahead log back into the file and cut it to nothing: it holds pages as they were before."""
+        until = time.monotonic() + PATIENCE
+        while not self._folded():
+            if time.monotonic() >= until:  # a reader that does not end; the log is written over in time
+                log.warning("%s is being read: what was erased stays in its write-ahead log until later", self.path)
+                return
+            await asyncio.sleep(PAUSE_LOCKED)
+
+    def _folded(self) -> bool:
+        try:
+            ((busy, _, _),) = self._connected().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except Error as error:
+            if is_busy(error):
+                return False
+            raise translate(error, self.path) from error
+        return not busy
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ _MARK_DIRTY = f"UPDATE heads SET dirty = 1, armed = nullif(armed, ?){_OURS}"  # 
 # Against a successor that took the lease over: it raised the fence.
 _RENEW = f"UPDATE heads SET until = ?{_OURS} RETURNING {HEAD_COLUMNS}"  # noqa: S608
 
-_RETIRED = f"SELECT retired, holder, owner FROM heads{_KEY}"  # noqa: S608
+_RETIRED = f"SELECT retired, holder, owner FROM heads{_KEY} AND status <> 'deleted'"  # noqa: S608
 
 _RETIRE = (
     f"UPDATE heads SET retired = ?, until = CASE WHEN ? THEN min(until, ?) ELSE until END{_KEY}"  # noqa: S608
@@ -140,7 +140,8 @@ class Heads(Shelf):
         key = (self._namespace, run_id, birth)
         row = sql.execute(_RETIRED, key).fetchone()
         if row is None:
-            return None
+            there = sql.execute(_OWNED_HEAD, key).fetchone()
+            return None if there is None else head_from_row(there)
         retired, holder, owner = row
         # The copy is delayed to the lease's end: that is now, if the holder's process is gone.
         lapsed = holder is not None and self._database.is_gone(owner)

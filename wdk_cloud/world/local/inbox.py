@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wdk_cloud.world.local.records import Shelf
+from wdk_cloud.world.local.records import Shelf, is_buried
 from wdk_cloud.world.ports import InboxItem
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Inbox(Shelf):
 
 def _put(sql: Connection, args: tuple[object, ...]) -> bool:
     # Two deliveries of one thing may race: one puts it, the other learns that it is there.
+    if is_buried(sql, args):
+        return False
     statement = (
         "INSERT INTO inbox (namespace, run_id, birth, key, kind, data, time) VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING"

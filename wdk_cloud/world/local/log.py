@@ -10,9 +10,11 @@ from wdk_cloud.world.ports import Batch
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-# A holder whose lease ran out and its successor may both write here: the first one's batch stays.
+# A holder whose lease ran out and its successor may both write here: the first one's batch stays. And somebody may have
+# deleted the run: whichever comes first, nothing lies under the tombstone after the erasure.
 _APPEND = (
-    "INSERT INTO log (namespace, run_id, birth, at, count, fence, nonce, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO log (namespace, run_id, birth, at, count, fence, nonce, data) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
+    " WHERE NOT EXISTS (SELECT 1 FROM heads WHERE namespace = ?1 AND run_id = ?2 AND birth = ?3 AND status = 'deleted')"
     " ON CONFLICT DO NOTHING"
 )
 _READ = "SELECT at, count, fence, nonce, data FROM log WHERE namespace = ? AND run_id = ? AND birth = ?"
@@ -26,7 +28,10 @@ class Log(Shelf):
         key = (self._namespace, run_id, birth, batch.at)
         if sql.execute(_APPEND, (*key, batch.count, batch.fence, batch.nonce, batch.data)).rowcount:
             return None
-        there = _batch(sql.execute(_READ + " AND at = ?", key).fetchone())
+        row = sql.execute(_READ + " AND at = ?", key).fetchone()
+        if row is None:  # there is a tombstone
+            return Batch(at=batch.at, count=0, fence=0, nonce="", data=b"")
+        there = _batch(row)
         return None if there.nonce == batch.nonce else there
 
     async def read(self, run_id: str, birth: str, after: int) -> list[Batch]:

@@ -11,6 +11,7 @@ import msgspec
 from wdk_cloud.world.local.bell import MESSAGES
 from wdk_cloud.world.local.database import PATIENCE
 from wdk_cloud.world.local.failures import DatabaseLockedError
+from wdk_cloud.world.local.records import is_buried
 from wdk_cloud.world.ports import Delivery, Message
 
 if TYPE_CHECKING:
@@ -37,10 +38,30 @@ class LocalQueue:
     async def send(self, messages: Sequence[tuple[Message, float]]) -> None:
         now = self._database.clock.now()
         rows = [(self._namespace, round(now + delay, 6), _encode(message)) for message, delay in messages]
-        if len(rows) == 1:
+        steps = {(m.run_id, m.birth) for m, _ in messages if m.kind == "step"}
+        if steps:
+            await self._database.write_apart(self._send_steps, messages, rows, steps)
+        elif len(rows) == 1:
             await self._database.write(self._send, rows)
         elif rows:
             await self._database.write_apart(self._send, rows)
+
+    def _send_steps(
+        self,
+        sql: Connection,
+        messages: Sequence[tuple[Message, float]],
+        rows: list[tuple[str, float, bytes]],
+        runs: set[tuple[str, str]],
+    ) -> None:
+        # A copy that comes after the erasure of its run would bring the step's input back.
+        gone = {run for run in runs if is_buried(sql, (self._namespace, *run))}
+        kept = [
+            row
+            for row, (m, _) in zip(rows, messages, strict=True)
+            if m.kind != "step" or (m.run_id, m.birth) not in gone
+        ]
+        if kept:
+            self._send(sql, kept)
 
     def _send(self, sql: Connection, rows: list[tuple[str, float, bytes]]) -> None:
         statement = "INSERT INTO messages (namespace, visible_at, body) VALUES (?, ?, ?)"

@@ -10,6 +10,9 @@ from wdk_cloud.world.local.schema import HEAD_FIELDS
 from wdk_cloud.world.ports import RETIRED_KEPT, Head, StepItem, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from sqlite3 import Connection
+
     from wdk_cloud.world.local.database import Database
 
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +38,14 @@ class Shelf:
     def __init__(self, database: Database, namespace: str) -> None:
         self._database = database
         self._namespace = namespace
+
+
+_BURIED = "SELECT 1 FROM heads WHERE namespace = ? AND run_id = ? AND birth = ? AND status = 'deleted'"
+
+
+def is_buried(sql: Connection, run: Sequence[object]) -> bool:
+    """Whether this run (namespace, id and birth; more may follow) lies under a tombstone: then nothing is written."""
+    return sql.execute(_BURIED, tuple(run[:3])).fetchone() is not None
 
 
 def head_from_row(row: tuple[Any, ...]) -> Head:

@@ -95,7 +95,13 @@ ALTER TABLE heads ADD COLUMN continued_from TEXT;
 ALTER TABLE heads ADD COLUMN continued_to TEXT;
 """
 
-MIGRATIONS: tuple[str, ...] = (VERSION_1, VERSION_2)
+# What the sweep removes: runs by their end, and the few tombstones whose erasure a death has interrupted.
+VERSION_3 = """
+CREATE INDEX heads_by_end ON heads (namespace, ended_at, run_id) WHERE ended_at IS NOT NULL;
+CREATE INDEX heads_to_erase ON heads (namespace, run_id) WHERE status = 'deleted' AND wake_by <> 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (VERSION_1, VERSION_2, VERSION_3)
 """What leads from version n to n + 1, each in the transaction that also writes the new version."""
 
 VERSION = len(MIGRATIONS)

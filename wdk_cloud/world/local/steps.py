@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from wdk_cloud.world.local.records import STEP_COLUMNS, Shelf, retired_entry, retired_with, step_from_row
+from wdk_cloud.world.local.records import STEP_COLUMNS, Shelf, is_buried, retired_entry, retired_with, step_from_row
+from wdk_cloud.world.ports import StepItem
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
-
-    from wdk_cloud.world.ports import StepItem
 
 _KEY = " WHERE namespace = ? AND run_id = ? AND birth = ? AND step_id = ?"
 
@@ -75,6 +74,8 @@ class Steps(Shelf):
         return await self._database.write(self._claim, asked)
 
     def _claim(self, sql: Connection, asked: dict[str, Any]) -> tuple[bool, StepItem]:
+        if is_buried(sql, (self._namespace, asked["run_id"], asked["birth"])):
+            return False, StepItem(step_id=asked["step_id"], end=b"")
         taken = sql.execute(_CLAIM, asked).fetchall()
         if not taken:
             key = (self._namespace, asked["run_id"], asked["birth"], asked["step_id"])
@@ -120,6 +121,8 @@ class Steps(Shelf):
 
 
 def _end(sql: Connection, key: tuple[str, str, str, str], attempt: int | None, end: bytes) -> bool:
+    if is_buried(sql, key):
+        return False
     if attempt is None:
         written = sql.execute(_END_ANY, (end, *key)).rowcount
     else:
@@ -136,6 +139,8 @@ def _retry(sql: Connection, args: tuple[object, ...]) -> bool:
 
 def _cancel(sql: Connection, key: tuple[str, str, str, str]) -> None:
     # Its worker may be claiming it now: whichever comes second, the flag is there when the worker renews.
+    if is_buried(sql, key):
+        return
     sql.execute(
         "INSERT INTO steps (namespace, run_id, birth, step_id, cancelled) VALUES (?, ?, ?, ?, 1)"
         " ON CONFLICT DO UPDATE SET cancelled = 1",

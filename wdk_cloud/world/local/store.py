@@ -6,9 +6,10 @@ from wdk_cloud.world.local.belongings import Belongings
 from wdk_cloud.world.local.heads import Heads
 from wdk_cloud.world.local.inbox import Inbox
 from wdk_cloud.world.local.log import Log
+from wdk_cloud.world.local.removal import Removal
 from wdk_cloud.world.local.steps import Steps
 
 
-class LocalRuns(Heads, Log, Inbox, Steps, Belongings):
+class LocalRuns(Heads, Log, Inbox, Steps, Belongings, Removal):
     """`RunStore` on SQLite. Every write is one operation of the group that is committed next; reads come from the
     same connection and see every write that was awaited."""

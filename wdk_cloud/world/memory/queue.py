@@ -11,7 +11,7 @@ from wdk_cloud.world.memory.bell import Bell, resolve
 from wdk_cloud.world.ports import Delivery, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Set
 
     from wdk_cloud.world.ports import Clock
 
@@ -36,6 +36,7 @@ class MemoryQueue:
         self._ids = count(1)
         self._entries: dict[str, _Entry] = {}
         self._held: set[str] = set()
+        self._erased: set[tuple[str, str]] = set()
         # (visible from, order of entry, provider id); stale unless it is the entry's own `ticket`
         self._schedule: list[tuple[float, int, str]] = []
 
@@ -50,6 +51,8 @@ class MemoryQueue:
         now = self._clock.now()
         with self._lock:
             for message, delay in messages:
+                if message.kind == "step" and (message.run_id, message.birth) in self._erased:
+                    continue  # a copy that comes late would bring the step's input back
                 provider_id = f"m{next(self._ids)}"
                 entry = self._entries[provider_id] = _Entry(message)
                 self._show_at(provider_id, entry, now + delay)
@@ -62,6 +65,23 @@ class MemoryQueue:
                 return
             self._show_at(delivery.provider_id, entry, self._clock.now() + seconds)
         self._bell.ring()  # it may be due sooner than the receivers reckon
+
+    def erase(self, runs: Set[tuple[str, str]], *, for_ever: Set[tuple[str, str]]) -> None:
+        """Drop the messages of these runs; of those in `for_ever` also the step messages that are sent from now on."""
+        with self._lock:
+            self._erased |= for_ever
+            for provider_id, entry in list(self._entries.items()):
+                if (entry.message.run_id, entry.message.birth) in runs:
+                    del self._entries[provider_id]
+                    self._held.discard(provider_id)
+            # What is dropped must not stay in the schedule either.
+            self._schedule = [ticket for ticket in self._schedule if self._valid(ticket)]
+            heapq.heapify(self._schedule)
+
+    def open_again(self, run_id: str, birth: str) -> None:
+        """The run is forgotten: nothing of it comes any more."""
+        with self._lock:
+            self._erased.discard((run_id, birth))
 
     # -- receiving --------------------------------------------------------------------------------------------------
 

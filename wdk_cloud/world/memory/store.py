@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from wdk_cloud.world.memory.cursor import from_cursor, to_cursor
+from wdk_cloud.world.memory.life import Life
+from wdk_cloud.world.memory.removal import Removal
 from wdk_cloud.world.memory.watch import Watches
 from wdk_cloud.world.ports import (
     ENDED,
@@ -29,30 +31,19 @@ from wdk_cloud.world.ports import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-
-class Life:
-    """What belongs to one birth of a run, apart from its head."""
-
-    __slots__ = ("blobs", "inbox", "labels", "log", "positions", "steps")
-
-    def __init__(self) -> None:
-        self.log: dict[int, Batch] = {}
-        self.positions: list[int] = []
-        self.inbox: dict[str, InboxItem] = {}
-        self.steps: dict[str, StepItem] = {}
-        self.labels: Labels | None = None
-        self.blobs: dict[str, bytes] = {}
+    from wdk_cloud.world.memory.queue import MemoryQueue
 
 
-class MemoryStore:
+class MemoryStore(Removal):
     """RunStore and BlobStore.
 
     No method suspends, so within one event loop each is atomic anyway. The lock is for the renewing thread and for
     workers on other loops: whatever reads and then writes does both inside it. A read of one entry needs none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, queue: MemoryQueue) -> None:
         self.watches = Watches()
+        self._queue = queue
         self._lock = threading.Lock()
         self._heads: dict[str, Head] = {}
         self._lives: dict[tuple[str, str], Life] = {}
@@ -118,7 +109,7 @@ class MemoryStore:
         # Races with an acquire by an earlier receiver of that message: it comes first and holds, or it is refused.
         with self._lock:
             head = self._head_of(run_id, birth)
-            if head is not None and provider_id not in head.retired:
+            if head is not None and head.status != "deleted" and provider_id not in head.retired:
                 head = self._heads[run_id] = replace(head, retired=_retired(head.retired, provider_id))
         return head
 
@@ -151,6 +142,8 @@ class MemoryStore:
     async def append(self, run_id: str, birth: str, batch: Batch) -> Batch | None:
         # Races with a writer that lost the lease: one of them finds the position taken.
         with self._lock:
+            if self._buried(run_id, birth):
+                return Batch(at=batch.at, count=0, fence=0, nonce="", data=b"")
             life = self._life_to_write(run_id, birth)
             there = life.log.get(batch.at)
             if there is None:
@@ -171,6 +164,8 @@ class MemoryStore:
 
     async def put_item(self, run_id: str, birth: str, item: InboxItem) -> bool:
         with self._lock:
+            if self._buried(run_id, birth):
+                return False
             inbox = self._life_to_write(run_id, birth).inbox
             absent = item.key not in inbox
             if absent:
@@ -204,6 +199,8 @@ class MemoryStore:
     ) -> tuple[bool, StepItem]:
         # Races with other deliveries of the step, and with its end: whatever came first is seen and refuses.
         with self._lock:
+            if self._buried(run_id, birth):
+                return False, StepItem(step_id=step_id, end=b"")
             steps = self._life_to_write(run_id, birth).steps
             item = steps.get(step_id) or StepItem(step_id=step_id)
             live = item.holder is not None and item.until > now
@@ -244,7 +241,7 @@ class MemoryStore:
         with self._lock:
             steps = self._life_to_write(run_id, birth).steps
             item = steps.get(step_id)
-            if item is None and attempt is not None:
+            if self._buried(run_id, birth) or (item is None and attempt is not None):
                 return False
             item = item or StepItem(step_id=step_id)
             if item.end is not None:
@@ -285,7 +282,7 @@ class MemoryStore:
         # Races with other claimants: the first one owns it; who takes it over asks for the owner that it saw.
         with self._lock:
             there = self._tokens.get(token.digest)
-            if there is not None and _owner(there) == _owner(token):
+            if self._buried(token.run_id, token.birth) or (there is not None and _owner(there) == _owner(token)):
                 return None
             if there is not None and there != instead_of:
                 return there
@@ -317,13 +314,6 @@ class MemoryStore:
         late = [head for head in self._all_heads() if not head.ended and head.wake_by < now]
         return heapq.nsmallest(limit, late, key=lambda head: head.wake_by)
 
-    async def erase(self, run_id: str, birth: str) -> None:
-        with self._lock:
-            self._lives.pop((run_id, birth), None)
-            for token in list(self._tokens.values()):
-                if (token.run_id, token.birth) == (run_id, birth):
-                    del self._tokens[token.digest]
-
     # -- blobs ------------------------------------------------------------------------------------------------------
 
     async def put_blob(self, run_id: str, birth: str, name: str, data: bytes) -> None:
@@ -347,6 +337,9 @@ class MemoryStore:
         return self._lives.get((run_id, birth), _NOTHING)
 
     def _life_to_write(self, run_id: str, birth: str) -> Life:
+        """Of a run under a tombstone one that nobody keeps."""
+        if self._buried(run_id, birth):
+            return Life()
         key = (run_id, birth)
         life = self._lives.get(key)
         if life is None:

@@ -38,8 +38,8 @@ class MemoryWorld:
         self._longest_delay = longest_delay
         # What namespaces share is this dict; the rooms have no data in common.
         self._rooms = {} if rooms is None else rooms
-        room = MemoryStore(), MemoryQueue(self.clock, visibility, longest_delay)
-        self._store, queue = self._rooms.setdefault(namespace, room)
+        new = MemoryQueue(self.clock, visibility, longest_delay)
+        self._store, queue = self._rooms.setdefault(namespace, (MemoryStore(new), new))
         self.runs: RunStore = self._store
         self.blobs: BlobStore = self._store
         self.queue: Queue = queue
