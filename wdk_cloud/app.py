@@ -15,7 +15,7 @@ from wdk_cloud.options import RetryPolicy, StartOptions, StepOptions
 from wdk_cloud.signature import Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.durations import Duration
@@ -290,10 +290,7 @@ class Workflows:
         id = name or f"{kind}//{fn.__module__}//{fn.__qualname__}"
         other = self.steps.get(id) or self.workflows.get(id)
         if other is not None:
-            raise ValueError(
-                f"{id} is declared twice, by {other.fn.__qualname__} in {other.fn.__module__} and by {fn.__qualname__} "
-                f"in {fn.__module__}: ids must be unique in an app; give one of them another name="
-            )
+            raise ValueError(f"{_declared_twice(id, other.fn, fn)}: ids must be unique in an app; {_RENAME}")
         return id
 
     # -- types ------------------------------------------------------------------------------------------------------
@@ -372,3 +369,24 @@ if TYPE_CHECKING:
         def __call__(self, fn: Callable[P, Awaitable[T]], /) -> Step[P, T]: ...
         @overload
         def __call__(self, fn: Callable[P, T], /) -> Step[P, T]: ...
+
+
+def refuse_twins(apps: Sequence[Workflows]) -> None:
+    """Raises ValueError if two of the apps that one worker serves have declared the same id."""
+    seen: dict[str, AnyFunction] = {}
+    for app in dict.fromkeys(apps):
+        for id, declared in (app.steps | app.workflows).items():
+            if id in seen:
+                told = _declared_twice(id, seen[id], declared.fn)
+                raise ValueError(f"{told}, of two apps: a worker could not tell whose runs are whose; {_RENAME}")
+            seen[id] = declared.fn
+
+
+_RENAME = "give one of them another name="
+
+
+def _declared_twice(id: str, first: AnyFunction, second: AnyFunction) -> str:
+    return (
+        f"{id} is declared twice, by {first.__qualname__} in {first.__module__} and by {second.__qualname__} in "
+        f"{second.__module__}"
+    )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import TYPE_CHECKING, Any, Literal
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import msgspec
 
@@ -106,15 +109,21 @@ class Attempt:
         except BaseException as error:  # whatever a step raises is the end of its attempt
             return self._failed(error)
 
+    def _name(self) -> str:
+        return f"step {self.step.id} of run {self.context.run_id}"
+
     async def _call(self, arguments: dict[str, object]) -> object:
         timeout = self.options.timeout_seconds
         token = step_context.set(self.context)
+        process = os.getpid()
         try:
             if timeout is None and not self.options.cancellable and self.step.is_async:
                 return await self.step.signature.call(arguments)
             return await self._call_interruptibly(arguments, timeout)
         finally:
             step_context.reset(token)
+            if os.getpid() != process:
+                _end_child(self._name())
 
     async def _call_interruptibly(self, arguments: dict[str, object], timeout: float | None) -> object:
         """With a time-out, or cancellable, or in a thread: `_task` is what a cancel ends."""
@@ -139,7 +148,8 @@ class Attempt:
     async def _call_in_thread(self, arguments: dict[str, object]) -> object:
         """Until the thread returns, or its time is over: then it goes on, and only the attempt ends."""
         loop, context, call = asyncio.get_running_loop(), contextvars.copy_context(), self.step.signature.call
-        thread = loop.run_in_executor(self._executor(), lambda: context.run(_in_thread, call, arguments))
+        name = self._name()
+        thread = loop.run_in_executor(self._executor(), lambda: context.run(_in_thread, name, call, arguments))
         self._task = over = loop.create_future()
         if self._cancelled or self._abandoned:
             over.cancel()
@@ -196,11 +206,36 @@ class _Exit(SystemExit):
     """A SystemExit of a thread, carried as a value: raised, it would end the event loop's thread."""
 
 
-def _in_thread(call: Callable[[dict[str, object]], object], arguments: dict[str, object]) -> object:
+def _in_thread(name: str, call: Callable[[dict[str, object]], object], arguments: dict[str, object]) -> object:
+    process = os.getpid()
     try:
         return call(arguments)
     except SystemExit as error:
+        if os.getpid() != process:
+            raise
         return _Exit(*error.args)
+    finally:
+        if os.getpid() != process:
+            _end_child(name)
+
+
+def _end_child(name: str) -> NoReturn:
+    """A step has forked, and this is the child, which has left the step: further on it would be a second worker with
+    the connections and the leases of the first. It ends as if it were a program; what it had to do is the parent's."""
+    error = sys.exception()
+    code = 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    else:
+        if error is not None:
+            traceback.print_exception(error)
+        sys.stderr.write(
+            f"{name} has forked, and the child has left the step; it ends here. End it in the step, by os._exit(), or "
+            "run another program with subprocess\n"
+        )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _retrieve(thread: asyncio.Future[object]) -> None:

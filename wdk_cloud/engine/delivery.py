@@ -72,7 +72,7 @@ async def _acquire(engine: Engine, delivery: Delivery) -> Lease | Head | None:
         identity=message.identity,
         provider_id=delivery.provider_id,
         now=now,
-        until=round(now + engine.settings.lease, 6),
+        until=round(now + engine.lease, 6),
         due=message.due,
         unclean=message.kind == "sweep",
     )

@@ -241,8 +241,13 @@ _OPENING: dict[str, tuple[str, str]] = {
     "_thread.start_joinable_thread": ("start a thread", _THREAD),
 }
 
-_LENIENT = frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport"}) | frozenset(
-    {"linecache", "traceback", "warnings"}
+_DEBUGGING = frozenset({"bdb", "pdb"})
+"""Where somebody halts a body and looks at it, what is done is theirs."""
+
+_LENIENT = (
+    frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport"})
+    | frozenset({"linecache", "traceback", "warnings"})
+    | _DEBUGGING
 )
 """Packages that may open things on a body's behalf: what they read does not steer it."""
 
@@ -289,6 +294,16 @@ def _on_behalf(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_code not in boundaries:
         code = frame.f_code
         if code in _LOGGING or code in handlers or frame.f_globals.get("__name__", "").partition(".")[0] in _LENIENT:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def halted() -> bool:
+    """Whether a debugger has halted the body of this thread, and asks on."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code not in boundaries:
+        if frame.f_globals.get("__name__") in _DEBUGGING:
             return True
         frame = frame.f_back
     return False

@@ -52,11 +52,11 @@ class LeaseHold:
         self._until = head.until
         self._monotonic_until = 0.0
         self.renew_after = 0.0
-        self._reckon(head.until - engine.settings.lease)
+        self._reckon(head.until - engine.lease)
 
     def _reckon(self, asked_at: float) -> None:
         """The lease counts from before the request that gave it, on the wall clock and on the monotonic one."""
-        clock, lease = self._engine.world.clock, self._engine.settings.lease
+        clock, lease = self._engine.world.clock, self._engine.lease
         spent = max(0.0, clock.now() - asked_at)
         self._monotonic_until = clock.monotonic() + lease - spent
         self.renew_after = clock.monotonic() + lease * RENEW_AT - spent
@@ -68,7 +68,7 @@ class LeaseHold:
 
     def renew(self) -> None:
         """Prolong lease and invisibility; a refusal, or `dirty` in the answer, wakes the turn."""
-        clock, lease = self._engine.world.clock, self._engine.settings.lease
+        clock, lease = self._engine.world.clock, self._engine.lease
         self._engine.world.queue.extend(self._delivery, 2 * lease)
         if self.released or self.lost:
             self.renew_after = clock.monotonic() + lease * RENEW_AT
@@ -95,7 +95,7 @@ class LeaseHold:
 
     async def ensure(self) -> None:
         """Directly before a body: the lease has a third of its length left, or is renewed; raises LeaseLost."""
-        if self.left() < self._engine.settings.lease * RENEW_AT:
+        if self.left() < self._engine.lease * RENEW_AT:
             self.renew()
         if self.lost:
             raise LeaseLost

@@ -70,22 +70,30 @@ async def unwrapped(engine: Engine, run_id: str, wrapped: str | None) -> bytes |
 
 
 async def _dense(turn: Turn, after: int) -> list[Batch]:
-    """The batches past a position without a hole. A query is no snapshot: a hole is read again by its key."""
-    runs, expected, dense = turn.engine.world.runs, after + 1, list["Batch"]()
-    for batch in await runs.read(*turn.key, after):
+    """The batches past a position without a hole, as far as the last release knew them at least. A query is no
+    snapshot: a hole is read again by its key."""
+    expected, dense = after + 1, list["Batch"]()
+    for batch in await turn.engine.world.runs.read(*turn.key, after):
         while batch.at > expected:
-            missing = await runs.read_at(*turn.key, expected)
-            if missing is None:
-                raise CorruptedEventLogError(
-                    f"run {turn.head.run_id}: its log has a hole at position {expected}; something else than wdk-cloud "
-                    "deleted a record: restore it, or start the run again"
-                )
-            dense.append(missing)
-            expected += missing.count
+            dense.append(await _again(turn, expected))
+            expected += dense[-1].count
         if batch.at == expected:
             dense.append(batch)
             expected += batch.count
+    while expected <= turn.head.length:
+        dense.append(await _again(turn, expected))
+        expected += dense[-1].count
     return dense
+
+
+async def _again(turn: Turn, at: int) -> Batch:
+    batch = await turn.engine.world.runs.read_at(*turn.key, at)
+    if batch is None:
+        raise CorruptedEventLogError(
+            f"run {turn.head.run_id}: its log has a hole at position {at}; something else than wdk-cloud deleted a "
+            "record: restore it, or start the run again"
+        )
+    return batch
 
 
 async def _create(turn: Turn, history: History, payloads: Payloads) -> None:

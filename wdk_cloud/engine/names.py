@@ -25,7 +25,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud.engine import tasks
-from wdk_cloud.engine.guard import active, clocks, guard_freezegun, refuse
+from wdk_cloud.engine.guard import active, clocks, guard_freezegun, halted, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 # --- the answers inside a body: the loop first, then what the caller passed -------------------------------------------
 
+_plain_input = builtins.input
 _gmtime, _plain_ctime, _plain_asctime, _plain_strftime = time.gmtime, time.ctime, time.asctime, time.strftime
 _UUID_EPOCH = 0x01B21DD213814000  # from 1582, where version 1 and 6 begin, to 1970, in steps of 100 ns
 
@@ -74,7 +75,9 @@ def _sleep(loop: BodyLoop, *_delay: object) -> NoReturn:
     refuse(loop, "call time.sleep()", "Write `await asyncio.sleep(seconds)` or `await sleep(...)`: both are durable.")
 
 
-def _input(loop: BodyLoop, *_prompt: object) -> NoReturn:
+def _input(loop: BodyLoop, *prompt: object) -> str:
+    if halted():
+        return _plain_input(*prompt)
     refuse(loop, "call input()", "Wait for an answer with a hook, and pass it in with resume_hook().")
 
 

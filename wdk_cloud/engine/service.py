@@ -9,7 +9,9 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from wdk_cloud.app import refuse_twins
 from wdk_cloud.engine.keeper import Keeper
+from wdk_cloud.engine.slices import under_debugger
 from wdk_cloud.engine.version import code_version
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ log = logging.getLogger("wdk_cloud")
 
 RunKey = tuple[str, str]
 
+DEBUGGED_LEASE = 3600.0
+"""Seconds: a debugger may halt every thread of the process, the renewing one too, for as long as somebody looks."""
+
 
 class Engine:
     """Serves the runs of some apps, all of one namespace, on one world."""
@@ -33,6 +38,7 @@ class Engine:
     def __init__(
         self, world: World, apps: Sequence[Workflows], settings: Settings, keys: KeyService | None = None
     ) -> None:
+        refuse_twins(apps)
         self.world = world
         self.apps = list(apps)
         self.settings = settings
@@ -45,6 +51,11 @@ class Engine:
         self._outages: dict[RunKey, float] = {}
         self._executor: ThreadPoolExecutor | None = None
         self._random = random.Random(os.urandom(16))  # noqa: S311 -- jitter, not a secret
+
+    @property
+    def lease(self) -> float:
+        """Seconds for which a lease or a claim is taken and renewed."""
+        return max(self.settings.lease, DEBUGGED_LEASE) if under_debugger() else self.settings.lease
 
     def workflow(self, id: str) -> Workflow[..., Any] | None:
         for app in self.apps:

@@ -42,7 +42,7 @@ class Claim:
         self._delivery = delivery
         self._item = item
         self._loop = asyncio.get_running_loop()
-        self._pause = CANCEL_LOOK if cancellable else engine.settings.lease * RENEW_AT
+        self._pause = CANCEL_LOOK if cancellable else engine.lease * RENEW_AT
         self.renew_after = engine.world.clock.monotonic() + self._pause
         self.attempt: Attempt | None = None
         self.lost = False
@@ -51,14 +51,14 @@ class Claim:
 
     def ensure(self) -> bool:
         """Directly before the body: the claim has a third of its length left, or is renewed; whether it is ours."""
-        lease = self._engine.settings.lease
+        lease = self._engine.lease
         if self._engine.world.clock.now() - self._asked > lease * (1 - RENEW_AT):
             self.renew()  # its answer, or the input, has taken long: somebody else may have brought the step to its end
         return not self.lost
 
     def renew(self) -> None:
         engine, message = self._engine, self._delivery.message
-        engine.world.queue.extend(self._delivery, 2 * engine.settings.lease)
+        engine.world.queue.extend(self._delivery, 2 * engine.lease)
         self.renew_after = engine.world.clock.monotonic() + self._pause
         item = engine.world.runs.renew_step(
             message.run_id,
@@ -66,7 +66,7 @@ class Claim:
             self._item.step_id,
             attempt=self._item.attempt,
             identity=message.identity,
-            until=round(engine.world.clock.now() + engine.settings.lease, 6),
+            until=round(engine.world.clock.now() + engine.lease, 6),
         )
         if item is None:
             self.lost = True
@@ -119,7 +119,7 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
         identity=message.identity,
         provider_id=delivery.provider_id,
         now=now,
-        until=round(now + engine.settings.lease, 6),
+        until=round(now + engine.lease, 6),
     )
     if not claimed:
         return await _refused(engine, delivery, item, now)

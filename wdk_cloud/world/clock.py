@@ -25,7 +25,7 @@ class SystemClock:
         return time.monotonic()
 
     def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(max(0.0, when - time.time()), callback)
+        return asyncio.get_running_loop().call_later(max(0.0, when - self.now()), callback)
 
     def every(self, seconds: float, callback: Callable[[], object]) -> Ticker:
         ticker = Ticker(seconds, callback)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from sqlite3 import Connection, Error
@@ -75,6 +76,7 @@ class Database:
         self.us = this_process()
         self.owner = str(self.us)
         self.notices = Notices(self)
+        self._opened_by = 0
         self._sync = sync
         self._users = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,6 +111,7 @@ class Database:
                     raise
                 await asyncio.sleep(PAUSE_LOCKED)
         self._loop = loop
+        self._opened_by = os.getpid()
         self._users = 1
         self.notices.open(loop)
 
@@ -135,11 +138,20 @@ class Database:
         return self._loop
 
     def _connected(self) -> Connection:
-        if self._host is None:
+        if self._host is None or self._forked():
             raise self._not_open()
         return self._host
 
+    def _forked(self) -> bool:
+        """Whether this is the child of a fork: SQLite's connections are their parent's alone."""
+        return os.getpid() != self._opened_by
+
     def _not_open(self) -> WorldUnavailableError:
+        if self._host is not None:
+            return WorldUnavailableError(
+                f"the local world at {self.path} was opened by process {self._opened_by}, and this is its child "
+                f"{os.getpid()}; open a world of its own here"
+            )
         return WorldUnavailableError(f"the local world at {self.path} is not open: await its open() first")
 
     def is_gone(self, owner: str | None) -> bool:
@@ -217,6 +229,9 @@ class Database:
 
     def _commit_group(self) -> bool:
         """One transaction with the operations that wait. False: another process has the lock, they wait on."""
+        if self._forked():
+            self._fail_waiting(self._not_open())
+            return True
         sql = self._connected()
         try:
             sql.execute("BEGIN IMMEDIATE")
@@ -322,8 +337,7 @@ class Database:
         It may wait for the host's transaction and the host for it: neither holds a lock of ours or Python's meanwhile.
         """
         with self._side_lock:
-            if self._host is None:
-                raise self._not_open()
+            self._connected()
             if self._side is None:
                 self._side = connect(self.path, self._sync, aside=True)
             try:
