@@ -270,6 +270,8 @@ def check_one_history(head: Head, batches: list[Batch]) -> list[ev.AnyEvent]:
                 steps[id].start(id, attempt)
             case ev.StepRetrying(id=id, attempt=attempt) | ev.StepInterrupted(id=id, attempt=attempt):
                 steps[id].stop(id, attempt)
+                if type(event) is ev.StepInterrupted:
+                    steps[id].interrupted.add(attempt)
             case ev.StepCompleted(id=id, attempt=attempt) | ev.StepFailed(id=id, attempt=attempt):
                 steps[id].end(id, attempt, admitted=key is not None)
             case ev.WaitCreated(id=id) | ev.OperationCreated(id=id):
@@ -294,6 +296,7 @@ class _Step:
         self.attempt = 0
         self.running = False
         self.ended = False
+        self.interrupted: set[int] = set()
 
     def start(self, id: str, attempt: int) -> None:
         assert not (self.queued or self.running or self.ended), f"{id} was started while it ran, or after its end"
@@ -306,9 +309,11 @@ class _Step:
         self.running = False
 
     def end(self, id: str, attempt: int, admitted: bool) -> None:
-        """An end that came through the inbox may be that of an earlier attempt, whose turn had given up."""
+        """An end that came through the inbox may be that of an earlier attempt, whose turn had given up. So may one of a
+        turn that lives, if another one without a lease has called its attempt interrupted."""
         assert not self.ended, f"{id} has ended twice"
-        assert self.queued or attempt == self.attempt > 0 or (admitted and 0 < attempt < self.attempt)
+        earlier = 0 < attempt < self.attempt and (admitted or attempt in self.interrupted)
+        assert self.queued or attempt == self.attempt > 0 or earlier
         self.ended, self.running = True, False
 
 

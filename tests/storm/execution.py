@@ -253,7 +253,8 @@ async def judge(execution: Execution, world: World, run: Any) -> None:
     if value != execution.expected.value:
         raise Violation(f"the run yields {value!r}, not {execution.expected.value!r}")
     await judge_chain(execution, world, "run", execution.expected, {})
-    check_bodies(execution.begun_late())
+    # On a file the writes of a worker that has died may be on their way: they happen, and nobody notes them.
+    check_bodies(execution.begun_late(), all_noted=isinstance(world, MemoryWorld))
     check_once()
     execution.commands, execution.at_once = _measures(events_of(batches, "run"))
 
