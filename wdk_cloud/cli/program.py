@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli import control, dev, inspect, start
+from wdk_cloud.cli import control, dev, inspect, replay, start
 from wdk_cloud.cli.console import out
 
 program = typer.Typer(
@@ -45,3 +45,4 @@ dev.add_to(program)
 start.add_to(program)
 inspect.add_to(program)
 control.add_to(program)
+replay.add_to(program)
