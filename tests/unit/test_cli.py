@@ -107,15 +107,17 @@ def serve(run_id, until=None):
             with use_world(world):
                 async with worker(shop.app):
                     run = get_run(run_id)
-                    while not await reached(run):
+                    while not await reached(run, world):
                         await asyncio.sleep(0.002)
         finally:
             await world.close()
 
-    async def reached(run):
+    async def reached(run, world):
         if until is None:
             return await run.status() not in ("pending", "running")
-        return until in [event.type async for event in run.events()]
+        # A turn that is broken off keeps its lease for as long as this process lives.
+        free = (await world.runs.head(run_id)).holder is None
+        return free and until in [event.type async for event in run.events()]
 
     asyncio.run(asyncio.wait_for(main(), 20))
 

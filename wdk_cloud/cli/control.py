@@ -1,4 +1,4 @@
-"""`wdk cancel`, `wdk wake`, `wdk delete` and `wdk sweep`."""
+"""`wdk wake`, `wdk delete` and `wdk sweep`."""
 
 import sys
 from typing import Annotated
@@ -12,31 +12,9 @@ from wdk_cloud.cli.sources import namespace_of
 
 
 def add_to(program: typer.Typer) -> None:
-    program.command(epilog='Example: wdk cancel wrun_0123 --reason "ordered twice"')(cancel)
     program.command(epilog="Example: wdk wake wrun_0123")(wake)
     program.command(epilog="Example: wdk delete wrun_0123 --yes")(delete)
     program.command(epilog="Example: wdk sweep --world local")(sweep)
-
-
-@command
-async def cancel(
-    run: RunId,
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with the run.")
-    ] = None,
-    app: AppSpec = None,
-    namespace: Namespace = None,
-    world: WorldName = None,
-) -> None:
-    """Ask for the end of a run; it comes at its next suspension. A run that has ended stays as it is."""
-    async with open_world(world, must_exist=True):
-        handle = run_of(run, namespace_of(app, namespace))
-        status = await handle.status()
-        if status in ("pending", "running"):
-            await handle.cancel(reason)
-            out.print(f"{run} is asked to end", soft_wrap=True)
-        else:
-            out.print(f"{run} has ended already: {status}", soft_wrap=True)
 
 
 @command

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli import control, dev, inspect, replay, start
+from wdk_cloud.cli import cancel, control, dev, inspect, replay, start
 from wdk_cloud.cli.console import out
 
 program = typer.Typer(
@@ -44,5 +44,6 @@ def root(
 dev.add_to(program)
 start.add_to(program)
 inspect.add_to(program)
+cancel.add_to(program)
 control.add_to(program)
 replay.add_to(program)
