@@ -21,6 +21,7 @@ from wdk_cloud.cli.sources import load_apps, namespace_of
 from wdk_cloud.cli.tables import plain, print_table, short, state, table_of
 from wdk_cloud.errors import CorruptedEventLogError, NondeterminismError
 from wdk_cloud.testing import histories
+from wdk_cloud.world.ports import Head, World
 
 LONGEST_DIFFERENCE = 2000
 """Characters: one names both values in full, and `--json` has all of it."""
@@ -140,12 +141,16 @@ async def _compare_runs(
     async with open_world(world, must_exist=True) as opened:
         scoped = opened.scoped(namespace)
         for run_id in run_ids:
-            head = await find_head(scoped, run_id)
-            events = [logged.event for logged in await read_log(scoped, head, decrypt=True)]
-            compared = Compared(run_id, run_id, head.workflow, len(events))
-            if events:  # else no worker has had the run yet, and any code agrees
-                _judge(apps, compared, partial(histories.check, run_id=run_id, events=events))
-            yield compared
+            yield await compare_run(apps, scoped, await find_head(scoped, run_id))
+
+
+async def compare_run(apps: Sequence[Workflows], world: World, head: Head) -> Compared:
+    """One run of the open world, as its log is now."""
+    events = [logged.event for logged in await read_log(world, head, decrypt=True)]
+    compared = Compared(head.run_id, head.run_id, head.workflow, len(events))
+    if events:  # else no worker has had the run yet, and any code agrees
+        _judge(apps, compared, partial(histories.check, run_id=head.run_id, events=events))
+    return compared
 
 
 def _judge(apps: Sequence[Workflows], compared: Compared, check: Callable[[Workflow[..., Any]], None]) -> None:
