@@ -63,12 +63,12 @@ async def serve(apps: list[Workflows], world: str | None, *, friendly: bool, wat
         raise UsageError("the app has no workflows; does its module import the modules that declare them?")
     _set_up_output()
     settings_and_keys()
+    stop = _stop_signals()  # before anything says that it serves: whoever reads that may stop it at once
     async with open_world(world, serving=True) as opened, worker(*apps) as workers:
         if friendly:
             introduce(apps, opened)
         else:
             err.print(f"serving on {place_of(opened)}", soft_wrap=True)
-        stop = _stop_signals()
         beside = [asyncio.create_task(sweep_each_minute(workers))]
         if watched_by is not None:
             beside += [asyncio.create_task(stop_with(watched_by, stop)), asyncio.create_task(welcome(apps, workers))]
