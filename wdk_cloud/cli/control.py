@@ -7,6 +7,7 @@ import typer
 
 from wdk_cloud.cli.console import UsageError, command, open_world, out
 from wdk_cloud.cli.options import AppSpec, Namespace, RunId, WorldName
+from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.reading import run_of
 from wdk_cloud.cli.sources import namespace_of
 
@@ -62,7 +63,8 @@ async def sweep(app: AppSpec = None, namespace: Namespace = None, world: WorldNa
     async with open_world(world, must_exist=True) as opened:
         engine = engine_for(opened.scoped(namespace_of(app, namespace)), [])
         try:
-            woken = await sweeping.sweep(engine)
+            with progress("sweeping"):
+                woken = await sweeping.sweep(engine)
         finally:
             engine.close()
         out.print(f"{woken} run{'s' * (woken != 1)} woken")
