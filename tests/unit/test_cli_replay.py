@@ -100,7 +100,7 @@ def test_what_a_body_prints_stays_out_of_the_document(shop):
         SHOP.replace("    await sleep(duration)\n", "    await sleep(duration)\n    print(1)\n")
     )
     run_id = answer("start", "nap", "0.001")
-    serve(run_id, until="run_completed")
+    serve(run_id)
     exported(run_id, "history.json")
     cut = json.loads((shop / "history.json").read_text())
     cut["events"] = cut["events"][:-1]
