@@ -146,15 +146,18 @@ def test_code_that_a_run_does_not_fit_is_shown_and_the_run_lives_until_it_fits_a
     assert dev.until(run_id, lambda shown: shown["status"] == "completed")["result"] == "shipped book"
 
 
-def test_code_that_cannot_be_imported_is_waited_out(dev):
+def test_code_that_cannot_be_imported_is_waited_out_and_a_run_that_slept_meanwhile_completes(dev):
     dev.write(SHOP)
     dev.serve()
-    dev.write("def def\n")
-    assert any("shop cannot be imported: SyntaxError" in line for line in dev.hears("waiting for the next change"))
-    dev.write(SHOP)
-    dev.hears("stop  ")
     run_id = dev.wdk("start", "order", "book")
     dev.until(run_id, asleep)
+    dev.write("def def\n")
+    assert any("shop cannot be imported: SyntaxError" in line for line in dev.hears("waiting for the next change"))
+    dev.wdk("wake", run_id)
+    dev.write(SHOP.replace("shipped {item}", "sent {item}"))
+    dev.hears("stop  ")
+    assert dev.until(run_id, lambda shown: shown["status"] == "completed")["result"] == "sent book"
+    assert (dev.folder / "begun.txt").read_text() == "reserve\n"
 
 
 def test_the_serving_process_ends_with_the_one_that_watches(dev):
