@@ -53,6 +53,7 @@ def test_the_tests_on_the_page_about_testing_pass(reader):
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(120)  # docs/cli.md types some thirty commands, each a process that takes a second to start
 @pytest.mark.parametrize("page", SHELL_PAGES, ids=name_of)
 def test_the_commands_of_a_page_do_what_it_shows(page, reader):
     # As the README has it, but a little quicker: a page waits for several runs, and wakes some before their time.

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import wdk_cloud.cli
@@ -107,15 +108,17 @@ def serve(run_id, until=None):
             with use_world(world):
                 async with worker(shop.app):
                     run = get_run(run_id)
-                    while not await reached(run):
+                    while not await reached(run, world):
                         await asyncio.sleep(0.002)
         finally:
             await world.close()
 
-    async def reached(run):
+    async def reached(run, world):
         if until is None:
             return await run.status() not in ("pending", "running")
-        return until in [event.type async for event in run.events()]
+        # A turn that is broken off keeps its lease for as long as this process lives.
+        free = (await world.runs.head(run_id)).holder is None
+        return free and until in [event.type async for event in run.events()]
 
     asyncio.run(asyncio.wait_for(main(), 20))
 
@@ -128,18 +131,21 @@ def completed(*words):
 
 # --- the program ------------------------------------------------------------------------------------------------------
 
-COMMANDS = [
-    *[(name,) for name in ("dev", "worker", "start", "cancel", "wake", "delete", "sweep", "inspect")],
-    *[("inspect", name) for name in ("runs", "run", "steps", "events")],
-]
+
+def found_in(command, words=()):
+    yield words, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from found_in(child, (*words, name))
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_help_ends_with_an_example(words):
-    assert (
-        f"Example: {'WDK_APP=signup:app ' if words == ('worker',) else ''}wdk {words[0]}"
-        in wdk(*words, "--help").stdout
-    )
+COMMANDS = dict(found_in(typer.main.get_command(program)))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(("wdk", *words)))
+def test_every_help_ends_with_an_example_and_says_what_each_option_is_for(words):
+    text = wdk(*words, "--help").stdout
+    assert re.search(rf"^ *Example: (\w+=\S+ )*{' '.join(('wdk', *words))}\b", text, re.MULTILINE)
+    assert [option.name for option in COMMANDS[words].params if not option.help] == []
 
 
 def test_the_version_is_that_of_the_distribution():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-SERVING = ("dev", "worker")
+SERVING = ("dev", "worker", "replay")
 """The commands in whose process workflow bodies run."""
 
 

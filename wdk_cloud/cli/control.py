@@ -1,4 +1,4 @@
-"""`wdk cancel`, `wdk wake`, `wdk delete` and `wdk sweep`."""
+"""`wdk wake`, `wdk delete` and `wdk sweep`."""
 
 import sys
 from typing import Annotated
@@ -7,36 +7,15 @@ import typer
 
 from wdk_cloud.cli.console import UsageError, command, open_world, out
 from wdk_cloud.cli.options import AppSpec, Namespace, RunId, WorldName
+from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.reading import run_of
 from wdk_cloud.cli.sources import namespace_of
 
 
 def add_to(program: typer.Typer) -> None:
-    program.command(epilog='Example: wdk cancel wrun_0123 --reason "ordered twice"')(cancel)
     program.command(epilog="Example: wdk wake wrun_0123")(wake)
     program.command(epilog="Example: wdk delete wrun_0123 --yes")(delete)
     program.command(epilog="Example: wdk sweep --world local")(sweep)
-
-
-@command
-async def cancel(
-    run: RunId,
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with the run.")
-    ] = None,
-    app: AppSpec = None,
-    namespace: Namespace = None,
-    world: WorldName = None,
-) -> None:
-    """Ask for the end of a run; it comes at its next suspension. A run that has ended stays as it is."""
-    async with open_world(world, must_exist=True):
-        handle = run_of(run, namespace_of(app, namespace))
-        status = await handle.status()
-        if status in ("pending", "running"):
-            await handle.cancel(reason)
-            out.print(f"{run} is asked to end", soft_wrap=True)
-        else:
-            out.print(f"{run} has ended already: {status}", soft_wrap=True)
 
 
 @command
@@ -84,7 +63,8 @@ async def sweep(app: AppSpec = None, namespace: Namespace = None, world: WorldNa
     async with open_world(world, must_exist=True) as opened:
         engine = engine_for(opened.scoped(namespace_of(app, namespace)), [])
         try:
-            woken = await sweeping.sweep(engine)
+            with progress("sweeping"):
+                woken = await sweeping.sweep(engine)
         finally:
             engine.close()
         out.print(f"{woken} run{'s' * (woken != 1)} woken")

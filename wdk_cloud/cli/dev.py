@@ -1,7 +1,6 @@
 """`wdk dev` and `wdk worker`: serve the app's runs until somebody stops it."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -9,15 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from wdk_cloud.app import Workflows
 from wdk_cloud.cli.console import UsageError, command, err, open_world, out, place_of
 from wdk_cloud.cli.options import AppSpec, WorldName
+from wdk_cloud.cli.reload import stop_with, supervise, welcome
 from wdk_cloud.cli.sources import load_apps
 from wdk_cloud.errors import WorldUnavailableError
 from wdk_cloud.worker import SWEEP_EVERY, Worker, settings_and_keys, worker
+from wdk_cloud.world.opening import make_world
 from wdk_cloud.world.ports import World
 
 log = logging.getLogger("wdk_cloud.cli")
@@ -32,9 +35,21 @@ def add_to(program: typer.Typer) -> None:
 
 
 @command
-async def dev(app: AppSpec = None, world: WorldName = None) -> None:
+async def dev(
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start anew when a Python file below this folder changes; runs go on.")
+    ] = False,
+    reloaded_by: Annotated[int | None, typer.Option("--reloaded-by", hidden=True, help="The watching process.")] = None,
+    app: AppSpec = None,
+    world: WorldName = None,
+) -> None:
     """Serve the app on this machine: a worker, schedules and a sweep each minute, in one process. Ctrl-C stops it."""
-    await serve(load_apps(app), world, friendly=True)
+    if reload and reloaded_by is None:
+        if make_world(world or "local").name == "memory":
+            raise UsageError("the memory world ends with each process: nothing would be left after a reload")
+        await supervise(Path.cwd())
+        return
+    await serve(load_apps(app), world, friendly=True, watched_by=reloaded_by)
 
 
 @command
@@ -43,23 +58,27 @@ async def serve_quietly(app: AppSpec = None, world: WorldName = None) -> None:
     await serve(load_apps(app), world, friendly=False)
 
 
-async def serve(apps: list[Workflows], world: str | None, *, friendly: bool) -> None:
+async def serve(apps: list[Workflows], world: str | None, *, friendly: bool, watched_by: int | None = None) -> None:
     if not any(app.workflows for app in apps):
         raise UsageError("the app has no workflows; does its module import the modules that declare them?")
     _set_up_output()
     settings_and_keys()
+    stop = _stop_signals()  # before anything says that it serves: whoever reads that may stop it at once
     async with open_world(world, serving=True) as opened, worker(*apps) as workers:
         if friendly:
             introduce(apps, opened)
         else:
             err.print(f"serving on {place_of(opened)}", soft_wrap=True)
-        stop = _stop_signals()
-        sweeping = asyncio.create_task(sweep_each_minute(workers))
+        beside = [asyncio.create_task(sweep_each_minute(workers))]
+        if watched_by is not None:
+            beside += [asyncio.create_task(stop_with(watched_by, stop)), asyncio.create_task(welcome(apps, workers))]
         await stop.wait()
         err.print("stopping; runs go on when the next worker starts")
-        sweeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sweeping
+        for task in beside:
+            task.cancel()
+        for outcome in await asyncio.gather(*beside, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("beside the worker something failed", exc_info=outcome)
     _leave_threads_behind()
 
 

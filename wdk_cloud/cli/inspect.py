@@ -14,6 +14,7 @@ from wdk_cloud.cli.options import (
     Json,
     Limit,
     Namespace,
+    OfWorkflow,
     RunId,
     RunStatus,
     Since,
@@ -23,7 +24,8 @@ from wdk_cloud.cli.options import (
 )
 from wdk_cloud.cli.reading import find_head, page_of, read_log, read_run
 from wdk_cloud.cli.report import print_run
-from wdk_cloud.cli.sources import find_workflow, load_apps, namespace_of
+from wdk_cloud.cli.selection import workflow_id
+from wdk_cloud.cli.sources import namespace_of
 from wdk_cloud.cli.timeline import StepState, Timeline
 
 PAGE = 50
@@ -43,9 +45,7 @@ def add_to(program: typer.Typer) -> None:
 @command
 async def runs(
     status: RunStatus = None,
-    workflow: Annotated[
-        str | None, typer.Option("--workflow", metavar="WORKFLOW", help="Only this one: its id, or its name in --app.")
-    ] = None,
+    workflow: OfWorkflow = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = PAGE,
@@ -60,7 +60,7 @@ async def runs(
     async with open_world(world, must_exist=True):
         try:
             page = await client.list_runs(
-                workflow=_workflow_id(workflow, app),
+                workflow=workflow_id(workflow, app),
                 status=status,
                 since=moment(since, "--since"),
                 until=moment(until, "--until"),
@@ -75,13 +75,6 @@ async def runs(
         return
     tables.print_runs(page)
     tables.print_more(page.cursor)
-
-
-def _workflow_id(name: str | None, app: str | None) -> str | None:
-    """An id is taken as it is: runs of workflows that the code no longer has can be found too."""
-    if name is None or "//" in name or not app:
-        return name
-    return find_workflow(load_apps(app), name).id
 
 
 @command

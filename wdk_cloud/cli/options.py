@@ -31,6 +31,9 @@ Since = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help='Before then: an ISO 8601 time (UTC), or "2h" ago.')
 ]
+OfWorkflow = Annotated[
+    str | None, typer.Option("--workflow", metavar="WORKFLOW", help="Only this one: its id, or its name in --app.")
+]
 RunStatus = Annotated[Status | None, typer.Option("--status", help="Only runs in this status.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli import control, dev, inspect, start
+from wdk_cloud.cli import cancel, control, dev, health, inspect, replay, retry, start
 from wdk_cloud.cli.console import out
 
 program = typer.Typer(
@@ -44,4 +44,8 @@ def root(
 dev.add_to(program)
 start.add_to(program)
 inspect.add_to(program)
+cancel.add_to(program)
+retry.add_to(program)
 control.add_to(program)
+replay.add_to(program)
+health.add_to(program)

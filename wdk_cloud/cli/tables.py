@@ -39,6 +39,8 @@ COLOURS = {
     "retried": "yellow",
     "retrying": "yellow",
     "running": "cyan",
+    "agrees": "green",
+    "differs": "red",
 }
 
 
