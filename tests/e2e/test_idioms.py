@@ -145,7 +145,8 @@ def import_by_name() -> object:
     sys.modules.pop("this_is_not_there", None)
     with contextlib.suppress(ImportError):
         importlib.import_module("this_is_not_there")
-    return importlib.import_module("calendar").monthrange(2028, 2)
+    weekday, days = importlib.import_module("calendar").monthrange(2028, 2)
+    return int(weekday), days  # from 3.12 on the weekday is an enumeration, which no app declares
 
 
 def formatted_traceback() -> object:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 # A holder whose lease ran out and its successor may both write here: the first one's batch stays. And somebody may have
 # deleted the run: whichever comes first, nothing lies under the tombstone after the erasure.
 _APPEND = (
-    "INSERT INTO log (namespace, run_id, birth, at, count, fence, nonce, data) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
-    " WHERE NOT EXISTS (SELECT 1 FROM heads WHERE namespace = ?1 AND run_id = ?2 AND birth = ?3 AND status = 'deleted')"
+    "INSERT INTO log (namespace, run_id, birth, at, count, fence, nonce, data) SELECT ?, ?, ?, ?, ?, ?, ?, ?"
+    " WHERE NOT EXISTS (SELECT 1 FROM heads WHERE namespace = ? AND run_id = ? AND birth = ? AND status = 'deleted')"
     " ON CONFLICT DO NOTHING"
 )
 _READ = "SELECT at, count, fence, nonce, data FROM log WHERE namespace = ? AND run_id = ? AND birth = ?"
@@ -26,7 +26,8 @@ class Log(Shelf):
 
     def _append(self, sql: Connection, run_id: str, birth: str, batch: Batch) -> Batch | None:
         key = (self._namespace, run_id, birth, batch.at)
-        if sql.execute(_APPEND, (*key, batch.count, batch.fence, batch.nonce, batch.data)).rowcount:
+        tombstone = (self._namespace, run_id, birth)
+        if sql.execute(_APPEND, (*key, batch.count, batch.fence, batch.nonce, batch.data, *tombstone)).rowcount:
             return None
         row = sql.execute(_READ + " AND at = ?", key).fetchone()
         if row is None:  # there is a tombstone
