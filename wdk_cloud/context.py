@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import hashlib
-import random as _random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud.app import current_body
@@ -125,9 +125,10 @@ def time_ns() -> int:
     return time.time_ns()
 
 
-def random() -> float:
-    """A random number from 0 up to 1; in a body the same at every replay."""
-    return _random.random()  # noqa: S311 -- the body's generator, not a secret
+def random() -> Random:
+    """A generator of random numbers; in a body that of `random.*`, which draws the same at every replay."""
+    body = current_body()
+    return Random() if body is None else body.loop.guard.random  # noqa: S311 -- for dice, not for secrets
 
 
 def patched(change_id: str) -> bool:
