@@ -187,12 +187,12 @@ def check_attributes(changes: Mapping[str, str | None] | None, *, reserved: bool
     if changes is None:
         return {}
     if not isinstance(changes, Mapping):
-        raise FatalError(f"labels are a mapping of names to text, not {type(changes).__name__}")
+        raise FatalError(f"labels must be a mapping of names to text, not {type(changes).__name__}")
     for key, value in changes.items():
         if not isinstance(key, str) or not key or len(key) > MAX_KEY:
             raise FatalError(f"the label {key!r} must be named by 1 to {MAX_KEY} characters")
         if key.startswith("$") and not reserved:
-            raise FatalError(f"the label {key!r} begins with '$', which is reserved for wdk-cloud")
+            raise FatalError(f"the label {key!r} begins with '$', which is reserved for wdk-cloud; choose another name")
         if value is None:
             continue
         if not isinstance(value, str):
@@ -207,7 +207,10 @@ def check_attribute_count(names: set[str], changes: Mapping[str, str | None]) ->
         key for key, value in changes.items() if value is None
     }
     if len(after) > MAX_ATTRIBUTES:
-        raise FatalError(f"a run has at most {MAX_ATTRIBUTES} labels; with this change it would have {len(after)}")
+        raise FatalError(
+            f"a run has at most {MAX_ATTRIBUTES} labels; with this change it would have {len(after)}: "
+            "remove others in the same change"
+        )
 
 
 def encodable(text: str) -> bool:
