@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Json, shortened
-from benchmarks.peers.engines import LeftOutError
+from benchmarks.peers.engines import PEERS, LeftOutError, beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,15 @@ class Compared:
             getattr(theirs[number], measure) / getattr(own[number], measure) for number in theirs.keys() & own.keys()
         )
 
-    def to_json(self, ours: str) -> Json:
+    def ratios(self) -> dict[str, dict[str, float]]:
+        """Of each peer that was measured, beside ours whose commits survive the same."""
+        return {
+            peer.name: {measure: self.ratio(peer.name, beside(peer).name, measure) for measure in MEASURES}
+            for peer in PEERS
+            if peer.name in self.samples
+        }
+
+    def to_json(self) -> Json:
         return {
             "steps": self.workload.steps,
             "rounds": {name: len(samples) for name, samples in self.samples.items()},
@@ -61,9 +69,8 @@ class Compared:
                 name: {measure: shortened(self.median(name, measure)) for measure in MEASURES} for name in self.samples
             },
             "ratios": {
-                name: {measure: shortened(self.ratio(name, ours, measure)) for measure in MEASURES}
-                for name in self.samples
-                if name != ours
+                name: {measure: shortened(ratio) for measure, ratio in ratios.items()}
+                for name, ratios in self.ratios().items()
             },
             "left_out": self.left_out,
         }

@@ -1,4 +1,4 @@
-"""The engines that are compared, each with its program, and the environments that the peers' programs run in."""
+"""The engines that are compared, what a commit of each survives, and the environments that the peers run in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ HERE = Path(__file__).parent
 PATIENCE = 180
 """Seconds for one environment; the slower one takes some twenty."""
 
+PROCESS, POWER = "the death of the process", "a power cut"
+
 
 class LeftOutError(Exception):
     """An engine that cannot be measured here, with the reason for the reader."""
@@ -19,10 +21,27 @@ class LeftOutError(Exception):
 
 @dataclass(frozen=True)
 class Engine:
+    """An engine with one setting of what its commits wait for; the setting is a word that its program understands."""
+
     name: str
-    program: Path
-    requirements: Path | None
-    """Exact versions of all it needs; None for what runs in this environment."""
+    package: str
+    setting: str
+    survives: str
+    commits: str
+    """How it writes, for the reader of the figures."""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.package == "wdk-cloud"
+
+    @property
+    def program(self) -> Path:
+        return HERE / "programs" / f"with_{_short(self.package)}.py"
+
+    @property
+    def requirements(self) -> Path | None:
+        """Exact versions of all it needs; None for what runs in this environment."""
+        return None if self.is_ours else HERE / f"requirements-{_short(self.package)}.txt"
 
     @property
     def version(self) -> str | None:
@@ -30,24 +49,40 @@ class Engine:
         if self.requirements is None:
             return None
         lines = self.requirements.read_text().splitlines()
-        return next(line.partition("==")[2] for line in lines if line.startswith(f"{self.name}=="))
+        return next(line.partition("==")[2] for line in lines if line.startswith(f"{self.package}=="))
 
 
-OURS = Engine("wdk-cloud", HERE / "programs" / "with_wdk.py", None)
+def _short(package: str) -> str:
+    return package.partition("-")[0]
+
+
+OURS = (
+    Engine("wdk-cloud", "wdk-cloud", "normal", PROCESS, "SQLite, write-ahead log, synchronous=NORMAL (its default)"),
+    Engine("wdk-cloud-full", "wdk-cloud", "full", POWER, "SQLite, write-ahead log, synchronous=FULL"),
+)
 PEERS = (
-    Engine("dbos", HERE / "programs" / "with_dbos.py", HERE / "requirements-dbos.txt"),
-    Engine("vercel-workflow", HERE / "programs" / "with_vercel.py", HERE / "requirements-vercel.txt"),
+    Engine("dbos", "dbos", "default", POWER, "SQLite, rollback journal, synchronous=FULL (its default, and SQLite's)"),
+    Engine("dbos-normal", "dbos", "normal", PROCESS, "SQLite, write-ahead log, synchronous=NORMAL (set by us)"),
+    Engine(
+        "vercel-workflow", "vercel-workflow", "default", PROCESS, "a new file for each record, no fsync (its only way)"
+    ),
 )
 
 
+def beside(peer: Engine) -> Engine:
+    """Ours whose commits survive the same."""
+    return next(engine for engine in OURS if engine.survives == peer.survives)
+
+
 def python_of(engine: Engine, folder: Path) -> str:
-    """An interpreter that has what the engine needs, in an environment made under `folder`."""
+    """An interpreter that has what the engine needs, in an environment made under `folder` by the first who asks."""
     if engine.requirements is None:
         return sys.executable
-    place = folder / engine.name
+    place = folder / engine.package
     python = place / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    _do(engine, sys.executable, "-m", "venv", str(place))
-    _do(engine, str(python), "-m", "pip", "install", "--quiet", "--requirement", str(engine.requirements))
+    if not place.exists():
+        _do(engine, sys.executable, "-m", "venv", str(place))
+        _do(engine, str(python), "-m", "pip", "install", "--quiet", "--requirement", str(engine.requirements))
     return str(python)
 
 
@@ -58,4 +93,4 @@ def _do(engine: Engine, *command: str) -> None:
         raise LeftOutError(f"its environment was not ready after {PATIENCE} s") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise LeftOutError(f"{engine.name} {engine.version} could not be installed: {last}")
+        raise LeftOutError(f"{engine.package} {engine.version} could not be installed: {last}")

@@ -32,8 +32,8 @@ class Sample:
 class Program:
     """Started when it is entered. What does not answer in time is killed, and raises LeftOutError ever after."""
 
-    def __init__(self, python: str, program: Path, data: Path) -> None:
-        self._command = [python, str(program), str(data)]
+    def __init__(self, python: str, program: Path, data: Path, setting: str = "default") -> None:
+        self._command = [python, str(program), str(data), setting]
         self._data = data
         self._dead: str | None = None
 

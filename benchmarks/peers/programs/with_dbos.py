@@ -1,4 +1,8 @@
-"""DBOS on SQLite as it comes: its defaults, without the admin server and its log. The first word is a folder."""
+"""DBOS on SQLite, without the admin server and its log. The words are a folder, and `default` or `normal`.
+
+DBOS leaves SQLite its defaults: a rollback journal and synchronous=FULL. With `normal` each connection is told to use
+the write-ahead log and synchronous=NORMAL, as wdk-cloud does by default.
+"""
 
 import asyncio
 import sys
@@ -7,6 +11,7 @@ from pathlib import Path
 
 from dbos import DBOS
 from protocol import serve
+from sqlalchemy import Engine, event, text
 
 
 @DBOS.step()
@@ -34,8 +39,26 @@ def run(workflow):
     return to_its_end
 
 
-async def main(folder):
-    DBOS(
+def use_write_ahead_log(connection, _record):
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+EXPECTED = {"default": ("delete", 2), "normal": ("wal", 1)}
+"""Journal mode and `synchronous` (2 is FULL, 1 is NORMAL) that the figures are labelled with."""
+
+
+def check(instance, setting):
+    with instance._sys_db.engine.connect() as connection:
+        found = tuple(connection.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous"))
+    if found != EXPECTED[setting]:
+        raise SystemExit(f"DBOS uses {found}, not {EXPECTED[setting]}")
+
+
+async def main(folder, setting):
+    if setting == "normal":
+        event.listen(Engine, "connect", use_write_ahead_log)
+    instance = DBOS(
         config={
             "name": "peers",
             "system_database_url": f"sqlite:///{folder / 'dbos.db'}",
@@ -44,6 +67,7 @@ async def main(folder):
         }
     )
     DBOS.launch()
+    check(instance, setting)
     try:
         await serve({"row": run(row), "gathered": run(gathered)})
     finally:
@@ -51,4 +75,4 @@ async def main(folder):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

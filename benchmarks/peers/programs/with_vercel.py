@@ -1,4 +1,4 @@
-"""`vercel-workflow` on its local world: files, and a queue inside this process. The first word is a folder."""
+"""`vercel-workflow` on its local world, which has no settings: files, and a queue in this process. Words: a folder."""
 
 import asyncio
 import logging

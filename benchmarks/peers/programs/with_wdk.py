@@ -1,4 +1,4 @@
-"""wdk-cloud on `local`, client and worker on one loop. The first word is a folder for its data."""
+"""wdk-cloud on `local`, client and worker on one loop. The words are a folder for its data, and how to sync."""
 
 import asyncio
 import sys
@@ -38,8 +38,8 @@ def run(workflow):
     return to_its_end
 
 
-async def main(folder):
-    world = LocalWorld(folder / "local.db", sync="normal")
+async def main(folder, sync):
+    world = LocalWorld(folder / "local.db", sync=sync)
     await world.open()
     try:
         with use_world(world):
@@ -50,4 +50,4 @@ async def main(folder):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
