@@ -18,10 +18,10 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check unit bench storm corpus lint types format requirements clean
+.PHONY: help demo test check unit bench bench-peers storm corpus lint types format requirements clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 # --- what people run -------------------------------------------------------------------------------------------------
 
@@ -38,6 +38,9 @@ unit: $(VENV)/.installed ## unit tests
 
 bench: $(VENV)/.installed ## benchmarks, as JSON
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: $(VENV)/.installed ## the same work on other engines, in environments of their own, as ratios
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 storm: $(VENV)/.installed ## the long suites: many processes, many deaths
 	@$(BIN)/pytest -n 0 -m "long or not long" tests/storm $(ARGS)

@@ -107,9 +107,9 @@ class Folder:
 
 
 @contextmanager
-def data_folder() -> Generator[Folder]:
-    in_memory = _has_room(SHARED_MEMORY)
-    with tempfile.TemporaryDirectory(prefix="wdk-bench-", dir=SHARED_MEMORY if in_memory else None) as path:
+def data_folder(on_disk: Path | None = None) -> Generator[Folder]:
+    in_memory = on_disk is None and _has_room(SHARED_MEMORY)
+    with tempfile.TemporaryDirectory(prefix="wdk-bench-", dir=SHARED_MEMORY if in_memory else on_disk) as path:
         yield Folder(Path(path), in_memory)
 
 

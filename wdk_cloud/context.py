@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import hashlib
-import random as _random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud.app import current_body
@@ -125,9 +125,10 @@ def time_ns() -> int:
     return time.time_ns()
 
 
-def random() -> float:
-    """A random number from 0 up to 1; in a body the same at every replay."""
-    return _random.random()  # noqa: S311 -- the body's generator, not a secret
+def random() -> Random:
+    """A generator of random numbers; in a body that of `random.*`, which draws the same at every replay."""
+    body = current_body()
+    return Random() if body is None else body.loop.guard.random  # noqa: S311 -- for dice, not for secrets
 
 
 def patched(change_id: str) -> bool:
@@ -186,12 +187,12 @@ def check_attributes(changes: Mapping[str, str | None] | None, *, reserved: bool
     if changes is None:
         return {}
     if not isinstance(changes, Mapping):
-        raise FatalError(f"labels are a mapping of names to text, not {type(changes).__name__}")
+        raise FatalError(f"labels must be a mapping of names to text, not {type(changes).__name__}")
     for key, value in changes.items():
         if not isinstance(key, str) or not key or len(key) > MAX_KEY:
             raise FatalError(f"the label {key!r} must be named by 1 to {MAX_KEY} characters")
         if key.startswith("$") and not reserved:
-            raise FatalError(f"the label {key!r} begins with '$', which is reserved for wdk-cloud")
+            raise FatalError(f"the label {key!r} begins with '$', which is reserved for wdk-cloud; choose another name")
         if value is None:
             continue
         if not isinstance(value, str):
@@ -206,7 +207,10 @@ def check_attribute_count(names: set[str], changes: Mapping[str, str | None]) ->
         key for key, value in changes.items() if value is None
     }
     if len(after) > MAX_ATTRIBUTES:
-        raise FatalError(f"a run has at most {MAX_ATTRIBUTES} labels; with this change it would have {len(after)}")
+        raise FatalError(
+            f"a run has at most {MAX_ATTRIBUTES} labels; with this change it would have {len(after)}: "
+            "remove others in the same change"
+        )
 
 
 def encodable(text: str) -> bool:

@@ -212,7 +212,11 @@ class RunExpiredError(WorkflowError):
     """The run ended longer ago than the retention, or was deleted: its data is gone."""
 
     def __init__(self, run_id: str, message: str = "") -> None:
-        super().__init__(message or f"run {run_id} ended longer ago than the retention (WDK_RETENTION), or was deleted")
+        super().__init__(
+            message
+            or f"run {run_id} ended longer ago than the retention, or was deleted; "
+            "set a longer WDK_RETENTION to keep later runs"
+        )
         self.run_id = run_id
 
 

@@ -25,8 +25,9 @@ def register_serializable(
 
     `serialize` gives a value that can be recorded, `deserialize` makes the object from it. Without them the class must
     be a dataclass, an enum, a named tuple or a pydantic model, or define `__wdk_serialize__` and the class method
-    `__wdk_deserialize__`. `class_id` (default: module and qualified name) is what the record names; keep it when the
-    class moves. Raises `TypeError` for a class that gives no way to and fro.
+    `__wdk_deserialize__` (or, as in `vercel.workflow`, `_workflow_serialize` and `_workflow_deserialize`). `class_id`
+    (default: module and qualified name) is what the record names; keep it when the class moves. Raises `TypeError` for
+    a class that gives no way to and fro.
     """
     if not isinstance(cls, type):
         raise TypeError(f"register_serializable takes a class, not {cls!r}")

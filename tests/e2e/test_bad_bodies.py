@@ -479,10 +479,10 @@ def test_a_change_and_labels_that_cannot_be_recorded_are_refused_where_they_are_
         "patched() takes the name of a change, text that is not empty, not ''",
         "patched() takes the name of a change, text that is not empty, not '\\ud800'",
         "patched() takes the name of a change, text that is not empty, not 7",
-        "labels are a mapping of names to text, not int",
-        "labels are a mapping of names to text, not str",
+        "labels must be a mapping of names to text, not int",
+        "labels must be a mapping of names to text, not str",
         "the label 'k' must be text, not int",
-        "the label '$k' begins with '$', which is reserved for wdk-cloud",
+        "the label '$k' begins with '$', which is reserved for wdk-cloud; choose another name",
     ]
     assert finished.attributes == {}
     assert (finished.count("patch_recorded"), finished.count("attributes_set")) == (0, 0)

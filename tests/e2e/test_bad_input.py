@@ -136,16 +136,19 @@ def test_a_run_id_and_a_key_together_are_refused(warm: Play) -> None:
 @pytest.mark.parametrize(
     ("labels", "text"),
     [
-        ({str(n): "x" for n in range(65)}, "a run has at most 64 labels; with this change it would have 65"),
+        (
+            {str(n): "x" for n in range(65)},
+            "a run has at most 64 labels; with this change it would have 65: remove others in the same change",
+        ),
         ({"k": "x" * 257}, "the label 'k' must be text of at most 256 bytes of UTF-8"),
         ({"k": "\ud800"}, "the label 'k' must be text of at most 256 bytes of UTF-8"),
         ({"k": 7}, "the label 'k' must be text, not int"),
         ({"k": None}, "the label 'k' must be text, not None: a run that starts has none to remove"),
-        ({"$k": "x"}, "the label '$k' begins with '$', which is reserved for wdk-cloud"),
+        ({"$k": "x"}, "the label '$k' begins with '$', which is reserved for wdk-cloud; choose another name"),
         ({"": "x"}, "the label '' must be named by 1 to 256 characters"),
         ({7: "x"}, "the label 7 must be named by 1 to 256 characters"),
-        ("k=x", "labels are a mapping of names to text, not str"),
-        (7, "labels are a mapping of names to text, not int"),
+        ("k=x", "labels must be a mapping of names to text, not str"),
+        (7, "labels must be a mapping of names to text, not int"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -197,7 +200,7 @@ def test_a_bad_start_in_a_body_raises_there_and_the_run_stays_healthy(play: Play
     assert finished.value == [
         "a run id is 1 to 128 of A-Z a-z 0-9 _ -, not 'with space'",
         f"delay '-5s' {UNITS}",
-        "the label '$k' begins with '$', which is reserved for wdk-cloud",
+        "the label '$k' begins with '$', which is reserved for wdk-cloud; choose another name",
     ]
     assert finished.count("operation_created") == 0
 

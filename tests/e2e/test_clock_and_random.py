@@ -217,7 +217,7 @@ DRAWS: dict[str, Callable[[], object]] = {
     "secrets.randbits": lambda: secrets.randbits(64),
     "secrets.choice": lambda: secrets.choice(range(2**62)),
     "os.urandom": lambda: os.urandom(16),
-    "wdk_cloud.random": lambda: wdk_cloud.random(),
+    "wdk_cloud.random": lambda: wdk_cloud.random().random(),
     "imported random": lambda: draw_one(),
     "imported randint": lambda: randint(0, 2**64),
     "imported choice": lambda: choice(range(2**62)),
@@ -256,7 +256,7 @@ def test_random_values_have_the_types_and_ranges_they_always_have(play: Play) ->
             secrets.token_hex(8),
             os.urandom(5),
             [random.randint(1, 6) for _ in range(300)],
-            [wdk_cloud.random() for _ in range(100)],
+            [wdk_cloud.random().random() for _ in range(100)],
         ]
 
     four, one, text, data, dice, parts = play(body).value
@@ -283,6 +283,23 @@ def test_a_seed_that_a_body_sets_is_its_own(play: Play) -> None:
     generator = random.Random(7)
     assert play(seeded).value == [generator.random(), generator.random()]
     assert random.getstate() == state
+
+
+def test_the_generator_of_a_body_is_the_one_that_the_module_draws_from(play: Play) -> None:
+    app = Workflows()
+
+    @app.workflow
+    async def body() -> list[int]:
+        random.seed(7)
+        return [wdk_cloud.random().randint(1, 1000), random.randint(1, 1000), wdk_cloud.random().choice(range(1000))]
+
+    own = random.Random(7)
+    assert play(body).value == [own.randint(1, 1000), own.randint(1, 1000), own.choice(range(1000))]
+
+
+def test_outside_a_workflow_each_generator_is_another() -> None:
+    assert isinstance(wdk_cloud.random(), random.Random)
+    assert wdk_cloud.random().random() != wdk_cloud.random().random()
 
 
 def test_tasks_of_a_body_draw_in_the_order_they_run(play: Play) -> None:

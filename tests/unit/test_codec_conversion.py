@@ -674,6 +674,20 @@ class Version:
         return cls(*parts)
 
 
+class Spot:
+    """Says as in `vercel.workflow` how it is recorded."""
+
+    def __init__(self, x: int, y: int) -> None:
+        self.x, self.y = x, y
+
+    def _workflow_serialize(self) -> object:
+        return {"x": self.x, "y": self.y}
+
+    @classmethod
+    def _workflow_deserialize(cls, data: dict[str, int]) -> Spot:
+        return cls(**data)
+
+
 @pytest.fixture
 def registered() -> Any:
     """What a test registers for the process is taken back."""
@@ -698,12 +712,15 @@ def test_a_registered_class_needs_no_annotation() -> None:
 
     register_serializable(Temperature, lambda value: {"k": (value.kelvin,)}, lambda body: Temperature(*body["k"]))
     register_serializable(Version)
+    register_serializable(Spot, class_id="spot")
     for app in (known_before, Workflows()):
         assert back(Plain(date(2024, 1, 2)), Any, app.known) == Plain(date(2024, 1, 2))
         assert encode(Stage.ONE, known=app.known) == b'{"$type":"tests/level","$value":"ONE"}'
         assert back({"s": Stage.ONE}, Any, app.known) == {"s": Stage.ONE}
         assert back(Temperature(1.5), Any, app.known).kelvin == 1.5
         assert back(Version(1, 2), Any, app.known).parts == (1, 2)
+        assert encode(Spot(1, 2), known=app.known) == b'{"$type":"spot","$value":{"x":1,"y":2}}'
+        assert back(Spot(1, 2), Any, app.known).y == 2
 
 
 def test_a_class_registered_with_one_app_is_known_to_that_app_alone() -> None:

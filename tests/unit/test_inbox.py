@@ -182,6 +182,9 @@ def test_the_limit_of_labels_counts_those_that_the_same_step_has_set_and_no_appe
         bench = Bench(app)
         started = await bench.start(labelled_too_much)
         await bench.work_all()
-        assert await bench.result(started) == "a run has at most 64 labels; with this change it would have 65"
+        assert (
+            await bench.result(started)
+            == "a run has at most 64 labels; with this change it would have 65: remove others in the same change"
+        )
 
     run(test)

@@ -63,6 +63,10 @@ class Shape:
             ) from error
 
 
+METHODS = (("__wdk_serialize__", "__wdk_deserialize__"), ("_workflow_serialize", "_workflow_deserialize"))
+"""The methods by which a class says itself how it is recorded; the second pair is that of `vercel.workflow`."""
+
+
 def default_id(cls: type) -> str:
     """The name of a class in records, unless it was given one."""
     return f"{cls.__module__}.{cls.__qualname__}"
@@ -71,8 +75,10 @@ def default_id(cls: type) -> str:
 def shape_of(cls: type[Any], class_id: str | None = None) -> Shape | None:
     """The shape of a dataclass, enum, named tuple, pydantic model or subclass of a builtin; else None."""
     class_id = class_id or default_id(cls)
-    if callable(getattr(cls, "__wdk_serialize__", None)) and callable(getattr(cls, "__wdk_deserialize__", None)):
-        return Shape(class_id, cls, cls.__wdk_serialize__, cls.__wdk_deserialize__)
+    for there, back in METHODS:
+        take_apart, put_together = getattr(cls, there, None), getattr(cls, back, None)
+        if callable(take_apart) and callable(put_together):
+            return Shape(class_id, cls, take_apart, put_together)
     if issubclass(cls, BaseException):
         return None
     if issubclass(cls, Enum):

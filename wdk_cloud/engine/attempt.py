@@ -179,8 +179,8 @@ class Attempt:
         if self._timed_out:
             return self._failed(
                 StepTimeoutError(
-                    f"attempt {self.context.attempt} of step {self.step.id} outlived its timeout of "
-                    f"{self.options.timeout_seconds} s"
+                    f"run {self.context.run_id}: attempt {self.context.attempt} of step {self.step.id} outlived its "
+                    f"timeout of {self.options.timeout_seconds} s; give it a longer timeout=, or split its work"
                 )
             )
         if self._cancelled:

@@ -304,7 +304,11 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         if active.get(get_ident()) is not self:
-            refuse(self, "be called from another thread", "What comes from outside comes as a step's result or a hook.")
+            refuse(
+                self,
+                "be called from another thread",
+                "Bring in what comes from outside as a step's result or with a hook.",
+            )
         return self.call_soon(callback, *args, context=context)
 
 

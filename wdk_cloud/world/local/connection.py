@@ -67,7 +67,7 @@ def connect(path: Path, sync: str, *, aside: bool = False) -> sqlite3.Connection
     lock of its user."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise WorldConfigurationError(
-            f"this Python has SQLite {sqlite3.sqlite_version}; the local world needs 3.35 or newer"
+            f"this Python has SQLite {sqlite3.sqlite_version}; the local world needs 3.35 or newer: use a newer Python"
         )
     with translated(path):
         sql = sqlite3.connect(

@@ -270,7 +270,9 @@ class Database:
         if isinstance(error, Error):
             told = translate(error, self.path)
         else:
-            told = WorldUnavailableError(f"a write to {self.path} was interrupted; it did not happen")
+            told = WorldUnavailableError(
+                f"a write to the database {self.path} was interrupted; it did not happen: repeat it"
+            )
         told.__cause__ = error
         for operation in group:
             operation.settle(told)

@@ -65,7 +65,9 @@ def translate(error: sqlite3.Error, path: Path) -> WorkflowError:
             f"the disk of {path} failed ({error}): nothing of this was written; look at its room, at quotas and "
             "limits of file sizes, and at the system's log. The runs go on by themselves"
         )
-    return WorldUnavailableError(f"the database {path} answered with an error: {error}")
+    return WorldUnavailableError(
+        f"the database {path} answered with an error ({error}); try again, and look at its file if that does not pass"
+    )
 
 
 def not_ours(path: Path) -> str:
