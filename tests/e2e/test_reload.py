@@ -146,14 +146,34 @@ def test_code_that_a_run_does_not_fit_is_shown_and_the_run_lives_until_it_fits_a
     assert dev.until(run_id, lambda shown: shown["status"] == "completed")["result"] == "shipped book"
 
 
-def test_code_that_cannot_be_imported_is_waited_out_and_a_run_that_slept_meanwhile_completes(dev):
+def test_a_step_that_runs_when_its_code_changes_is_tried_again_with_the_new_code(dev):
+    dev.write(
+        SHOP.replace("    return item\n", "    await asyncio.Event().wait()\n").replace(
+            "from", "import asyncio\nfrom", 1
+        )
+    )
+    dev.serve()
+    run_id = dev.wdk("start", "order", "book")
+    dev.until(run_id, lambda shown: (dev.folder / "begun.txt").exists() and shown["waits_for"]["steps"])
+    dev.write(SHOP)
+    dev.hears("stop  ")
+    (step,) = dev.until(run_id, asleep)["steps"]
+    assert [attempt["state"] for attempt in step["attempts"]] == ["interrupted", "completed"]
+    assert (dev.folder / "begun.txt").read_text() == "reserve\nreserve\n"
+    dev.wdk("wake", run_id)
+    assert dev.until(run_id, lambda shown: shown["status"] == "completed")["result"] == "shipped book"
+
+
+def test_code_that_cannot_be_imported_is_waited_out_and_runs_go_on_when_it_is_mended(dev):
     dev.write(SHOP)
     dev.serve()
     run_id = dev.wdk("start", "order", "book")
     dev.until(run_id, asleep)
     dev.write("def def\n")
-    assert any("shop cannot be imported: SyntaxError" in line for line in dev.hears("waiting for the next change"))
+    said = dev.hears("waiting for the next change")
+    assert any("shop cannot be imported: SyntaxError" in line and "shop.py:1" in line for line in said), said
     dev.wdk("wake", run_id)
+    assert asleep(json.loads(dev.wdk("inspect", "run", run_id, "--json")))
     dev.write(SHOP.replace("shipped {item}", "sent {item}"))
     dev.hears("stop  ")
     assert dev.until(run_id, lambda shown: shown["status"] == "completed")["result"] == "sent book"

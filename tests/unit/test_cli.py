@@ -117,8 +117,8 @@ def serve(run_id, until=None):
         if until is None:
             return await run.status() not in ("pending", "running")
         # A turn that is broken off keeps its lease for as long as this process lives.
-        free = (await world.runs.head(run_id)).holder is None
-        return free and until in [event.type async for event in run.events()]
+        head = await world.runs.head(run_id)
+        return (head.holder is None or head.ended) and until in [event.type async for event in run.events()]
 
     asyncio.run(asyncio.wait_for(main(), 20))
 
@@ -186,9 +186,18 @@ def test_an_app_is_found_in_the_current_folder_by_name_or_as_the_only_one_of_its
     [
         ("", "which app? Set WDK_APP=module:app, or pass --app module:app"),
         ("nowhere:app", "there is no module 'nowhere' in {folder} nor in the environment"),
-        ("shop:nothing", "shop:nothing must be an app (Workflows), there is nothing of that name"),
-        ("shop:SHOPS", "shop:SHOPS must be an app (Workflows), there is nothing of that name"),
-        ("shop:checkout", "shop:checkout must be an app (Workflows), there is a Workflow"),
+        (
+            "shop:nothing",
+            "shop:nothing must be an app (Workflows), there is nothing of that name; apps of the module: shop:app",
+        ),
+        (
+            "shop:SHOPS",
+            "shop:SHOPS must be an app (Workflows), there is nothing of that name; apps of the module: shop:app",
+        ),
+        (
+            "shop:checkout",
+            "shop:checkout must be an app (Workflows), there is a Workflow; apps of the module: shop:app",
+        ),
         ("json", "json holds 0 apps (Workflows); name one: json:app"),
         ("broken:app", "broken cannot be imported: ZeroDivisionError: division by zero ({folder}/broken.py:2)"),
         ("bad:app", "bad cannot be imported: SyntaxError: invalid syntax (bad.py, line 1) ({folder}/bad.py:1)"),

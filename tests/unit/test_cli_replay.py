@@ -113,8 +113,8 @@ def test_what_a_body_prints_stays_out_of_the_document(shop):
     [
         (["gone.json"], "", "there is no file gone.json"),
         (["h.json"], "{", "h.json is no JSON"),
-        (["h.json"], "7", 'h.json is no history: it has no "events"'),
-        (["h.json"], "[]", "h.json is no history: nothing in it says of which workflow"),
+        (["h.json"], "7", 'h.json is no history, it has no "events"; a history is what `wdk inspect events RUN'),
+        (["h.json"], "[]", "h.json is no history, nothing in it says of which workflow; a history is what"),
         (["folder"], "", "there is no history (*.json) in the folder folder"),
         (["no run"], "", "a run id is 1 to 128 of A-Z a-z 0-9 _ -, not 'no run'"),
         ([], "", "Missing argument 'HISTORY...'"),

@@ -56,7 +56,7 @@ async def cancel(
             await _cancel_one(run, reason, seen, dry_run=dry_run)
             return
         statuses = LIVE if status is None else (status,)
-        found = [info for one in statuses async for info in chosen.runs(one, app, seen)]
+        found = await _list(chosen, statuses, app, seen)
         if dry_run or not found:
             print_runs(found)
             if found:
@@ -74,6 +74,16 @@ def _check(run: str | None, chosen: Filter) -> None:
         raise UsageError("which runs? Give a run's id, or --status, --workflow, --since or --until")
     if chosen.status not in (None, *LIVE):
         raise UsageError(f"--status {chosen.status}: only runs that are pending or running can be asked to end")
+
+
+async def _list(chosen: Filter, statuses: Sequence[Status], app: str | None, namespace: str) -> list[RunInfo]:
+    found: list[RunInfo] = []
+    with progress("looking for runs") as advance:
+        for status in statuses:
+            async for info in chosen.runs(status, app, namespace):
+                found.append(info)
+                advance()
+    return found
 
 
 async def _cancel_one(run_id: str, reason: str | None, namespace: str, *, dry_run: bool) -> None:

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli.console import UsageError, command, open_world, out
+from wdk_cloud.cli.console import UsageError, command, err, open_world, out
 from wdk_cloud.cli.options import AppSpec, Namespace, RunId, WorldName
 from wdk_cloud.cli.progress import progress
-from wdk_cloud.cli.reading import run_of
+from wdk_cloud.cli.reading import read_run, run_of
 from wdk_cloud.cli.sources import namespace_of
+from wdk_cloud.engine import requests
 
 
 def add_to(program: typer.Typer) -> None:
@@ -21,14 +22,18 @@ def add_to(program: typer.Typer) -> None:
 @command
 async def wake(run: RunId, app: AppSpec = None, namespace: Namespace = None, world: WorldName = None) -> None:
     """End the pending sleeps of a run now."""
-    async with open_world(world, must_exist=True):
-        handle = run_of(run, namespace_of(app, namespace))
-        status = await handle.status()
-        if status in ("pending", "running"):
-            await handle.wake_up()
-            out.print(f"{run} is asked to wake", soft_wrap=True)
-        else:
-            out.print(f"{run} has ended already: {status}", soft_wrap=True)
+    async with open_world(world, must_exist=True) as opened:
+        scoped = opened.scoped(namespace_of(app, namespace))
+        run_of(run, scoped.namespace)
+        head = await requests.last_of(scoped, run)
+        if head.ended:
+            out.print(f"{run} has ended already: {head.status}", soft_wrap=True)
+            return
+        view = await read_run(scoped, head.run_id, decrypt=False)
+        await run_of(head.run_id, scoped.namespace).wake_up()
+        out.print(f"{run} is asked to wake", soft_wrap=True)
+        if not view.timeline.open_timers():
+            err.print(f"it does not sleep as far as its log tells; see wdk inspect run {run}", soft_wrap=True)
 
 
 @command
@@ -68,3 +73,5 @@ async def sweep(app: AppSpec = None, namespace: Namespace = None, world: WorldNa
         finally:
             engine.close()
         out.print(f"{woken} run{'s' * (woken != 1)} woken")
+        if woken >= sweeping.PAGE:
+            err.print(f"a sweep wakes at most {sweeping.PAGE}; call it again when workers have had these")

@@ -180,6 +180,11 @@ def _waits_document(view: RunView) -> Document | None:
             {"id": operation.id, "name": operation.name, "input": value_of(operation.input)}
             for operation in timeline.open_operations()
         ],
+        "runs": [
+            {"id": id, "run_id": awaited.run_id, "workflow_name": awaited.workflow, "status": awaited.status}
+            for id, awaited in view.awaited.items()
+        ],
+        "asked": list(view.asked),
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from wdk_cloud.client import get_run
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine import requests
+from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 HIDDEN = msgspec.Raw(b'{"$encrypted":true}')
 """Stands for a payload that is encrypted and was not asked for with `--decrypt`."""
 
-MOST_QUEUED_STEPS = 100
-"""Steps that run elsewhere are each a read of their own."""
+MOST_READS = 100
+"""Steps that run elsewhere, and runs that are waited for, are each a read of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class RunView:
     queued: dict[str, StepItem]
     """Steps that run in deliveries of their own, by their call."""
     now: float
+    awaited: dict[str, Head] = field(default_factory=dict[str, "Head"])
+    """The runs whose results the body waits for, by the operation that does."""
+    asked: tuple[str, ...] = ()
+    """What was asked of the run (`cancel`, `wake_up`) and no worker has seen to yet."""
 
 
 def run_of(run_id: str, namespace: str) -> Run[Any]:
@@ -92,13 +98,30 @@ async def read_run(world: World, run_id: str, *, decrypt: bool) -> RunView:
         input=data,
         queued={} if head.ended else await _queued_steps(world, head, timeline),
         now=world.clock.now(),
+        awaited={} if head.ended else await _awaited_runs(world, timeline),
+        asked=() if head.ended else await _asked(world, head),
     )
 
 
 async def _queued_steps(world: World, head: Head, timeline: Timeline) -> dict[str, StepItem]:
-    open_calls = [step.call for step in timeline.open_steps() if step.queued][:MOST_QUEUED_STEPS]
+    open_calls = [step.call for step in timeline.open_steps() if step.queued][:MOST_READS]
     found = [await world.runs.step(head.run_id, head.birth, call) for call in open_calls]
     return {item.step_id: item for item in found if item is not None}
+
+
+async def _awaited_runs(world: World, timeline: Timeline) -> dict[str, Head]:
+    found: dict[str, Head] = {}
+    for operation in timeline.open_operations()[:MOST_READS]:
+        run_id = operation.awaited_run
+        if run_id is not None:
+            with contextlib.suppress(WorkflowRunNotFoundError, RunExpiredError):  # the body is about to be told so
+                found[operation.id] = await requests.last_of(world, run_id)
+    return found
+
+
+async def _asked(world: World, head: Head) -> tuple[str, ...]:
+    kinds = {item.kind for item in await world.runs.items(head.run_id, head.birth, ())}
+    return tuple(kind for kind in ("cancel", "wake_up") if kind in kinds)
 
 
 async def _payloads(world: World, head: Head, *, decrypt: bool) -> Payloads | None:
@@ -116,7 +139,9 @@ def page_of(positions: Sequence[int], limit: int | None, cursor: str | None) -> 
     try:
         after = int(cursor or 0)
     except ValueError:
-        raise UsageError(f"--cursor {cursor!r} is none that this command has given") from None
+        raise UsageError(
+            f"--cursor {cursor!r} is none that this command has given; pass the one that came with the last page"
+        ) from None
     first = sum(position <= after for position in positions)
     last = len(positions) if limit is None else min(len(positions), first + limit)
     return slice(first, last), str(positions[last - 1]) if last < len(positions) else None

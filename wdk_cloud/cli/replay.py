@@ -26,6 +26,8 @@ from wdk_cloud.world.ports import Head, World
 LONGEST_DIFFERENCE = 2000
 """Characters: one names both values in full, and `--json` has all of it."""
 
+WRITE_ONE = "a history is what `wdk inspect events RUN --json` prints"
+
 
 @dataclass(slots=True)
 class Compared:
@@ -99,7 +101,7 @@ def sorted_out(sources: Sequence[str]) -> tuple[list[Path], list[str]]:
         elif path.is_file():
             files.append(path)
         elif "." in word or "/" in word:
-            raise UsageError(f"there is no file {word}")
+            raise UsageError(f"there is no file {word}, and a run's id has neither a dot nor a slash")
         else:
             run_ids.append(word)
     return files, run_ids
@@ -109,16 +111,16 @@ def _compare_file(apps: Sequence[Workflows], file: Path) -> Compared:
     try:
         document: object = json.loads(file.read_bytes())
     except ValueError as error:
-        raise UsageError(f"{file} is no JSON: {error}") from None
+        raise UsageError(f"{file} is no JSON: {error}; {WRITE_ONE}") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error}") from None
     fields = cast("Mapping[str, Any]", document) if isinstance(document, dict) else {"events": document}
     events = fields.get("events")
     if not isinstance(events, list):
-        raise UsageError(f'{file} is no history: it has no "events", as the output of wdk inspect events --json has')
+        raise UsageError(f'{file} is no history, it has no "events"; {WRITE_ONE}')
     name = _workflow_name(fields, cast("list[object]", events))
     if not name:
-        raise UsageError(f"{file} is no history: nothing in it says of which workflow")
+        raise UsageError(f"{file} is no history, nothing in it says of which workflow; {WRITE_ONE}")
     compared = Compared(str(file), str(fields.get("run_id", "")), name, len(cast("list[object]", events)))
     try:
         _judge(apps, compared, lambda workflow: histories.replay(workflow, fields))

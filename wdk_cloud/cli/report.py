@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from wdk_cloud.cli.reading import RunView
-    from wdk_cloud.cli.timeline import OperationLine, StepLine
+    from wdk_cloud.cli.timeline import StepLine
 
 Line = tuple[str, str | Text]
+
+ASKED = {"cancel": "end", "wake_up": "wake"}
+
+LONGEST_MESSAGE = 2000
+"""Characters of what failed the run: there it is cut only when it would bury all the rest."""
 
 
 def print_run(view: RunView, steps: Sequence[StepLine]) -> None:
@@ -49,7 +54,7 @@ def _print_traceback(payload: bytes) -> None:
     if not payload.startswith(b'{"$encrypted"') and (text := error_summary(payload).traceback):
         out.print("\ntraceback", style="bold")
         for line in text.splitlines():
-            out.print(f"  {plain(line)}", soft_wrap=True)
+            out.print(f"  {plain(line, LONGEST_MESSAGE)}", soft_wrap=True)
 
 
 def _fields(view: RunView) -> Iterator[Line]:
@@ -69,7 +74,7 @@ def _fields(view: RunView) -> Iterator[Line]:
         case ev.RunCompleted(result=result):
             yield "result", value_line(bytes(result))
         case ev.RunFailed(code=code, error=error):
-            yield "error", Text(f"{code}: {error_line(bytes(error))}", style="red")
+            yield "error", Text(f"{code}: {error_line(bytes(error), LONGEST_MESSAGE)}", style="red")
         case ev.RunCancelled(reason=reason):
             yield "reason", plain(reason or "")
         case ev.RunContinued(run_id=run_id):
@@ -129,17 +134,31 @@ def _timer_rows(view: RunView, timer: TimerLine) -> Iterator[tuple[str | Text, .
 
 
 def _waits(view: RunView) -> Iterator[Line]:
-    head, timeline = view.head, view.timeline
+    head = view.head
+    outstanding = list(_outstanding(view))
     if head.status == "pending":
         delayed = head.not_before > view.now
         yield "start", relative(head.not_before, view.now) if delayed else "a worker: wdk dev"
+    elif not outstanding and head.free_at(view.now):
+        yield "turn", "a worker: wdk dev" if head.trouble is None else "a worker that can go on with it"
+    yield from outstanding
+    for kind in view.asked:
+        yield ASKED[kind], "asked for; the next worker sees to it"
+    yield "lease", _lease(view)
+
+
+def _outstanding(view: RunView) -> Iterator[Line]:
+    timeline = view.timeline
     for step in timeline.open_steps():
         yield f"step {short(step.name)}", _step_wait(view, step)
     for timer in timeline.open_timers():
         yield f"timer {plain(timer.id)}", f"until {relative(timer.due, view.now)}"
     for operation in timeline.open_operations():
-        yield f"operation {plain(operation.id)}", _operation_wait(operation)
-    yield "lease", _lease(view)
+        awaited = view.awaited.get(operation.id)
+        if awaited is not None:
+            yield f"run {awaited.run_id}", f"the result of {short(awaited.workflow)}; it is {awaited.status}"
+        else:
+            yield f"operation {plain(operation.id)}", value_line(operation.input)
 
 
 def _step_wait(view: RunView, step: StepLine) -> str:
@@ -151,10 +170,6 @@ def _step_wait(view: RunView, step: StepLine) -> str:
     if retry_at:
         return f"attempt {number} failed, next try {relative(retry_at, view.now)}"
     return f"attempt {number} {step.state}" if number else ("in the queue" if step.queued else "its first attempt")
-
-
-def _operation_wait(operation: OperationLine) -> str:
-    return value_line(operation.input)
 
 
 def _lease(view: RunView) -> str:

@@ -33,7 +33,7 @@ async def retry(
     async with open_world(world, must_exist=True) as opened:
         scoped = opened.scoped(namespace_of(app, namespace))
         head = await find_head(scoped, run)
-        check(head)
+        check(head, await requests.last_of(scoped, run))
         version = version_for(head, app)
         view = await read_run(scoped, run, decrypt=True)
         order = order_of(view, requests.new_run_id(scoped.clock.now()), version)
@@ -46,15 +46,15 @@ async def retry(
         err.print(f"look at it: wdk inspect run {run_id}", soft_wrap=True)
 
 
-def check(head: Head) -> None:
-    """Raises for a run that lives, or has its result."""
+def check(head: Head, last: Head) -> None:
+    """Raises for a run that lives, has its result, or went on as another (`last`)."""
+    if last.run_id != head.run_id:
+        raise CommandError(f"run {head.run_id} went on as {last.run_id}, which is {last.status}; name that one")
     if not head.ended:
         raise CommandError(
             f"run {head.run_id} lives ({head.status}); only a run that failed or was cancelled can be tried again. "
             f"End it first: wdk cancel {head.run_id}"
         )
-    if head.continued_to is not None:
-        raise CommandError(f"run {head.run_id} goes on as {head.continued_to}; try that one again")
     if head.status not in ("failed", "cancelled"):
         raise CommandError(f"run {head.run_id} has completed; wdk start begins a new one")
 

@@ -44,7 +44,8 @@ def _load(part: str) -> Workflows:
         value = getattr(value, attribute, None)
     if not isinstance(value, Workflows):
         what = "nothing of that name" if value is None else f"a {type(value).__name__}"
-        raise UsageError(f"{part} must be an app (Workflows), there is {what}")
+        apps = ", ".join(f"{name}:{key}" for key, found in vars(module).items() if isinstance(found, Workflows))
+        raise UsageError(f"{part} must be an app (Workflows), there is {what}; apps of the module: {apps or 'none'}")
     return value
 
 

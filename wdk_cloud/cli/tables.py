@@ -90,13 +90,13 @@ def relative(moment: float, now: float) -> str:
     return f"{when(moment)} UTC ({distance})"
 
 
-def error_line(payload: bytes | None) -> str:
+def error_line(payload: bytes | None, longest: int = LONGEST_VALUE) -> str:
     if payload is None:
         return ""
     if payload.startswith(b'{"$encrypted"'):
         return "encrypted"
     summary = error_summary(payload)
-    return plain(f"{summary.type_name}: {summary.message}")
+    return plain(f"{summary.type_name}: {summary.message}", longest)
 
 
 def value_line(payload: bytes | None) -> str:

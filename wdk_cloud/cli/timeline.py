@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from wdk_cloud.engine import events as ev
 
 if TYPE_CHECKING:
@@ -79,6 +81,22 @@ class OperationLine:
     input: bytes
     ended_at: float | None = None
     failed: bool = False
+
+    @property
+    def awaited_run(self) -> str | None:
+        """The run whose result it waits for; None for another operation, and where its input is encrypted."""
+        if self.name != "run.return_value":
+            return None
+        try:
+            return msgspec.json.decode(self.input, type=OfRun).run_id
+        except msgspec.MsgspecError:
+            return None
+
+
+class OfRun(msgspec.Struct):
+    """The part that is read of an operation's input."""
+
+    run_id: str
 
 
 @dataclass(slots=True)
