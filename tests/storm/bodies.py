@@ -108,6 +108,12 @@ async def once(n: int) -> int:
     return n
 
 
+@app.step(name="far_once", max_retries=0, dispatch="queue")
+async def far_once(n: int) -> int:
+    begin()
+    return n
+
+
 @app.step(name="fatal", max_retries=PATIENT)
 async def fatal(n: int) -> int:
     begin()
@@ -164,9 +170,9 @@ async def perform(node: Node) -> Any:  # noqa: C901 -- a case for each kind
             return await tag(n)
         case "flaky", [n, failures]:
             return await flaky(n, failures)
-        case "once", [n]:
+        case (("once" | "far_once"), [n]):
             try:
-                return await once(n)
+                return await (once if kind == "once" else far_once)(n)
             except StepInterruptedError:
                 return n
         case "fatal", [n]:

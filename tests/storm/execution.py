@@ -57,6 +57,29 @@ class Violation(AssertionError):
     """What must never happen."""
 
 
+class Claims:
+    """Of the steps that run elsewhere, as the calls that a world has granted say."""
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[str, str], float] = {}
+        self.taken_alive: list[str] = []
+        """Claims that were over for nobody's clock when another worker took the step over."""
+
+    def note(self, call: Call, answer: Any) -> None:
+        match call.method, answer:
+            case "claim_step", (True, item):
+                key = (call.args[0], item.step_id)
+                if self._until.get(key, 0.0) > call.kwargs["now"]:
+                    self.taken_alive.append(f"{item.step_id} of {call.args[0]}, attempt {item.attempt}")
+                self._until[key] = call.kwargs["until"]
+            case "renew_step", item if item is not None:
+                self._until[call.args[0], call.args[2]] = call.kwargs["until"]
+            case (("end_step" | "retry_step"), True):
+                self._until.pop((call.args[0], call.args[2]), None)
+            case _:
+                pass
+
+
 @dataclass
 class Execution:
     """One program carried out under one weather."""
@@ -72,6 +95,8 @@ class Execution:
     logs: dict[str, list[Batch]] = field(default_factory=dict[str, list[Batch]])
     claimed_at: dict[tuple[str, int], float] = field(default_factory=dict[tuple[str, int], float])
     """When each attempt of a step that runs elsewhere was claimed."""
+
+    claims: Claims = field(default_factory=lambda: Claims())
 
     def begun_late(self) -> set[tuple[str, int]]:
         """The attempts whose bodies began when their claims, never renewed, were over."""
@@ -202,6 +227,7 @@ class Crew:
 
     def _watch(self, call: Call, answer: Any) -> None:
         watch(call, answer)
+        self._execution.claims.note(call, answer)
         if call.method == "claim_step" and isinstance(claim := journal[-1], Claimed):
             self._execution.claimed_at.setdefault((claim.step_id, claim.attempt), self._clock.now())
 
@@ -256,6 +282,8 @@ async def judge(execution: Execution, world: World, run: Any) -> None:
     # On a file the writes of a worker that has died may be on their way: they happen, and nobody notes them.
     check_bodies(execution.begun_late(), all_noted=isinstance(world, MemoryWorld))
     check_once()
+    if isinstance(world, MemoryWorld) and execution.claims.taken_alive:  # on a file the claim of a dead process is over
+        raise Violation(f"taken over while their claims were alive: {execution.claims.taken_alive}")
     execution.commands, execution.at_once = _measures(events_of(batches, "run"))
 
 
@@ -344,7 +372,7 @@ def check_interruptions(batches: list[Batch]) -> None:
 
 def check_once() -> None:
     """A step without retries begins once at most."""
-    begun = Counter(entry.step_id for entry in notes() if entry.step_name == "once")
+    begun = Counter(entry.step_id for entry in notes() if entry.step_name in ("once", "far_once"))
     if begun.total() > len(begun):
         raise Violation(f"a step without retries began more than once: {begun.most_common(1)}")
 

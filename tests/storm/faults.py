@@ -131,6 +131,24 @@ THEMES = (
     ),
     Theme({"delay": 1, "die after": 1}, most=(0, 2), slow=(0.5, 0.8)),
     Theme({"delay": 1}, most=(0,), slow=(0.5, 0.8)),
+    # A worker whose clock is ahead writes what another, which has taken over and gone, does not know, and dies of it.
+    Theme(
+        {"suspend, then die": 1}, most=(1, 2), rates=(0.1, 0.2), slow=(0.0,), skews=(60.0, 200.0), methods=("append",)
+    ),
+    # Something comes in while a turn looks, or while it says that it has looked.
+    Theme(
+        {"slow after": 3, "slow before": 2}, most=(30, 60), rates=(0.4, 0.8), slow=(0.0,), methods=("items", "change")
+    ),
+    # A worker that takes the lease much later, with a message that others have dealt with meanwhile, and dies of it.
+    Theme(
+        {"slow, then die": 2, "bring back": 5},
+        most=(4, 8),
+        rates=(0.3, 0.6),
+        slow=(0.0,),
+        methods=("acquire", "receive"),
+    ),
+    # Two workers have the same message of a step.
+    Theme({"send twice": 1, "slow after": 1}, most=(10, 30), rates=(0.5,), methods=("send", "claim_step", "end_step")),
 )
 
 MOST_SLOW = 300

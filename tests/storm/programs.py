@@ -38,7 +38,7 @@ EARLY_LEAVES = (
     "label",
     "zero",
 )
-LEAVES = (*EARLY_LEAVES, "far_slow", "far_slow", "far_slow", "far_slow", "tag")
+LEAVES = (*EARLY_LEAVES, "far_slow", "far_slow", "far_slow", "far_slow", "tag", "far_once", "far_once")
 PLAIN = ("add", "far", "slow", "flaky", "nap", "zero")
 """Leaves without an effect of their own: what may be left behind, and never come to its end."""
 EARLY_BRANCHES = (
@@ -219,7 +219,7 @@ def _value(node: Node, expected: Expected, into: Counter[str]) -> Any:  # noqa: 
             into["tag"] += 1
             expected.labels[f"tag-{n}"] = str(n)
             return n
-        case (("add" | "far" | "slow" | "far_slow" | "flaky" | "once"), [n, *_]):
+        case (("add" | "far" | "slow" | "far_slow" | "flaky" | "once" | "far_once"), [n, *_]):
             into[kind] += 1
             return n + 1 if kind == "add" else n
         case (("fatal" | "exhaust"), [n]):
