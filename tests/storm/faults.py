@@ -91,6 +91,8 @@ class Theme:
     slow: tuple[float, ...] = (0.0, 0.1, 0.3)
     """The share of calls that take their time."""
     skews: tuple[float, ...] = (0.0, 0.0, 5.0, 20.0)
+    behind: bool = False
+    """No clock is ahead."""
     curses: tuple[Curse | None, ...] = (None,)
     methods: tuple[str, ...] = ()
     """The calls that are hit; none named: all."""
@@ -131,9 +133,16 @@ THEMES = (
     ),
     Theme({"delay": 1, "die after": 1}, most=(0, 2), slow=(0.5, 0.8)),
     Theme({"delay": 1}, most=(0,), slow=(0.5, 0.8)),
-    # A worker whose clock is ahead writes what another, which has taken over and gone, does not know, and dies of it.
+    # Clocks that lag: a timer's message proves to one worker what another, whom a message without news has made take
+    # over, cannot know yet. When that one has gone, the first one writes it, and dies of it.
     Theme(
-        {"suspend, then die": 1}, most=(1, 2), rates=(0.1, 0.2), slow=(0.0,), skews=(60.0, 200.0), methods=("append",)
+        {"suspend, then die": 1, "send twice": 4},
+        most=(4, 8),
+        rates=(0.3, 0.5),
+        slow=(0.0,),
+        skews=(200.0,),
+        behind=True,
+        methods=("append", "send"),
     ),
     # Something comes in while a turn looks, or while it says that it has looked.
     Theme(
@@ -175,6 +184,8 @@ class Weather:
     """Faults that may still come: then the run must come to its end."""
     skew: float = 0.0
     """Each worker's clock is off by up to so many seconds, either way."""
+    behind: bool = False
+    """Or is late by so many."""
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     kinds: dict[str, int] = field(default_factory=lambda: KINDS)
     slow: float = 0.0
@@ -228,6 +239,7 @@ class Weather:
             rate=rng.choice(theme.rates),
             left=rng.choice(theme.most),
             skew=rng.choice(theme.skews),
+            behind=theme.behind,
             slow=rng.choice(theme.slow),
             limit=rng.choice(theme.limits),
             curse=(curse := rng.choice(theme.curses)),
@@ -241,7 +253,7 @@ class Weather:
     def offset(self, worker: int) -> float:
         """By how much the clock of this worker is off."""
         if worker not in self.offsets:
-            self.offsets[worker] = round(self.rng.uniform(-self.skew, self.skew), 3)
+            self.offsets[worker] = round(self.rng.uniform(-self.skew, 0.0 if self.behind else self.skew), 3)
         return self.offsets[worker]
 
     def at(self, worker: int, call: Call) -> Fault | None:
