@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tests.faults import Call, Dead, Life
+from tests.storm.meetings import ASIDE, CALLS, NOBODY, SOME_TURNS, STANDSTILL, Meeting, Meetings
 from wdk_cloud.errors import ThrottleError, WorldUnavailableError
 from wdk_cloud.world import ports
 from wdk_cloud.world.ports import Delivery
@@ -41,6 +42,7 @@ class Fault:
     call: int
     kind: str
     seconds: float = 0.0
+    """Or calls of others, for the kinds that wait for them."""
 
 
 KINDS = {
@@ -62,6 +64,18 @@ ROUGH = {**KINDS, "die before": 2, "die after": 4, "send twice": 12, "lose the a
 LATE = {"acknowledge late": 6, "bring back": 6, "suspend, then die": 3, "slow before": 8, "slow after": 4}
 """Besides: an acknowledgement that is on its way for a while, a message that comes back while somebody works on it, a
 call that reaches the world from a worker that will not see the answer, and calls that take their time."""
+
+
+WAITS = ("wait before", "wait after")
+"""The call waits for calls of others, whoever makes them."""
+
+OVERTAKEN = ("overtaken", "overtaken, then die", "overtaken after")
+"""The worker stands still, before the call or after it, until another has taken its run or step and made some calls."""
+
+STALE = "stale, answer lost"
+"""The message is received by somebody else as well, and exchanged; its first receiver's acquire comes after that."""
+
+MEETING = (*WAITS, *OVERTAKEN, STALE)
 
 
 @dataclass(frozen=True)
@@ -91,11 +105,11 @@ class Theme:
     slow: tuple[float, ...] = (0.0, 0.1, 0.3)
     """The share of calls that take their time."""
     skews: tuple[float, ...] = (0.0, 0.0, 5.0, 20.0)
-    behind: bool = False
-    """No clock is ahead."""
     curses: tuple[Curse | None, ...] = (None,)
     methods: tuple[str, ...] = ()
     """The calls that are hit; none named: all."""
+    aim: str = ""
+    """Of these calls only some are hit (`Weather._is_aimed_at`)."""
     limits: tuple[float, ...] = (0.0,)
     """Seconds that a delivery has; 0: any number. Its programs are brief (`programs.generate`)."""
 
@@ -109,7 +123,7 @@ THEMES = (
     Theme({"die before": 1, "die after": 1, "delay": 1}, skews=(20.0,), slow=(0.3,)),
     Theme({"lose the request": 1, "throttle": 1, "lose the answer": 2}, most=(10, 30), rates=(0.1, 0.3)),
     Theme({"die before": 1, "die after": 1}, most=(2, 5), rates=(0.1, 0.25), limits=(7.0, 12.0)),
-    Theme({"die after": 1}, most=(5, 10), rates=(0.6,), limits=(7.0,), methods=("change",)),
+    Theme({"die before": 1}, most=(1, 3), rates=(0.1, 0.2), limits=(7.0,), methods=("send",), aim="a continuation"),
     Theme({"die after": 1}, most=(0, 1), curses=CURSES),
     Theme(
         {"slow before": 3, "slow after": 3, "bring back": 5, "die after": 2},
@@ -133,31 +147,32 @@ THEMES = (
     ),
     Theme({"delay": 1, "die after": 1}, most=(0, 2), slow=(0.5, 0.8)),
     Theme({"delay": 1}, most=(0,), slow=(0.5, 0.8)),
-    # Clocks that lag: a timer's message proves to one worker what another, whom a message without news has made take
-    # over, cannot know yet. When that one has gone, the first one writes it, and dies of it.
+    # A worker that was overtaken writes all the same what an operation has yielded, and does not live to act on it.
     Theme(
-        {"suspend, then die": 1, "send twice": 4},
-        most=(4, 8),
-        rates=(0.3, 0.5),
+        {"overtaken, then die": 1},
+        most=(1, 2),
+        rates=(0.5, 1.0),
         slow=(0.0,),
-        skews=(200.0,),
-        behind=True,
-        methods=("append", "send"),
+        methods=("append",),
+        aim="what an operation has yielded",
     ),
     # Something comes in while a turn looks, or while it says that it has looked.
+    Theme({"wait before": 1}, most=(60,), rates=(0.8, 1.0), slow=(0.0,), methods=("change",)),
+    # A run ends while somebody looks whether it has ended.
     Theme(
-        {"slow after": 3, "slow before": 2}, most=(30, 60), rates=(0.4, 0.8), slow=(0.0,), methods=("items", "change")
-    ),
-    # A worker that takes the lease much later, with a message that others have dealt with meanwhile, and dies of it.
-    Theme(
-        {"slow, then die": 2, "bring back": 5},
-        most=(4, 8),
-        rates=(0.3, 0.6),
+        {"wait after": 1, "slow after": 2},
+        most=(10,),
+        rates=(0.7, 1.0),
         slow=(0.0,),
-        methods=("acquire", "receive"),
+        methods=("head",),
+        aim="a look at a run that is watched",
     ),
-    # Two workers have the same message of a step.
-    Theme({"send twice": 1, "slow after": 1}, most=(10, 30), rates=(0.5,), methods=("send", "claim_step", "end_step")),
+    # Calls of several workers, or of a turn and a step, in any order.
+    Theme({"wait before": 1, "wait after": 1, "die after": 1}, most=(10, 40), rates=(0.2, 0.5), slow=(0.0,)),
+    # A body that is to begin when its lease or its claim is over.
+    Theme({"overtaken after": 1}, most=(2, 4), rates=(0.2, 0.4), slow=(0.0,), methods=("append", "claim_step")),
+    # Who has received a message that was exchanged.
+    Theme({STALE: 1}, most=(2, 4), rates=(0.1, 0.3), slow=(0.0,), methods=("acquire",)),
 )
 
 MOST_SLOW = 300
@@ -184,8 +199,6 @@ class Weather:
     """Faults that may still come: then the run must come to its end."""
     skew: float = 0.0
     """Each worker's clock is off by up to so many seconds, either way."""
-    behind: bool = False
-    """Or is late by so many."""
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     kinds: dict[str, int] = field(default_factory=lambda: KINDS)
     slow: float = 0.0
@@ -193,6 +206,10 @@ class Weather:
     slow_left: int = MOST_SLOW
     methods: tuple[str, ...] = ()
     """The calls that faults are drawn for; none named: all."""
+    aim: str = ""
+    """Of these only some."""
+    watched: set[tuple[int, Any]] = field(default_factory=set[tuple[int, Any]])
+    """Runs that a worker has just registered a watcher with: its next look tells whether they have ended."""
     curse: Curse | None = None
     curses_left: int = 0
     limit: float = 0.0
@@ -204,6 +221,7 @@ class Weather:
     planned: frozenset[Fault] | None = None
     """Instead of drawing: just these strike."""
     offsets: dict[int, float] = field(default_factory=dict[int, float])
+    meetings: Meetings = field(default_factory=Meetings)
     struck: list[Fault] = field(default_factory=list[Fault])
     counts: Counter[str] = field(default_factory=Counter[str])
 
@@ -239,7 +257,6 @@ class Weather:
             rate=rng.choice(theme.rates),
             left=rng.choice(theme.most),
             skew=rng.choice(theme.skews),
-            behind=theme.behind,
             slow=rng.choice(theme.slow),
             limit=rng.choice(theme.limits),
             curse=(curse := rng.choice(theme.curses)),
@@ -247,13 +264,14 @@ class Weather:
             rng=rng,
             kinds=theme.kinds,
             methods=theme.methods,
+            aim=theme.aim,
             fitting=True,
         )
 
     def offset(self, worker: int) -> float:
         """By how much the clock of this worker is off."""
         if worker not in self.offsets:
-            self.offsets[worker] = round(self.rng.uniform(-self.skew, 0.0 if self.behind else self.skew), 3)
+            self.offsets[worker] = round(self.rng.uniform(-self.skew, self.skew), 3)
         return self.offsets[worker]
 
     def at(self, worker: int, call: Call) -> Fault | None:
@@ -265,8 +283,10 @@ class Weather:
             fault = Fault(worker, call.number, self.curse.kind)
             self.struck.append(fault)
             return fault
+        if call.method == "put_item" and call.args[2].kind == "watch":
+            self.watched.add((worker, call.args[0]))
         rate = self.rate * (MESSAGES_HIT if self.fitting and call.method in ("send", "acknowledge") else 1)
-        spared = self.methods and call.method not in self.methods
+        spared = (self.methods and call.method not in self.methods) or not self._is_aimed_at(worker, call)
         if self.left <= 0 or spared or self.rng.random() >= rate:
             return self._slowed(worker, call)
         kinds = self.kinds
@@ -275,8 +295,25 @@ class Weather:
         if not kinds:
             return None
         kind = self.rng.choices(list(kinds), list(kinds.values()))[0]
+        if kind in MEETING:
+            calls = self.rng.randint(*SOME_TURNS) if kind == STALE else self.rng.randint(1, self.rng.choice(CALLS))
+            return self._strike(Fault(worker, call.number, kind, calls), call)
         seconds = round(self.rng.choice((0.5, 10.0, 40.0, 130.0)) * self.rng.random(), 3)
         return self._strike(Fault(worker, call.number, kind, seconds), call)
+
+    def _is_aimed_at(self, worker: int, call: Call) -> bool:
+        match self.aim:
+            case "what an operation has yielded":
+                return b'"operation_completed"' in call.args[2].data
+            case "a continuation":
+                return any(message.kind == "continue" for message, _ in call.args[0])
+            case "a look at a run that is watched":
+                there = (worker, call.args[0])
+                looked = there in self.watched
+                self.watched.discard(there)
+                return looked
+            case _:
+                return True
 
     def _slowed(self, worker: int, call: Call) -> Fault | None:
         if not self.slow or self.slow_left <= 0 or call.method in SYNCHRONOUS or self.rng.random() >= self.slow:
@@ -303,7 +340,9 @@ def _fits(kind: str, method: str) -> bool:
         return method == "acknowledge"
     if kind == "bring back":
         return method == "receive"
-    if kind in ("suspend", "suspend for long", "suspend, then die", "slow, then die", *SLOW):
+    if kind == STALE:
+        return method == "acquire"
+    if kind in (*WAITS, *OVERTAKEN, "suspend", "suspend for long", "suspend, then die", "slow, then die", *SLOW):
         return method not in SYNCHRONOUS
     return True
 
@@ -338,6 +377,10 @@ class StormLife(Life):
         self.tasks: dict[asyncio.Task[Any], None] = {}
         """In order, so that each execution of a seed is the same."""
         self.suspended_until = 0.0
+        self._standing: list[asyncio.Future[None]] = []
+        """What waits until this worker goes on."""
+        self.received: dict[str, Delivery] = {}
+        """By the ids that the provider gave them."""
         self.in_hand: set[str] = set()
         """The deliveries that have a deadline."""
 
@@ -376,15 +419,48 @@ class StormLife(Life):
     async def resumed(self) -> None:
         """Wait while this worker stands still."""
         while self.suspended and not self.dead:
-            await self.wait_until(self.suspended_until)
+            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._standing.append(over)
+            await self.wait_until(self.suspended_until, over)
         if self.dead:
             raise Dead
+
+    def resume(self) -> None:
+        """Go on before the time."""
+        self.suspended_until = 0.0
+        standing, self._standing = self._standing, []
+        for over in standing:
+            over.done() or over.set_result(None)
+
+    async def meet(self, fault: Fault, call: Call) -> None:
+        """Wait for calls of others."""
+        first = "exchanged" if fault.kind == STALE else "overtaken" if fault.kind in OVERTAKEN else ""
+        meeting = Meeting(self.number, call, int(fault.seconds), first)
+        until = self.later(STANDSTILL if first == "overtaken" else NOBODY)
+        if first == "overtaken":
+            self.suspended_until = until
+        self.weather.meetings.add(meeting)
+        try:
+            await self.wait_until(until, meeting.over)
+        finally:
+            self.weather.meetings.remove(meeting)
+            if first == "overtaken":
+                self.resume()
+
+    async def happen(self, call: Call, answer: Any) -> None:
+        """The call has been made; somebody may have waited for it."""
+        self.happened(call, answer)
+        if call.method == "receive":
+            self.received.update((delivery.provider_id, delivery) for delivery in answer)
+        if self.weather.meetings.noted(self.number, call, answer):
+            await self.wait_until(self.later(ASIDE))
 
     def later(self, seconds: float) -> float:
         return round(self.clock.now() + seconds, 6)
 
-    async def wait_until(self, when: float) -> None:
-        over = asyncio.get_running_loop().create_future()
+    async def wait_until(self, when: float, over: asyncio.Future[None] | None = None) -> None:
+        """Until then, or until `over` is set."""
+        over = over or asyncio.get_running_loop().create_future()
         handle = self.clock.call_at(when, lambda: over.done() or over.set_result(None))
         try:
             await over
@@ -398,7 +474,7 @@ class StormPort:
     """One port of the world, as a worker of the storm meets it."""
 
     bring_back: Callable[[Delivery, float], None]
-    """Of the receiver's port."""
+    """Of the ports of runs and of the receiver."""
 
     def __init__(self, port: Any, protocol: type, life: StormLife) -> None:
         self._port = port
@@ -429,7 +505,7 @@ class StormPort:
         fault = life.fault(call)
         if fault is None:
             answer = await method(*args, **kwargs)
-            life.happened(call, answer)
+            await life.happen(call, answer)
             return answer
         return await self._faulty(fault, call, method)
 
@@ -455,7 +531,7 @@ class StormPort:
         if fault.kind == "delay":
             args = ([(message, delay + fault.seconds) for message, delay in args[0]],)
         answer = await method(*args, **call.kwargs)
-        life.happened(call, answer)
+        await life.happen(call, answer)
         if fault.kind == "send twice":
             await method(*args, **call.kwargs)
         await self._after(fault, call, answer)
@@ -479,6 +555,11 @@ class StormPort:
                 await life.resumed()
             case "slow before" | "slow, then die":
                 await life.wait_until(life.later(fault.seconds))
+            case "wait before" | "overtaken" | "overtaken, then die":
+                await life.meet(fault, call)
+            case "stale, answer lost":
+                self.bring_back(life.received[call.kwargs["provider_id"]], 0.0)
+                await life.meet(fault, call)
             case _:
                 pass
 
@@ -486,12 +567,14 @@ class StormPort:
         """What happens once the world has done it."""
         life = self._life
         match fault.kind:
-            case "die after" | "suspend, then die" | "slow, then die":
+            case "die after" | "suspend, then die" | "slow, then die" | "overtaken, then die":
                 life.end()
-            case "lose the answer":
+            case "lose the answer" | "stale, answer lost":
                 raise WorldUnavailableError(f"{call.method}: the answer was lost")
             case "slow after":
                 await life.wait_until(life.later(fault.seconds))
+            case "wait after" | "overtaken after":
+                await life.meet(fault, call)
             case "bring back":
                 for delivery in answer:
                     self.bring_back(delivery, fault.seconds % SOON)
@@ -563,6 +646,7 @@ class StormWorld:
         self.short_wait = world.short_wait
         self.clock: Clock = SkewedClock(life.clock, life)
         self.runs: Any = StormPort(world.runs, ports.RunStore, life)
+        self.runs.bring_back = world.queue.extend
         self.blobs: Any = StormPort(world.blobs, ports.BlobStore, life)
         self.queue: Any = StormPort(world.queue, ports.Queue, life)
         self.receiver: Any = world.receiver and StormPort(world.receiver, ports.Receiver, life)
