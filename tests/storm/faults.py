@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,13 @@ OVERTAKEN = ("overtaken", "overtaken, then die", "overtaken after")
 STALE = "stale, answer lost"
 """The message is received by somebody else as well, and exchanged; its first receiver's acquire comes after that."""
 
-MEETING = (*WAITS, *OVERTAKEN, STALE)
+BEHIND = "acknowledge behind the next"
+"""The acknowledgement is on its way while the message comes back; it arrives when somebody has taken the run with that."""
+
+ARRIVES = "the acknowledgement arrives"
+"""Just then; and the answer is lost."""
+
+MEETING = (*WAITS, *OVERTAKEN, STALE, BEHIND)
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,8 @@ class Theme:
     """The calls that are hit; none named: all."""
     aim: str = ""
     """Of these calls only some are hit (`Weather._is_aimed_at`)."""
+    far: bool = False
+    """Its programs have no timers (`programs.generate`)."""
     limits: tuple[float, ...] = (0.0,)
     """Seconds that a delivery has; 0: any number. Its programs are brief (`programs.generate`)."""
 
@@ -157,7 +165,7 @@ THEMES = (
         aim="what an operation has yielded",
     ),
     # Something comes in while a turn looks, or while it says that it has looked.
-    Theme({"wait before": 1}, most=(60,), rates=(0.8, 1.0), slow=(0.0,), methods=("change",)),
+    Theme({"wait before": 1}, most=(60,), rates=(0.8, 1.0), slow=(0.0,), methods=("change",), far=True),
     # A run ends while somebody looks whether it has ended.
     Theme(
         {"wait after": 1, "slow after": 2},
@@ -171,8 +179,17 @@ THEMES = (
     Theme({"wait before": 1, "wait after": 1, "die after": 1}, most=(10, 40), rates=(0.2, 0.5), slow=(0.0,)),
     # A body that is to begin when its lease or its claim is over.
     Theme({"overtaken after": 1}, most=(2, 4), rates=(0.2, 0.4), slow=(0.0,), methods=("append", "claim_step")),
-    # Who has received a message that was exchanged.
+    # Who has received a message that was exchanged; and one that must be.
     Theme({STALE: 1}, most=(2, 4), rates=(0.1, 0.3), slow=(0.0,), methods=("acquire",)),
+    Theme(
+        {BEHIND: 1},
+        most=(2, 4),
+        rates=(0.02, 0.06),
+        slow=(0.0,),
+        methods=("acknowledge",),
+        aim="a message of a run",
+        far=True,
+    ),
 )
 
 MOST_SLOW = 300
@@ -208,6 +225,10 @@ class Weather:
     """The calls that faults are drawn for; none named: all."""
     aim: str = ""
     """Of these only some."""
+    far: bool = False
+    """Its program has no timers."""
+    late: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict[str, "Callable[[], Awaitable[None]]"])
+    """Acknowledgements that arrive when somebody takes the run with the same message."""
     watched: set[tuple[int, Any]] = field(default_factory=set[tuple[int, Any]])
     """Runs that a worker has just registered a watcher with: its next look tells whether they have ended."""
     curse: Curse | None = None
@@ -265,6 +286,7 @@ class Weather:
             kinds=theme.kinds,
             methods=theme.methods,
             aim=theme.aim,
+            far=theme.far,
             fitting=True,
         )
 
@@ -283,6 +305,10 @@ class Weather:
             fault = Fault(worker, call.number, self.curse.kind)
             self.struck.append(fault)
             return fault
+        if call.method == "acquire" and call.kwargs["provider_id"] in self.late:
+            fault = Fault(worker, call.number, ARRIVES)
+            self.struck.append(fault)
+            return fault
         if call.method == "put_item" and call.args[2].kind == "watch":
             self.watched.add((worker, call.args[0]))
         rate = self.rate * (MESSAGES_HIT if self.fitting and call.method in ("send", "acknowledge") else 1)
@@ -296,7 +322,7 @@ class Weather:
             return None
         kind = self.rng.choices(list(kinds), list(kinds.values()))[0]
         if kind in MEETING:
-            calls = self.rng.randint(*SOME_TURNS) if kind == STALE else self.rng.randint(1, self.rng.choice(CALLS))
+            calls = self.rng.randint(*SOME_TURNS) if kind in (STALE, BEHIND) else self.rng.randint(1, self.rng.choice(CALLS))
             return self._strike(Fault(worker, call.number, kind, calls), call)
         seconds = round(self.rng.choice((0.5, 10.0, 40.0, 130.0)) * self.rng.random(), 3)
         return self._strike(Fault(worker, call.number, kind, seconds), call)
@@ -305,6 +331,8 @@ class Weather:
         match self.aim:
             case "what an operation has yielded":
                 return b'"operation_completed"' in call.args[2].data
+            case "a message of a run":
+                return call.args[0].message.kind != "step"
             case "a continuation":
                 return any(message.kind == "continue" for message, _ in call.args[0])
             case "a look at a run that is watched":
@@ -336,7 +364,7 @@ class Weather:
 def _fits(kind: str, method: str) -> bool:
     if kind in SENDS:
         return method == "send"
-    if kind in ("lose the acknowledgement", "acknowledge late"):
+    if kind in ("lose the acknowledgement", "acknowledge late", BEHIND):
         return method == "acknowledge"
     if kind == "bring back":
         return method == "receive"
@@ -526,6 +554,9 @@ class StormPort:
         if fault.kind == "acknowledge late":
             life.clock.call_at(life.later(fault.seconds), partial(_acknowledge, method, call.args[0]))
             return None
+        if fault.kind == BEHIND:
+            self._acknowledge_behind(fault, call, method)
+            return None
         await self._before(fault, call)
         args = call.args
         if fault.kind == "delay":
@@ -536,6 +567,19 @@ class StormPort:
             await method(*args, **call.kwargs)
         await self._after(fault, call, answer)
         return answer
+
+    def _acknowledge_behind(self, fault: Fault, call: Call, method: Callable[..., Any]) -> None:
+        delivery, life, weather = call.args[0], self._life, self._life.weather
+        meeting = Meeting(life.number, call, int(fault.seconds))
+        weather.meetings.add(meeting)
+
+        def comes_back(_: object) -> None:
+            weather.meetings.remove(meeting)
+            weather.late[delivery.provider_id] = partial(method, delivery)
+            self.bring_back(delivery, 0.0)
+
+        meeting.over.add_done_callback(comes_back, context=Context())  # whatever has become of its sender
+        life.clock.call_at(life.later(NOBODY), lambda: meeting.over.done() or meeting.over.set_result(None))
 
     async def _before(self, fault: Fault, call: Call) -> None:
         """What happens before the world is asked."""
@@ -569,6 +613,10 @@ class StormPort:
         match fault.kind:
             case "die after" | "suspend, then die" | "slow, then die" | "overtaken, then die":
                 life.end()
+            case "the acknowledgement arrives":
+                if (arrives := life.weather.late.pop(call.kwargs["provider_id"], None)) is not None:
+                    await arrives()
+                raise WorldUnavailableError(f"{call.method}: the answer was lost")
             case "lose the answer" | "stale, answer lost":
                 raise WorldUnavailableError(f"{call.method}: the answer was lost")
             case "slow after":

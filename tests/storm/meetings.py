@@ -13,7 +13,7 @@ from wdk_cloud.world.ports import Lease
 if TYPE_CHECKING:
     from tests.faults import Call
 
-NOBODY = 5.0
+NOBODY = 20.0
 """Seconds after which a call that only waits for others goes on all the same."""
 
 STANDSTILL = 240.0
@@ -79,4 +79,5 @@ class Meetings:
 
     def noted(self, worker: int, call: Call, answer: Any) -> bool:
         """One call has been made. Whether its maker is to step aside."""
-        return any([meeting.noted(worker, call, answer) for meeting in self._waiting])
+        over = [meeting for meeting in self._waiting if meeting.noted(worker, call, answer)]  # each of them counts it
+        return bool(over)

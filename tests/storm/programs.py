@@ -48,15 +48,20 @@ EARLY_BRANCHES = (
 )
 BRANCHES = (*EARLY_BRANCHES, "cancelled_child", "cancelled_child")
 
+FAR_LEAVES = ("far", "far", "far_slow", "far_once", "add")
+FAR_BRANCHES = ("seq", "gather", "gather", "group", "wait", "semaphore", "helper", "child")
+"""Of programs that only steps elsewhere and children take on: no timer comes later and finds what was lost."""
+
 
 class Generator:
     """Draws one program; the same seed gives the same program."""
 
-    def __init__(self, seed: int, *, early: bool = False, brief: bool = False) -> None:
+    def __init__(self, seed: int, *, early: bool = False, brief: bool = False, far: bool = False) -> None:
         self._random = random.Random(seed)
         self._brief = brief
-        self._leaves = EARLY_LEAVES if early else LEAVES
-        self._branches = EARLY_BRANCHES if early else BRANCHES
+        self._far = far
+        self._leaves = FAR_LEAVES if far else EARLY_LEAVES if early else LEAVES
+        self._branches = FAR_BRANCHES if far else EARLY_BRANCHES if early else BRANCHES
         self._numbers = 0
         self._children = 0
         self._afresh_numbers = 0
@@ -66,7 +71,7 @@ class Generator:
     def program(self) -> Node:
         """A sequence of some branches: a dozen durable commands or more, several at once."""
         nodes = [self._branch(depth=self._random.choice((2, 2, 3))) for _ in range(self._random.randint(3, 6))]
-        if self._random.random() < 0.15 and not self._brief:
+        if self._random.random() < 0.15 and not self._brief and not self._far:
             nodes.append(["cancel_all", self._random.randint(2, 5)])
         return ["seq", [*nodes, *self._again(0.1)]]
 
@@ -165,10 +170,11 @@ class Generator:
         return self._random.choice(choices[1:] if self._brief else choices)
 
 
-def generate(seed: int, *, early: bool = False, brief: bool = False) -> Node:
+def generate(seed: int, *, early: bool = False, brief: bool = False, far: bool = False) -> Node:
     """`early`: of the kinds that there were when the first seeds went wrong, which still must give the same programs.
-    `brief`: what its inline steps take fits into a short delivery; none of them waits for what begins behind it."""
-    return Generator(seed, early=early, brief=brief).program()
+    `brief`: what its inline steps take fits into a short delivery; none of them waits for what begins behind it.
+    `far`: only steps elsewhere and children take it on."""
+    return Generator(seed, early=early, brief=brief, far=far).program()
 
 
 # -- what it must yield -----------------------------------------------------------------------------------------------
