@@ -322,7 +322,11 @@ class Weather:
             return None
         kind = self.rng.choices(list(kinds), list(kinds.values()))[0]
         if kind in MEETING:
-            calls = self.rng.randint(*SOME_TURNS) if kind in (STALE, BEHIND) else self.rng.randint(1, self.rng.choice(CALLS))
+            calls = (
+                self.rng.randint(*SOME_TURNS)
+                if kind in (STALE, BEHIND)
+                else self.rng.randint(1, self.rng.choice(CALLS))
+            )
             return self._strike(Fault(worker, call.number, kind, calls), call)
         seconds = round(self.rng.choice((0.5, 10.0, 40.0, 130.0)) * self.rng.random(), 3)
         return self._strike(Fault(worker, call.number, kind, seconds), call)

@@ -126,6 +126,11 @@ PROTOCOL = {
     "`dirty` is set only if the holder seen still holds": (
         Patch(f"{_STORE}.mark_dirty", "self._held(run_id, birth, holder, fence)", "self._head_of(run_id, birth)"),
     ),
+    # Seen when the log is read, or by a conflict: both read it.
+    "a log longer than `length` makes a turn unclean": (
+        Patch("engine.turn:Turn._conflict", "self.unclean = True", "pass"),
+        Patch("engine.turn:Turn._load", "self.unclean or loaded.longer", "self.unclean"),
+    ),
     "`continue` before `release`": (
         Patch(
             "engine.continuation:leave",
@@ -297,14 +302,3 @@ DESIGN = {
 """The rules of DESIGN.md 3, by their numbers."""
 
 MUTATIONS = [Mutation(rule, patches) for rule, patches in (PROTOCOL | DESIGN).items()]
-
-UNMET = {
-    # Seen when the log is read, or by a conflict: both read it.
-    "a log longer than `length` makes a turn unclean": (
-        Patch("engine.turn:Turn._conflict", "self.unclean = True", "pass"),
-        Patch("engine.turn:Turn._load", "self.unclean or loaded.longer", "self.unclean"),
-    ),
-}
-"""What the model finds and the storm has not yet met, in some thousands of programs under weathers made for it: who takes
-over an unreleased lease is unclean anyway, so it takes a zombie that knows what its successor cannot, and lands between
-the release of that one and the next turn."""
