@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from wdk_cloud.errors import WorkflowSandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import CodeType, FrameType
 
     from wdk_cloud.engine.loop import BodyLoop
@@ -291,22 +291,24 @@ def _readable() -> list[str]:
 
 def _on_behalf(frame: FrameType | None) -> bool:
     handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
-    while frame is not None and frame.f_code not in boundaries:
-        code = frame.f_code
-        if code in _LOGGING or code in handlers or frame.f_globals.get("__name__", "").partition(".")[0] in _LENIENT:
-            return True
-        frame = frame.f_back
-    return False
+    return any(
+        caller.f_code in _LOGGING
+        or caller.f_code in handlers
+        or caller.f_globals.get("__name__", "").partition(".")[0] in _LENIENT
+        for caller in _callers(frame)
+    )
 
 
 def halted() -> bool:
     """Whether a debugger has halted the body of this thread, and asks on."""
-    frame = inspect.currentframe()
+    return any(caller.f_globals.get("__name__") in _DEBUGGING for caller in _callers(inspect.currentframe()))
+
+
+def _callers(frame: FrameType | None) -> Iterator[FrameType]:
+    """From this frame up, as far as the body reaches."""
     while frame is not None and frame.f_code not in boundaries:
-        if frame.f_globals.get("__name__") in _DEBUGGING:
-            return True
+        yield frame
         frame = frame.f_back
-    return False
 
 
 _lifted: dict[int, BodyLoop] = {}
