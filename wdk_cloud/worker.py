@@ -9,7 +9,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from wdk_cloud.app import Workflows
+from wdk_cloud.app import Workflows, refuse_twins
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.ticks import Ticks
 from wdk_cloud.world.opening import current_world
@@ -146,11 +146,23 @@ async def worker(
 ) -> AsyncGenerator[list[Worker]]:
     """Serve the given apps on the open world while the block runs, on the caller's event loop.
 
-    One worker for each namespace. Raises WorldConfigurationError for a world that delivers its messages itself.
+    One worker for each namespace. Raises WorldConfigurationError for a world that delivers its messages itself,
+    `ValueError` for apps of one namespace that declare the same id.
     """
     for app in apps or (None,):
         if not isinstance(app, Workflows):
             raise TypeError(f"worker() takes the Workflows to serve, worker(app), not {app!r}")
+    for namespace in {app.namespace for app in apps}:
+        refuse_twins([app for app in apps if app.namespace == namespace])
+    async with serving(apps, world=world, settings=settings) as workers:
+        yield workers
+
+
+@asynccontextmanager
+async def serving(
+    apps: Sequence[Workflows], *, world: World | None = None, settings: Settings | None = None
+) -> AsyncGenerator[list[Worker]]:
+    """`worker` for apps that nobody has named: of several that declare an id, the first one's code runs."""
     settings, _ = settings_and_keys(settings)
     _warn_of_hash_seed()
     workers: list[Worker] = []

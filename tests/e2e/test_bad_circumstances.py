@@ -221,7 +221,7 @@ def test_the_child_of_a_fork_cannot_use_the_database_of_its_parent(tmp_path: Pat
                 await world.runs.head("run")
             except WorldUnavailableError as error:
                 told = str(error)
-            os._exit(0 if told.endswith(f"this is its child {os.getpid()}; open a world of its own here") else 1)
+            os._exit(0 if told.endswith(f"this is its child {os.getpid()}; make a LocalWorld of its own for it") else 1)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert await world.runs.head("run") is None
         await world.close()

@@ -516,7 +516,10 @@ def test_a_run_is_erased_only_when_somebody_says_so():
     assert complaint("delete", run_id, code=2) == f"error: {run_id} is not erased: nobody can be asked here; add --yes"
     assert document("inspect", "run", run_id)["status"] == "completed"
     assert answer("delete", run_id, "--yes") == f"{run_id} is erased"
-    gone = f"error: run {run_id} ended longer ago than the retention (WDK_RETENTION), or was deleted"
+    gone = (
+        f"error: run {run_id} ended longer ago than the retention, or was deleted; set a longer WDK_RETENTION to keep "
+    )
+    gone += "later runs"
     assert complaint("inspect", "run", run_id, code=1) == gone
     assert answer("delete", run_id, "--yes") == f"{run_id} is erased"
     assert [run["status"] for run in document("inspect", "runs")["runs"]] == ["deleted"]

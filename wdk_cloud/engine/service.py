@@ -9,7 +9,6 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from wdk_cloud.app import refuse_twins
 from wdk_cloud.engine.keeper import Keeper
 from wdk_cloud.engine.slices import under_debugger
 from wdk_cloud.engine.version import code_version
@@ -38,7 +37,6 @@ class Engine:
     def __init__(
         self, world: World, apps: Sequence[Workflows], settings: Settings, keys: KeyService | None = None
     ) -> None:
-        refuse_twins(apps)
         self.world = world
         self.apps = list(apps)
         self.settings = settings

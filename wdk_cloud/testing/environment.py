@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from wdk_cloud import client, durations
 from wdk_cloud.app import Workflows
-from wdk_cloud.worker import Worker, worker
+from wdk_cloud.worker import Worker, serving, worker
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.opening import use_world
 
@@ -113,8 +113,9 @@ async def workflow_env(
         stack.push_async_callback(opened.close)
         stack.enter_context(use_world(opened))
         if start_worker:
-            served = apps or tuple(Workflows.all())
-            env.workers = await stack.enter_async_context(worker(*served, settings=settings))
+            # Of all that the process has made, apps of earlier tests may still be there, with the same ids.
+            crew = worker(*apps, settings=settings) if apps else serving(tuple(Workflows.all()), settings=settings)
+            env.workers = await stack.enter_async_context(crew)
         yield env
 
 

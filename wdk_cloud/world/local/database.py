@@ -150,7 +150,7 @@ class Database:
         if self._host is not None:
             return WorldUnavailableError(
                 f"the local world at {self.path} was opened by process {self._opened_by}, and this is its child "
-                f"{os.getpid()}; open a world of its own here"
+                f"{os.getpid()}; make a LocalWorld of its own for it"
             )
         return WorldUnavailableError(f"the local world at {self.path} is not open: await its open() first")
 
