@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -318,6 +319,37 @@ def test_the_exception_never_strikes_after_the_slice(watch: Callable[[float], No
 
 
 def _nothing() -> None: ...
+
+
+def test_a_profiler_finds_nothing_left_of_the_exception(watch: Callable[[float], None]) -> None:
+    """On 3.11 an exception that was taken back made the interpreter repeat one instruction for ever under a profiler."""
+    watch(0.0005)
+    loop = BodyLoop("run")
+
+    async def body() -> None:
+        while True:
+            pass
+
+    root = loop.start(body())
+    with pytest.raises(WorkflowStalledError), loop.slice(live=True):
+        loop.run_until_rest()
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    faulthandler.dump_traceback_later(20, exit=True)  # nothing else ends that
+    sys.setprofile(count)
+    try:
+        for _ in range(100):
+            _nothing()
+    finally:
+        sys.setprofile(None)
+        faulthandler.cancel_dump_traceback_later()
+    assert calls == 100
+    loop.close_body()
+    del root
 
 
 def test_a_delivery_begins_the_time_anew(loop: BodyLoop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ class Slice:
         with _watch:  # from here on nothing is thrown into this thread
             self.watched = False
         if isinstance(self.trouble, WorkflowStalledError):
-            _raise_in(self.thread, None)  # it may still be under way
+            _meet_what_is_under_way(self.thread)
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------
@@ -219,9 +219,30 @@ def _cpu(thread: int) -> float:
     return time.monotonic()
 
 
-def _raise_in(thread: int, exception: type[BaseException] | None) -> None:
-    what = None if exception is None else ctypes.py_object(exception)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
+def _raise_in(thread: int, exception: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(exception))
+
+
+class _Met(BaseException):
+    """Takes the place of an exception that may still be under way to this thread."""
+
+
+def _meet_what_is_under_way(thread: int) -> None:
+    """Call off what was thrown into this thread. To take it back is not enough: CPython 3.11 then looks for it for ever
+    (`handle_eval_breaker` in ceval.c), which is slow, and makes it repeat one instruction without end under a profiler.
+    """
+    came: BaseException | None = None
+    _raise_in(thread, _Met)
+    while True:
+        try:
+            while True:
+                pass
+        except _Met:
+            break
+        except BaseException as other:  # of a signal: it is raised when ours has come
+            came = other
+    if came is not None:
+        raise came
 
 
 def _place(thread: int) -> str:
