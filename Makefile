@@ -91,5 +91,5 @@ requirements: | $(UV) ## compile requirements/*.txt again (newer versions: ARGS=
 		pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 
 clean: ## remove environments, caches and builds
-	@rm -rf $(VENV) $(DEMO_VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .wdk build dist
+	@rm -rf $(VENV) $(DEMO_VENV) .hypothesis .mypy_cache .pythons .pytest_cache .ruff_cache .wdk build dist
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
