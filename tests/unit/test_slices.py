@@ -321,6 +321,14 @@ def test_the_exception_never_strikes_after_the_slice(watch: Callable[[float], No
 def _nothing() -> None: ...
 
 
+def test_what_is_under_way_to_a_thread_is_met_without_a_trace() -> None:
+    """The watch may strike while it is being called off, when nothing around it catches any longer what comes."""
+    for _ in range(100):
+        slices._meet_what_is_under_way(threading.get_ident())
+        for _ in range(20):  # here it would strike
+            _nothing()
+
+
 def test_a_profiler_finds_nothing_left_of_the_exception(watch: Callable[[float], None]) -> None:
     """On 3.11 an exception that was taken back made the interpreter repeat one instruction for ever under a profiler."""
     watch(0.0005)

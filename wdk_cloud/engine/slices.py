@@ -232,15 +232,20 @@ def _meet_what_is_under_way(thread: int) -> None:
     (`handle_eval_breaker` in ceval.c), which is slow, and makes it repeat one instruction without end under a profiler.
     """
     came: BaseException | None = None
-    _raise_in(thread, _Met)
-    while True:
-        try:
-            while True:
-                pass
-        except _Met:
-            break
-        except BaseException as other:  # of a signal: it is raised when ours has come
-            came = other
+    try:
+        while True:
+            try:
+                _raise_in(thread, _Met)  # it comes as this call returns, or between any two instructions after it
+                while True:
+                    pass
+            except WorkflowStalledError:  # it came before ours could take its place
+                continue
+            except _Met:
+                break
+            except BaseException as other:  # of a signal: it is raised when ours has come
+                came = other
+    except _Met:  # on the way to another attempt
+        pass
     if came is not None:
         raise came
 
