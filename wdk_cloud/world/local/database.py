@@ -3,6 +3,10 @@
 Why a group: a commit costs more than what is in it. All writes that are asked for in one round of the event loop
 share a transaction, made in the host thread: handing it to another would cost three times the commit itself. The
 transaction begins and ends without an await, so nothing of ours can wait for it while it is open.
+
+With `sync="full"` a commit waits for the disk if something in it must outlive a power cut. Who holds a lease or a
+message need not: the cut leaves no holder either. The log on the disk has one order, so a commit that waits takes
+along whatever was committed before it, and what the cut takes is always the last of it.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ PAUSE_LOCKED = 0.002  # between two tries; the transactions of our own processes
 class Operation:
     """A write that waits for its group."""
 
-    __slots__ = ("apart", "args", "error", "function", "future", "value")
+    __slots__ = ("apart", "args", "error", "function", "future", "passing", "value")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], future: asyncio.Future[Any] | None) -> None:
         self.function = function
@@ -52,6 +56,8 @@ class Operation:
         self.future = future
         self.apart = False
         """It has several statements: a savepoint of its own makes them one."""
+        self.passing = False
+        """It says who holds something just now: nobody does after a power cut."""
         self.error: Exception | None = None
         self.value: Any = None
 
@@ -78,6 +84,7 @@ class Database:
         self.notices = Notices(self)
         self._opened_by = 0
         self._sync = sync
+        self._waits_for_disk = False
         self._users = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._host: Connection | None = None
@@ -104,6 +111,7 @@ class Database:
         while True:
             try:
                 self._host = connect(self.path, self._sync)
+                self._waits_for_disk = self._sync == "full"
                 break
             except DatabaseLockedError:
                 # Another process is opening it too, or mends what a death left.
@@ -165,11 +173,18 @@ class Database:
         commit."""
         return self._submit(function, args)
 
-    def _submit(self, function: Callable[..., Any], args: tuple[Any, ...], apart: bool = False) -> asyncio.Future[Any]:
+    def write_passing(self, function: Callable[[Connection, Unpack[A]], T], *args: *A) -> asyncio.Future[T]:
+        """As `write`, for what says who holds something: it does not wait for the disk."""
+        return self._submit(function, args, passing=True)
+
+    def _submit(
+        self, function: Callable[..., Any], args: tuple[Any, ...], apart: bool = False, passing: bool = False
+    ) -> asyncio.Future[Any]:
         loop = self.loop
         future: asyncio.Future[Any] = loop.create_future()
         operation = Operation(function, args, future)
         operation.apart = apart
+        operation.passing = passing
         self._waiting.append(operation)
         if self._flush_handle is None:
             self._flush_handle = loop.call_soon(self._flush)
@@ -180,9 +195,10 @@ class Database:
         return self._submit(function, args, apart=True)
 
     def write_now(self, function: Callable[[Connection, Unpack[A]], T], *args: *A) -> T:
-        """Commit at once, together with what waits: for callers that must not be cancelled between the two."""
+        """As `write_passing`, of several statements, and at once, together with what waits: for callers that must not
+        be cancelled between the two."""
         operation = Operation(function, args, None)
-        operation.apart = True
+        operation.apart = operation.passing = True
         self._connected()
         self._waiting.append(operation)
         while operation in self._waiting:
@@ -233,12 +249,15 @@ class Database:
             self._fail_waiting(self._not_open())
             return True
         sql = self._connected()
+        group = self._waiting[:LARGEST_GROUP]
         try:
+            if self._sync == "full":
+                self._wait_for_disk(sql, not all(operation.passing for operation in group))
             sql.execute("BEGIN IMMEDIATE")
         except Error as error:
             return self._not_begun(error)
         self._locked_since = None
-        group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
+        self._waiting = self._waiting[LARGEST_GROUP:]
         try:
             for operation in group:
                 if operation.future is None or not operation.future.done():  # done: its caller was cancelled
@@ -253,6 +272,12 @@ class Database:
             operation.settle()
         self.notices.publish()
         return True
+
+    def _wait_for_disk(self, sql: Connection, waits: bool) -> None:
+        """Whether the next commit does; SQLite takes the setting between two transactions only."""
+        if waits != self._waits_for_disk:
+            sql.execute("PRAGMA synchronous = FULL" if waits else "PRAGMA synchronous = NORMAL")
+            self._waits_for_disk = waits
 
     def _not_begun(self, error: Error) -> bool:
         if is_busy(error):
@@ -337,11 +362,12 @@ class Database:
         """One statement, committed by itself on a connection beside the host's, from whichever thread; its rows.
 
         It may wait for the host's transaction and the host for it: neither holds a lock of ours or Python's meanwhile.
+        All that is written so prolongs what somebody holds: it does not wait for the disk.
         """
         with self._side_lock:
             self._connected()
             if self._side is None:
-                self._side = connect(self.path, self._sync, aside=True)
+                self._side = connect(self.path, "normal", aside=True)
             try:
                 return self._side.execute(statement, args).fetchall()
             except Error as error:

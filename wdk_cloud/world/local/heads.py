@@ -113,7 +113,7 @@ class Heads(Shelf):
             "unclean": unclean,
             "owner": self._database.owner,
         }
-        return await self._database.write(self._acquire, asked)
+        return await self._database.write_passing(self._acquire, asked)
 
     def _acquire(self, sql: Connection, asked: dict[str, Any]) -> Lease | Head | None:
         taken = sql.execute(_ACQUIRE, asked).fetchall()
@@ -155,7 +155,8 @@ class Heads(Shelf):
     async def change(
         self, run_id: str, birth: str, fields: HeadFields, *, holder: str, fence: int, unless_dirty: bool = False
     ) -> tuple[bool, Head | None]:
-        return await self._database.write(self._change, run_id, birth, fields, holder, fence, unless_dirty)
+        write = self._database.write if "status" in fields else self._database.write_passing
+        return await write(self._change, run_id, birth, fields, holder, fence, unless_dirty)
 
     def _change(
         self, sql: Connection, run_id: str, birth: str, fields: HeadFields, holder: str, fence: int, unless_dirty: bool

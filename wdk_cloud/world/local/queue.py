@@ -141,11 +141,11 @@ class LocalReceiver:
         return [delivery for row in rows if (delivery := _delivery(*row)) is not None]
 
     async def acknowledge(self, delivery: Delivery) -> None:
-        await self._database.write(_acknowledge, int(delivery.provider_id), int(delivery.receipt))
+        await self._database.write_passing(_acknowledge, int(delivery.provider_id), int(delivery.receipt))
 
     async def put_back(self, delivery: Delivery, delay: float) -> None:
         visible_at = round(self._database.clock.now() + delay, 6)
-        await self._database.write(self._put_back, int(delivery.provider_id), int(delivery.receipt), visible_at)
+        await self._database.write_passing(self._put_back, int(delivery.provider_id), int(delivery.receipt), visible_at)
 
     def _put_back(self, sql: Connection, message: int, receipt: int, visible_at: float) -> None:
         written = sql.execute(
