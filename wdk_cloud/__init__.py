@@ -50,6 +50,7 @@ from wdk_cloud.errors import (
     WorldConfigurationError,
     WorldUnavailableError,
 )
+from wdk_cloud.hooks import BaseHook, Hook, create_hook, get_hook_by_token, resume_hook
 from wdk_cloud.options import RetryPolicy
 from wdk_cloud.registration import register_serializable, serializable
 from wdk_cloud.sync import start_sync
@@ -57,9 +58,11 @@ from wdk_cloud.worker import worker
 from wdk_cloud.world.opening import use_world
 
 __all__ = [
+    "BaseHook",
     "CorruptedEventLogError",
     "EventRecord",
     "FatalError",
+    "Hook",
     "HookConflictError",
     "HookDisposedError",
     "HookNotFoundError",
@@ -100,6 +103,8 @@ __all__ = [
     "WorldConfigurationError",
     "WorldUnavailableError",
     "continue_as_new",
+    "create_hook",
+    "get_hook_by_token",
     "get_run",
     "get_step_metadata",
     "get_workflow_metadata",
@@ -109,6 +114,7 @@ __all__ = [
     "random",
     "register_serializable",
     "remove_attributes",
+    "resume_hook",
     "serializable",
     "set_attributes",
     "sleep",

@@ -15,6 +15,7 @@ from wdk_cloud.codec.refusal import belonging_to
 from wdk_cloud.codec.values import decode_arguments, encode_arguments
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.guard import BodyGuard
+from wdk_cloud.engine.hooks import BodyHook
 from wdk_cloud.engine.loop import BodyLoop
 from wdk_cloud.engine.payloads import check_size
 from wdk_cloud.engine.succession import Successor, Will
@@ -62,6 +63,7 @@ class Calls:
         """Timers of the log that the body has come to; new ones are among the commands."""
         self.differences: list[str] = []
         self.cancelled_steps: set[str] = set()
+        self.hooks: dict[str, BodyHook] = {}
         self.loop = BodyLoop(self.run_id)
         self.loop.owner = self
         self.loop.on_timer = self._timer_made
@@ -87,6 +89,8 @@ class Calls:
         """What the log says the body has left: it is said once."""
         self._stopped = False
         """A call or a timer differed: its task goes no further, and might have asked for anything behind it."""
+        self._early: dict[str, list[ev.HookReceived | ev.HookConflict]] = {}
+        """What came for hooks that the code makes later than it did when they were recorded."""
         self._labels = set(created.attributes)
         self._will = Will()
 
@@ -263,6 +267,47 @@ class Calls:
             self._unwaited.add(id)
         elif id not in self._left_already:
             self._new.append(ev.WaitCancelled(time=self.loop.now, id=id))
+
+    # -- hooks --------------------------------------------------------------------------------------------------------
+
+    def create_hook(
+        self, digest: str, metadata: bytes, returns: object, webhook: ev.WebhookTerms | None = None
+    ) -> BodyHook:
+        """A hook, recorded now: its token is claimed before anything that the body asks for afterwards."""
+        hook = BodyHook(self.number("hook"), digest, returns, self.loop.now)
+        if self.loop.closed_inert:
+            return hook
+        match self._recorded.pop(hook.id, None):
+            case None:
+                created = ev.HookCreated(
+                    time=self.loop.now, id=hook.id, digest=digest, metadata=ev.Raw(metadata), webhook=webhook
+                )
+                self._new.append(created)
+            case (position, ev.HookCreated(digest=recorded)) if recorded == digest:
+                hook.recorded_at = position
+            case (position, event):
+                self.differences.append(
+                    f"{hook.id} (position {position}): the code makes a hook, the log has "
+                    + ("a hook for another token" if isinstance(event, ev.HookCreated) else type(event).__name__)
+                )
+                self._stopped = True
+        self.hooks[hook.id] = hook
+        for event in self._early.pop(hook.id, ()):
+            hook.put(event)
+        return hook
+
+    def next_of(self, hook: BodyHook) -> Coroutine[Any, Any, Any]:
+        return self._named("hook", hook.next(self.loop, self.known, self.run_id))
+
+    def dispose_hook(self, hook: BodyHook) -> None:
+        if hook.disposed or self.loop.closed_inert:
+            return
+        hook.dispose()
+        if hook.id not in self._left_already and hook.conflict is None:
+            self._new.append(ev.HookDisposed(time=self.loop.now, id=hook.id))
+
+    def awaits_hooks(self) -> bool:
+        return any(hook.waiters for hook in self.hooks.values())
 
     # -- the end, labels and patches ----------------------------------------------------------------------------------
 

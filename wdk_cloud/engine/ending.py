@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests, succession
+from wdk_cloud.engine import requests, resuming, succession
 from wdk_cloud.engine.inbox import Watch
 from wdk_cloud.engine.replay import CORRUPTED_EVENT_LOG
 from wdk_cloud.world.ports import HeadFields, InboxItem, Labels, Message, Trouble
@@ -43,6 +43,8 @@ async def write_labels(engine: Engine, head: Head, history: History) -> None:
 
 async def follow(engine: Engine, head: Head) -> None:
     """What follows the end."""
+    if head.continued_to is not None:
+        await resuming.pass_on(engine.world, engine.keys, head)
     await tell_watchers(engine.world, engine.identity, head)
 
 

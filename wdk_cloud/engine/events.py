@@ -9,7 +9,7 @@ sealed, compressed or replaced by a reference to a blob (`payloads.py`).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -29,6 +29,19 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     time: float
     PAYLOAD: ClassVar[str | None] = None
     """The name of the field that holds a payload."""
+
+
+class WebhookTerms(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How whoever calls a webhook is answered, and what is accepted; plain, so that a receiver needs no key."""
+
+    respond_with: Literal["accepted", "fixed", "manual"] = "accepted"
+    status: int = 202
+    headers: list[tuple[str, str]] = []
+    body: bytes = b""
+    timeout: float = 25.0
+    max_body: int = 10_000_000
+    verify: str = ""
+    """`provider:NAME_OF_A_VARIABLE`; the secret itself is in the receiver's environment."""
 
 
 class RunCreated(Event, frozen=True, kw_only=True, tag="run_created"):
@@ -140,6 +153,36 @@ class OperationFailed(Event, frozen=True, kw_only=True, tag="operation_failed"):
     PAYLOAD = "error"
 
 
+class HookCreated(Event, frozen=True, kw_only=True, tag="hook_created"):
+    """The run wants payloads that are sent to a token. `digest` is its SHA-256; the token itself is stored nowhere."""
+
+    id: str
+    digest: str
+    metadata: Raw = Raw(b"null")
+    webhook: WebhookTerms | None = None
+    PAYLOAD = "metadata"
+
+
+class HookReceived(Event, frozen=True, kw_only=True, tag="hook_received"):
+    id: str
+    payload: Raw
+    key: str | None = None
+    PAYLOAD = "payload"
+
+
+class HookConflict(Event, frozen=True, kw_only=True, tag="hook_conflict"):
+    """The token belongs to a hook of a live run, this one or another."""
+
+    id: str
+    run_id: str
+
+
+class HookDisposed(Event, frozen=True, kw_only=True, tag="hook_disposed"):
+    """The body wants no more payloads: the token is free."""
+
+    id: str
+
+
 class AttributesSet(Event, frozen=True, kw_only=True, tag="attributes_set"):
     """Labels that were set, or removed (None), by the body (`id`) or from a step (`key`)."""
 
@@ -205,6 +248,10 @@ AnyEvent = (
     | OperationCreated
     | OperationCompleted
     | OperationFailed
+    | HookCreated
+    | HookReceived
+    | HookConflict
+    | HookDisposed
     | AttributesSet
     | PatchRecorded
     | CancelRequested
@@ -215,13 +262,21 @@ AnyEvent = (
     | RunContinued
 )
 
-PAYLOADS = frozenset({"input", "next_input", "result", "error"})
+PAYLOADS = frozenset({"input", "next_input", "result", "error", "metadata", "payload"})
 """Fields that hold a payload, whichever the event."""
 
 TIMES = ("due", "retry_at")
 """Fields, besides `time`, that hold a point in time."""
 
-COMPLETIONS = (StepCompleted, StepFailed, WaitCompleted, OperationCompleted, OperationFailed)
+COMPLETIONS = (
+    StepCompleted,
+    StepFailed,
+    WaitCompleted,
+    OperationCompleted,
+    OperationFailed,
+    HookReceived,
+    HookConflict,
+)
 ENDS = (RunCompleted, RunFailed, RunCancelled, RunContinued)
 End = RunCompleted | RunFailed | RunCancelled | RunContinued
 

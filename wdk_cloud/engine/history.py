@@ -11,7 +11,7 @@ from wdk_cloud.errors import CorruptedEventLogError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-Command = ev.StepCreated | ev.WaitCreated | ev.OperationCreated | ev.AttributesSet
+Command = ev.StepCreated | ev.WaitCreated | ev.OperationCreated | ev.HookCreated | ev.AttributesSet
 
 
 @dataclass(slots=True)
@@ -56,6 +56,14 @@ class History:
     woken: set[str] = field(default_factory=set[str])
     """Sleeps that a request to wake up has ended; their completions follow it, in the next batch if theirs was cut."""
     operations: dict[str, ev.OperationCreated] = field(default_factory=dict[str, ev.OperationCreated])
+    hooks: dict[str, ev.HookCreated] = field(default_factory=dict[str, ev.HookCreated])
+    """Those that want payloads: neither disposed of nor in conflict."""
+    disposed: dict[str, ev.HookCreated] = field(default_factory=dict[str, ev.HookCreated])
+    """Their tokens are free, or will be."""
+    conflicts: dict[str, str] = field(default_factory=dict[str, str])
+    """Hooks whose tokens belong to others, and the runs that own them."""
+    hook_of: dict[str, str] = field(default_factory=dict[str, str])
+    """The last hook that was made for a token's digest."""
     admitted: set[str] = field(default_factory=set[str])
     patches: set[str] = field(default_factory=set[str])
     labels: dict[str, str] = field(default_factory=dict[str, str])
@@ -171,6 +179,30 @@ def _operation_over(h: History, e: ev.OperationCompleted | ev.OperationFailed) -
     h.operations.pop(e.id, None)
 
 
+def _hook_created(h: History, e: ev.HookCreated) -> None:
+    if e.id in h.hooks:
+        raise _misplaced(h, e)
+    h.hooks[e.id] = e
+    h.hook_of[e.digest] = e.id
+
+
+def _hook_received(h: History, e: ev.HookReceived) -> None:
+    _admit(h, e.key)
+
+
+def _hook_conflict(h: History, e: ev.HookConflict) -> None:
+    created = h.hooks.pop(e.id, None)
+    h.conflicts[e.id] = e.run_id
+    if created is not None and h.hook_of.get(created.digest) == e.id:
+        del h.hook_of[created.digest]
+
+
+def _hook_disposed(h: History, e: ev.HookDisposed) -> None:
+    created = h.hooks.pop(e.id, None)
+    if created is not None:
+        h.disposed[e.id] = created
+
+
 def _attributes_set(h: History, e: ev.AttributesSet) -> None:
     for name, value in e.changes.items():
         if value is None:
@@ -215,6 +247,10 @@ _APPLY: dict[type[ev.AnyEvent], Callable[[History, Any], None]] = {
     ev.OperationCreated: _operation_created,
     ev.OperationCompleted: _operation_over,
     ev.OperationFailed: _operation_over,
+    ev.HookCreated: _hook_created,
+    ev.HookReceived: _hook_received,
+    ev.HookConflict: _hook_conflict,
+    ev.HookDisposed: _hook_disposed,
     ev.AttributesSet: _attributes_set,
     ev.PatchRecorded: _patch_recorded,
     ev.CancelRequested: _cancel_requested,

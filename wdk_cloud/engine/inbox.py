@@ -39,6 +39,13 @@ class AttributesItem(msgspec.Struct, frozen=True):
     changes: dict[str, str | None]
 
 
+class HookItem(msgspec.Struct, frozen=True):
+    """A payload for whichever hook has the token of this digest; sealed for the run under `("payload", digest)`."""
+
+    digest: str
+    payload: msgspec.Raw
+
+
 class Watch(msgspec.Struct, frozen=True):
     """Another run that waits for the end of this one."""
 
@@ -52,7 +59,7 @@ def cancel_request(item: InboxItem, now: float) -> ev.CancelRequested:
     return ev.CancelRequested(time=now, key=item.key, reason=msgspec.json.decode(item.data, type=CancelItem).reason)
 
 
-def encode_item(item: StepEnd | CancelItem | AttributesItem | Watch) -> bytes:
+def encode_item(item: StepEnd | CancelItem | AttributesItem | HookItem | Watch) -> bytes:
     return msgspec.json.encode(item)
 
 
@@ -66,6 +73,8 @@ class Inbox:
         """Changes that inline steps made, for the next append."""
         self._admitted: dict[str, int] = {}
         self._nudges: dict[str, str] = {}
+        self.early = False
+        """A payload lies there for which there is no hook yet."""
 
     @property
     def admits(self) -> bool:
@@ -84,6 +93,7 @@ class Inbox:
         """Admit what is new, one by one."""
         turn = self._turn
         queued = turn.history.queued and [id for id, step in turn.history.steps.items() if step.created.queued]
+        self.early = False
         items = await turn.engine.world.runs.items(*turn.key, queued or ())
         self.unread = False
         seen = {event.key for event in turn.batch if isinstance(event, _WITH_KEY)}
@@ -117,6 +127,8 @@ class Inbox:
             case "attributes":
                 changes = msgspec.json.decode(item.data, type=AttributesItem).changes
                 turn.batch.append(ev.AttributesSet(time=turn.now(), key=item.key, changes=changes))
+            case "hook":
+                await self._admit_payload(item)
             case "step":
                 await self._admit_step(item, ended)
             case _:
@@ -132,6 +144,18 @@ class Inbox:
         data = await turn.payloads.open(field, end.id, bytes(end.data))
         event = kind(time=turn.now(), id=end.id, attempt=end.attempt, key=item.key, **{field: ev.Raw(data)})
         turn.feed(event)
+
+    async def _admit_payload(self, item: InboxItem) -> None:
+        """For the hook of its token; before there is one, as in a run that goes on for another, it stays here."""
+        turn, payload = self._turn, msgspec.json.decode(item.data, type=HookItem)
+        created = [event.id for event in turn.batch if type(event) is ev.HookCreated and event.digest == payload.digest]
+        id = created[-1] if created else turn.history.hook_of.get(payload.digest)
+        if id is None:
+            del self._admitted[item.key]
+            self.early = True
+            return
+        data = await turn.payloads.open("payload", payload.digest, bytes(payload.payload))
+        turn.feed(ev.HookReceived(time=turn.now(), id=id, key=item.key, payload=ev.Raw(data)))
 
     def _nudge(self, item: InboxItem) -> None:
         """Another run has ended: the operation that waits for it looks again."""
@@ -193,4 +217,11 @@ def _payload(event: ev.StepCompleted | ev.StepFailed) -> msgspec.Raw:
     return event.result if isinstance(event, ev.StepCompleted) else event.error
 
 
-_WITH_KEY = (ev.StepCompleted, ev.StepFailed, ev.AttributesSet, ev.CancelRequested, ev.WakeRequested)
+_WITH_KEY = (
+    ev.StepCompleted,
+    ev.StepFailed,
+    ev.AttributesSet,
+    ev.CancelRequested,
+    ev.WakeRequested,
+    ev.HookReceived,
+)

@@ -56,6 +56,10 @@ class Intake(TurnState):
             ends, self._ended = self._ended, []
             for id, result in ends:
                 self._step_over(id, result)
+        conflicts, self.conflicts = self.conflicts, []
+        for event in conflicts:
+            if event.id in self.history.hooks:
+                self.feed(msgspec.structs.replace(event, time=self.now()))
         for event in self.operations.take():
             self.feed(msgspec.structs.replace(event, time=self.now()))
 

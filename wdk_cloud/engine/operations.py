@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wdk_cloud.codec.errors import encode_error
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.codec.values import decode_arguments, encode
-from wdk_cloud.engine import erasure, requests
+from wdk_cloud.engine import erasure, requests, resuming, tokens
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inbox import Watch, encode_item
 from wdk_cloud.errors import BUG, WorkflowError, WorldUnavailableError
@@ -141,6 +141,21 @@ async def _return_value(turn: Turn, id: str, a: Arguments) -> object:
     return await requests.result(world, turn.engine.keys, other, known=_known(turn))
 
 
+async def _get_conflict(turn: Turn, _: str, a: Arguments) -> object:
+    """The hook is in the log before this; claiming twice is harmless."""
+    id = a["hook"]
+    owner = turn.history.conflicts.get(id) or next((found.run_id for found in turn.conflicts if found.id == id), None)
+    created = turn.history.hooks.get(id)
+    return owner if owner is not None or created is None else await tokens.claim_of(turn, created)
+
+
+async def _resume(turn: Turn, id: str, a: Arguments) -> object:
+    me, engine = turn.head, turn.engine
+    key = a.get("key") or f"{me.run_id}:{me.birth}:{id}"
+    await resuming.resume(engine.world, engine.keys, a["digest"], a["payload"], key)
+    return None
+
+
 def _known(turn: Turn) -> Any:
     assert turn.body is not None  # operations come from a body
     return turn.body.known
@@ -156,4 +171,6 @@ HANDLERS: dict[str, Callable[[Turn, str, Arguments], Awaitable[object]]] = {
     "run.wake_up": _wake_up,
     "run.attributes": _attributes,
     "run.return_value": _return_value,
+    "hook.get_conflict": _get_conflict,
+    "hook.resume": _resume,
 }

@@ -69,9 +69,9 @@ class Body(Calls):
         """Take in events of the log, in order, before they are replayed."""
         for event in events:
             self.position += 1
-            if isinstance(event, ev.StepCreated | ev.WaitCreated | ev.OperationCreated):
+            if isinstance(event, ev.StepCreated | ev.WaitCreated | ev.OperationCreated | ev.HookCreated):
                 self._recorded[event.id] = (self.position, event)
-            elif isinstance(event, ev.WaitCancelled | ev.StepCancelled):
+            elif isinstance(event, ev.WaitCancelled | ev.StepCancelled | ev.HookDisposed):
                 self._left_already.add(event.id)
             elif isinstance(event, ev.AttributesSet):
                 if event.id is not None:
@@ -141,6 +141,12 @@ class Body(Calls):
             return
         assert isinstance(event, ev.COMPLETIONS)  # only these and the start are delivered
         id = event.id
+        if isinstance(event, ev.HookReceived | ev.HookConflict):
+            if (hook := self.hooks.get(id)) is not None:
+                hook.put(event)
+            else:
+                self._early.setdefault(id, []).append(event)
+            return
         if id in self._waiting or id in self.timers:
             self._resolve(event)
         elif self._unasked(id):
@@ -243,6 +249,7 @@ class Body(Calls):
         """
         if self._recorded and not self._stopped:
             waits = [self._asked_at.get(id, 1 << 62) for id in (*self._waiting, *self.timers)]
+            waits += [1 << 62 if h.recorded_at is None else h.recorded_at for h in self.hooks.values() if h.waiters]
             latest = max(waits, default=0) if self.outcome is None else 0
             for id, (position, _) in self._recorded.items():
                 if latest < position:
@@ -251,7 +258,7 @@ class Body(Calls):
                     )
 
     def _check_deadlock(self) -> None:
-        if self._root is None or self._waiting or self.timers or self._made_later():
+        if self._root is None or self._waiting or self.timers or self.awaits_hooks() or self._made_later():
             return
         lines = self.loop.waiting_for()
         self._fail(

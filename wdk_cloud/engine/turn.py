@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.context import StepContext
-from wdk_cloud.engine import continuation, ending, outgoing, succession, trouble
+from wdk_cloud.engine import continuation, ending, outgoing, succession, tokens, trouble
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.appending import AppendConflict, append
 from wdk_cloud.engine.inline import InlineSteps
@@ -286,6 +286,8 @@ class Turn(Intake, Waiting):
             created = [event for event in batch if type(event) is ev.StepCreated and event.queued]
             operations = [event for event in batch if type(event) is ev.OperationCreated]
             cancelled = [event.id for event in batch if type(event) is ev.StepCancelled and self._is_queued(event.id)]
+        if self.history.hooks or self.history.disposed:
+            await tokens.settle(self, batch, everything=everything)
         if operations:
             self.operations.start(operations)
         for id in cancelled:
@@ -361,6 +363,8 @@ class Turn(Intake, Waiting):
             await ending.write_labels(self.engine, self.head, self.history)
         if self.history.queued:
             await ending.cancel_queued_steps(self.engine, self.head, self.history)
+        if self.history.hooks:
+            await tokens.free(self.engine.world, self.head, self.history)
         if isinstance(self.history.end, ev.RunContinued):
             await succession.create(self.engine, self.head, self.history, self.history.end)
         self.head = await self.hold.end(self.history, self.engine.version)

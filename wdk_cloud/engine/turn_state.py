@@ -47,6 +47,8 @@ class TurnState:
         self._ended: list[tuple[str, Ending]] = []
         self._uncommitted: list[tuple[str, Ending, Attempt]] = []
         """Ends that are in the batch, with their attempts: if the batch is dropped they are offered again."""
+        self.conflicts: list[ev.HookConflict] = []
+        """Tokens that were found to belong to others; their events are in no batch yet."""
         self._told = False
         self._waker: asyncio.Future[None] | None = None
         self._linger = self._gap = 0.0

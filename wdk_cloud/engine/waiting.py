@@ -56,7 +56,7 @@ class Waiting(TurnState):
         held_up = None if self._out_of_time else self.steps.held_up_until()
         if held_up is not None and (due is None or held_up < due):
             due = held_up
-        if not (queued or self.steps.cancellable()):
+        if not (queued or self.steps.cancellable() or (self.body is not None and self.body.awaits_hooks())):
             return due
         poll = self.engine.world.clock.now() + POLL
         self._polling = True

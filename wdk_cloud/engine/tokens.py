@@ -1,0 +1,107 @@
+"""The tokens of hooks: claimed after the log has the hook, freed after the log has its end (PROTOCOL.md, "Tokens").
+
+A token whose owner has ended is free. So nothing depends on its being freed: whoever meets one reads the head of the
+owner, and takes it over, asking that it still is the one seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from wdk_cloud.engine import events as ev
+from wdk_cloud.engine import requests
+from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError
+from wdk_cloud.world.ports import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wdk_cloud.engine.history import History
+    from wdk_cloud.engine.turn import Turn
+    from wdk_cloud.world.ports import Head, World
+
+
+class TokenData(msgspec.Struct, frozen=True):
+    """What lies beside a token for whoever resumes the hook."""
+
+    created_at: float
+    metadata: msgspec.Raw
+    """Sealed as in its event."""
+    webhook: ev.WebhookTerms | None = None
+
+
+def digest_of(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+async def settle(turn: Turn, batch: Sequence[ev.AnyEvent], *, everything: bool) -> None:
+    """Free and claim, in the order of the log, what these events (or all of the log) make of the run's tokens."""
+    history, world = turn.history, turn.engine.world
+    if everything:
+        gone = list(history.disposed.values())
+        made = list(history.hooks.values())
+    else:
+        gone = [history.disposed[event.id] for event in batch if type(event) is ev.HookDisposed]
+        made = [event for event in batch if type(event) is ev.HookCreated and event.id in history.hooks]
+    if gone:
+        await asyncio.gather(*(world.runs.free_token(_token(turn.head, event)) for event in gone))
+    found = await asyncio.gather(*(claim_of(turn, event) for event in made))
+    turn.conflicts += [
+        ev.HookConflict(time=turn.now(), id=event.id, run_id=owner)
+        for event, owner in zip(made, found, strict=True)
+        if owner is not None
+    ]
+    if made and turn.inbox.early:
+        turn.inbox.unread = True
+
+
+async def claim_of(turn: Turn, event: ev.HookCreated) -> str | None:
+    """None: the token is ours. Else the run that owns it."""
+    metadata = await turn.payloads.seal("metadata", event.id, bytes(event.metadata))
+    data = msgspec.json.encode(TokenData(event.time, msgspec.Raw(metadata), event.webhook))
+    token = msgspec.structs.replace(_token(turn.head, event), data=data)
+    return await claim(turn.engine.world, token)
+
+
+async def claim(world: World, token: Token) -> str | None:
+    """None: it is the token's run's. Else the live run that owns it."""
+    there = await world.runs.claim_token(token)
+    while there is not None:
+        if await _is_alive(world, there, token.run_id):
+            return there.run_id
+        there = await world.runs.claim_token(token, instead_of=there)
+    return None
+
+
+async def _is_alive(world: World, token: Token, claimant: str) -> bool:
+    """Whether the hook there can still receive something that is not for the claimant, which may go on for its run."""
+    head = await owner_of(world, token)
+    if head is None or head.ended:
+        return False
+    return head.run_id == token.run_id or head.run_id != claimant
+
+
+async def owner_of(world: World, token: Token) -> Head | None:
+    """The head of the run that has the token, or of the last that goes on for it; None if it is gone."""
+    head = await world.runs.head(token.run_id)
+    if head is None or head.birth != token.birth or head.status == "deleted":
+        return None
+    try:
+        return head if head.continued_to is None else await requests.last_of(world, head.continued_to)
+    except (RunExpiredError, WorkflowRunNotFoundError):
+        return None
+
+
+async def free(world: World, head: Head, history: History) -> None:
+    """At the end of a run. Where another goes on for it, the tokens stay: by them payloads find their way to that."""
+    if isinstance(history.end, ev.RunContinued):
+        return
+    await asyncio.gather(*(world.runs.free_token(_token(head, event)) for event in history.hooks.values()))
+
+
+def _token(head: Head, event: ev.HookCreated) -> Token:
+    return Token(digest=event.digest, run_id=head.run_id, birth=head.birth, hook_id=event.id)
