@@ -306,6 +306,10 @@ class Calls:
         if hook.id not in self._left_already and hook.conflict is None:
             self._new.append(ev.HookDisposed(time=self.loop.now, id=hook.id))
 
+    def unread(self) -> list[str]:
+        """The keys of payloads that have arrived and that the body has not taken."""
+        return [key for hook in self.hooks.values() for key, _ in hook.arrived if key is not None]
+
     def awaits_hooks(self) -> bool:
         return any(hook.waiters for hook in self.hooks.values())
 

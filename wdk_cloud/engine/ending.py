@@ -29,7 +29,7 @@ log = logging.getLogger("wdk_cloud")
 
 def end_event(head: Head, outcome: Outcome, now: float) -> ev.End:
     if outcome.successor is not None:
-        return succession.end_event(head, outcome.successor, now)
+        return succession.end_event(head, outcome.successor, outcome.unread, now)
     if outcome.result is not None:
         return ev.RunCompleted(time=now, result=ev.Raw(outcome.result))
     return ev.RunFailed(time=now, code=outcome.code, error=ev.Raw(outcome.error))

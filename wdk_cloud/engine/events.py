@@ -229,6 +229,8 @@ class RunContinued(Event, frozen=True, kw_only=True, tag="run_continued"):
     run_id: str
     next_input: Raw
     digest: str
+    unread: list[str] = []
+    """Keys of payloads that its hooks have received and its body has not taken: they go to that run."""
     PAYLOAD = "next_input"
 
 

@@ -32,7 +32,8 @@ class BodyHook:
         self.created_at = created_at
         self.recorded_at: int | None = None
         """The position of its creation in the log; None while that is new."""
-        self.arrived: deque[ev.Raw] = deque()
+        self.arrived: deque[tuple[str | None, ev.Raw]] = deque()
+        """Keys and payloads that nobody has taken yet."""
         self.waiters: deque[asyncio.Future[None]] = deque()
         self.disposed = False
         self.conflict: str | None = None
@@ -42,7 +43,7 @@ class BodyHook:
         """What the log says has come."""
         if type(event) is ev.HookReceived:
             if not self.disposed:
-                self.arrived.append(event.payload)
+                self.arrived.append((event.key, event.payload))
                 self._wake_one()
         else:
             assert isinstance(event, ev.HookConflict)  # there is no third kind
@@ -74,7 +75,7 @@ class BodyHook:
                 await loop.create_future()
             self._check(run_id)
             await self._arrival(loop)
-        payload = self.arrived.popleft()
+        _, payload = self.arrived.popleft()
         if self.arrived:
             self._wake_one()
         try:

@@ -40,15 +40,23 @@ RUNTIME_ERROR = "RUNTIME_ERROR"
 
 
 class Outcome:
-    """How a body ended: a result (JSON text), an error with its code, or the run that goes on for it."""
+    """How a body ended: a result (JSON text), an error with its code, or the run that goes on for it, with the keys of
+    what its hooks have received for that."""
 
-    __slots__ = ("code", "error", "result", "successor")
+    __slots__ = ("code", "error", "result", "successor", "unread")
 
     def __init__(
-        self, *, result: bytes | None = None, code: str = "", error: bytes = b"", successor: Successor | None = None
+        self,
+        *,
+        result: bytes | None = None,
+        code: str = "",
+        error: bytes = b"",
+        successor: Successor | None = None,
+        unread: list[str] | None = None,
     ) -> None:
         self.result = result
         self.successor = successor
+        self.unread = unread or []
         self.code = code
         self.error = error
 
@@ -123,7 +131,7 @@ class Body(Calls):
                 self._finish(self._root)
                 return
             if self._will.unheard():
-                self.outcome = Outcome(successor=self._will.successor)
+                self.outcome = Outcome(successor=self._will.successor, unread=self.unread())
                 return
             if self._kept_due:
                 self._resolve(self._kept.pop(self._kept_due.popleft()))
@@ -221,7 +229,7 @@ class Body(Calls):
         else:
             error = root.exception()
         if self._will.successor is not None and (error := besides_the_will(error)) is None:
-            self.outcome = Outcome(successor=self._will.successor)
+            self.outcome = Outcome(successor=self._will.successor, unread=self.unread())
             return
         if error is not None:
             self._fail(self.loop.explain(error))

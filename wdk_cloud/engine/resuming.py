@@ -78,26 +78,48 @@ async def put(world: World, keys: KeyService | None, head: Head, digest: str, na
 
 
 async def pass_on(world: World, keys: KeyService | None, head: Head) -> None:
-    """Of a run that has continued as another: payloads that it has not admitted go to the one that is alive."""
+    """Of a run that has continued as another: payloads that its body has not taken, and those that it has not even
+    admitted, go to the one that is alive, in this order."""
     items = [item for item in await world.runs.items(head.run_id, head.birth, ()) if item.kind == "hook"]
-    if not items:
+    last = await world.runs.read_at(head.run_id, head.birth, head.end_at)
+    end = None if last is None else ev.decode_batch(last.data, head.run_id, last.at).events[-1]
+    unread = end.unread if isinstance(end, ev.RunContinued) else []
+    if not items and not unread:
         return
-    admitted = await _admitted(world, head)
     payloads = await requests.payloads_of(world, keys, head)
+    admitted: dict[str | None, Waiting] = {}
+    for event in await _received(world, head):
+        digest, data = event
+        admitted[data.key] = Waiting(digest, await payloads.open("payload", data.id, bytes(data.payload)))
+    found = [(key, admitted[key]) for key in unread]
     for item in items:
-        if item.key in admitted:
-            continue
+        if item.key not in admitted:
+            there = msgspec.json.decode(item.data, type=HookItem)
+            found.append(
+                (item.key, Waiting(there.digest, await payloads.open("payload", there.digest, bytes(there.payload))))
+            )
+    for key, waiting in found:
         try:
-            last = await requests.last_of(world, head.run_id)
+            alive = await requests.last_of(world, head.run_id)
         except (RunExpiredError, WorkflowRunNotFoundError):
             return
-        there = msgspec.json.decode(item.data, type=HookItem)
-        data = await payloads.open("payload", there.digest, bytes(there.payload))
-        if not last.ended:
-            await put(world, keys, last, there.digest, item.key, data)
+        if not alive.ended:
+            await put(world, keys, alive, waiting.digest, key, waiting.payload)
 
 
-async def _admitted(world: World, head: Head) -> set[str]:
-    batches = await world.runs.read(head.run_id, head.birth, 0)
-    events = (event for batch in batches for event in ev.decode_batch(batch.data, head.run_id, batch.at).events)
-    return {event.key for event in events if type(event) is ev.HookReceived and event.key is not None}
+class Waiting(NamedTuple):
+    digest: str
+    payload: bytes
+
+
+async def _received(world: World, head: Head) -> list[tuple[str, ev.HookReceived]]:
+    """What a run has admitted, with the digests of the tokens that it came to."""
+    digests: dict[str, str] = {}
+    found: list[tuple[str, ev.HookReceived]] = []
+    for batch in await world.runs.read(head.run_id, head.birth, 0):
+        for event in ev.decode_batch(batch.data, head.run_id, batch.at).events:
+            if type(event) is ev.HookCreated:
+                digests[event.id] = event.digest
+            elif type(event) is ev.HookReceived:
+                found.append((digests[event.id], event))
+    return found

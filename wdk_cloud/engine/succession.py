@@ -70,9 +70,13 @@ def besides_the_will(error: BaseException | None) -> BaseException | None:
     return None if isinstance(error, ContinueAsNew) else error
 
 
-def end_event(head: Head, successor: Successor, now: float) -> ev.RunContinued:
+def end_event(head: Head, successor: Successor, unread: list[str], now: float) -> ev.RunContinued:
     return ev.RunContinued(
-        time=now, run_id=requests.successor_id(head), next_input=ev.Raw(successor.input), digest=successor.digest
+        time=now,
+        run_id=requests.successor_id(head),
+        next_input=ev.Raw(successor.input),
+        digest=successor.digest,
+        unread=unread,
     )
 
 
