@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud import durations
@@ -307,8 +308,11 @@ class Calls:
             self._new.append(ev.HookDisposed(time=self.loop.now, id=hook.id))
 
     def unread(self) -> list[str]:
-        """The keys of payloads that have arrived and that the body has not taken."""
-        return [key for hook in self.hooks.values() for key, _ in hook.arrived if key is not None]
+        """The keys of payloads that the log has and that the body has not taken: arrived, or not even delivered."""
+        arrived = [key for hook in self.hooks.values() for key, _ in hook.arrived]
+        later = [event for event in (*chain(*self._early.values()), *self._queue) if type(event) is ev.HookReceived]
+        left = [event.key for event in later if (hook := self.hooks.get(event.id)) is None or not hook.disposed]
+        return [key for key in (*arrived, *left) if key is not None]
 
     def awaits_hooks(self) -> bool:
         return any(hook.waiters for hook in self.hooks.values())

@@ -146,13 +146,15 @@ class Inbox:
         turn.feed(event)
 
     async def _admit_payload(self, item: InboxItem) -> None:
-        """For the hook of its token; before there is one, as in a run that goes on for another, it stays here."""
+        """For the hook of its token. It stays here before there is one, as in a run that goes on for another, and when
+        the body has ended: then it is for the run that goes on for this one."""
         turn, payload = self._turn, msgspec.json.decode(item.data, type=HookItem)
         created = [event.id for event in turn.batch if type(event) is ev.HookCreated and event.digest == payload.digest]
         id = created[-1] if created else turn.history.hook_of.get(payload.digest)
-        if id is None:
+        ended = turn.body is not None and turn.body.outcome is not None
+        if id is None or ended:
             del self._admitted[item.key]
-            self.early = True
+            self.early = self.early or not ended
             return
         data = await turn.payloads.open("payload", payload.digest, bytes(payload.payload))
         turn.feed(ev.HookReceived(time=turn.now(), id=id, key=item.key, payload=ev.Raw(data)))
