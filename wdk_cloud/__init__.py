@@ -53,7 +53,10 @@ from wdk_cloud.errors import (
 from wdk_cloud.hooks import BaseHook, Hook, create_hook, get_hook_by_token, resume_hook
 from wdk_cloud.options import RetryPolicy
 from wdk_cloud.registration import register_serializable, serializable
+from wdk_cloud.signatures import github, slack, stripe
 from wdk_cloud.sync import start_sync
+from wdk_cloud.webhooks import Webhook, create_webhook, resume_webhook
+from wdk_cloud.webmessages import Request, Response
 from wdk_cloud.worker import worker
 from wdk_cloud.world.opening import use_world
 
@@ -71,6 +74,8 @@ __all__ = [
     "MaxEventsExceededError",
     "NondeterminismError",
     "RemoteError",
+    "Request",
+    "Response",
     "RetryPolicy",
     "RetryableError",
     "Run",
@@ -88,6 +93,7 @@ __all__ = [
     "StreamClosedError",
     "StreamError",
     "ThrottleError",
+    "Webhook",
     "Workflow",
     "WorkflowContextError",
     "WorkflowDeadlockError",
@@ -104,10 +110,12 @@ __all__ = [
     "WorldUnavailableError",
     "continue_as_new",
     "create_hook",
+    "create_webhook",
     "get_hook_by_token",
     "get_run",
     "get_step_metadata",
     "get_workflow_metadata",
+    "github",
     "list_runs",
     "now",
     "patched",
@@ -115,11 +123,14 @@ __all__ = [
     "register_serializable",
     "remove_attributes",
     "resume_hook",
+    "resume_webhook",
     "serializable",
     "set_attributes",
+    "slack",
     "sleep",
     "start",
     "start_sync",
+    "stripe",
     "time_ns",
     "use_world",
     "worker",

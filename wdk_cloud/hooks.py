@@ -8,7 +8,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
-from wdk_cloud.app import check_namespace, current_body
+from wdk_cloud.app import current_body
 from wdk_cloud.codec.refusal import belonging_to
 from wdk_cloud.codec.values import encode
 from wdk_cloud.context import require_body
@@ -17,7 +17,7 @@ from wdk_cloud.registration import apply_to
 from wdk_cloud.world.opening import current_world
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Callable, Generator
     from types import TracebackType
 
     from wdk_cloud.client import Run
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wdk_cloud.engine.replay import Body
 
 T = TypeVar("T")
+H = TypeVar("H", bound="Hook[Any]")
 
 MAX_TOKEN = 256
 """Characters: it is part of URLs and of shell commands."""
@@ -117,12 +118,10 @@ def create_hook(token: str | None = None, schema: Any = None, metadata: object =
     """
     body = require_body("create_hook()")
     if token is None:
-        token = base64.urlsafe_b64encode(body.loop.guard.bytes(RANDOM_BYTES)).decode().rstrip("=")
+        token = random_token(body)
     digest = digest_of(token)
-    own = body.create_hook(digest, _encoded(metadata, "the metadata of a hook"), Any if schema is None else schema)
-    hook: Hook[Any] = Hook(token, hook_id(body.run_id, own.id), body.run_id, _time(own.created_at), metadata)
-    hook._own = own  # pyright: ignore[reportPrivateUsage] -- its own module
-    return hook
+    own = body.create_hook(digest, encoded(metadata, "the metadata of a hook"), Any if schema is None else schema)
+    return open_hook(Hook[Any], body, own, token, metadata)
 
 
 class BaseHook:
@@ -154,11 +153,11 @@ async def resume_hook(
     if key is not None and (not isinstance(key, str) or not key or len(key) > MAX_TOKEN):
         raise ValueError(f"key= must be text of 1 to {MAX_TOKEN} characters, not {key!r}")
     body = current_body()
-    data = _encoded(payload, "the payload of a hook")
+    data = encoded(payload, "the payload of a hook")
     if body is not None:
         await body.operation("hook.resume", {"digest": digest, "payload": data, "key": key})
         return
-    await resuming.resume(await current_world(_namespace(namespace)), _keys(), digest, data, key)
+    await resuming.resume(await current_world(namespaced(namespace)), _keys(), digest, data, key)
 
 
 async def get_hook_by_token(token: str, *, namespace: str | None = None) -> Hook[Any]:
@@ -170,12 +169,24 @@ async def get_hook_by_token(token: str, *, namespace: str | None = None) -> Hook
 
     if current_body() is not None:
         raise WorkflowContextError("get_hook_by_token() reads the store; call it in a step, or outside a workflow")
-    world = await current_world(_namespace(namespace))
+    world = await current_world(namespaced(namespace))
     found = await resuming.find(world, digest_of(token))
     data = await resuming.metadata(world, _keys(), found)
     owner = found.token
     metadata = decode(data, Any, known=types_known_to(None), path=f"the metadata of {owner.hook_id}")
     return Hook(token, hook_id(owner.run_id, owner.hook_id), found.head.run_id, _time(found.data.created_at), metadata)
+
+
+def random_token(body: Body) -> str:
+    """Of the body's own generator, so that each replay finds it again; whoever knows run id and code does not."""
+    return base64.urlsafe_b64encode(body.loop.guard.bytes(RANDOM_BYTES)).decode().rstrip("=")
+
+
+def open_hook(cls: Callable[..., H], body: Body, own: BodyHook, token: str, metadata: object, **more: Any) -> H:
+    """The handle of a hook, in the body that has just made it."""
+    hook = cls(token, hook_id(body.run_id, own.id), body.run_id, _time(own.created_at), metadata, **more)
+    hook._own = own  # pyright: ignore[reportPrivateUsage] -- its own module
+    return hook
 
 
 def hook_id(run_id: str, call_id: str) -> str:
@@ -193,8 +204,8 @@ def digest_of(token: str) -> str:
     return tokens.digest_of(token)
 
 
-def _encoded(value: object, what: str) -> bytes:
-    """As JSON text. A typed payload is its fields: whoever receives it knows the type."""
+def encoded(value: object, what: str) -> bytes:
+    """A payload, or metadata, as JSON text. A typed one is its fields: whoever receives it knows the type."""
     from wdk_cloud.references import types_known_to
 
     if isinstance(value, BaseHook):
@@ -219,7 +230,8 @@ def _fields(payload: BaseHook) -> dict[str, object]:
     return cast("dict[str, object]", dump())
 
 
-def _namespace(namespace: str | None) -> str:
+def namespaced(namespace: str | None) -> str:
+    """As worlds are asked for it. Raises `ValueError` for text that can be none."""
     return check_namespace(namespace) if namespace else ""
 
 

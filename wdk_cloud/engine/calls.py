@@ -275,7 +275,7 @@ class Calls:
         self, digest: str, metadata: bytes, returns: object, webhook: ev.WebhookTerms | None = None
     ) -> BodyHook:
         """A hook, recorded now: its token is claimed before anything that the body asks for afterwards."""
-        hook = BodyHook(self.number("hook"), digest, returns, self.loop.now)
+        hook = BodyHook(self.number("hook"), digest, returns, self.loop.now, webhook)
         if self.loop.closed_inert:
             return hook
         match self._recorded.pop(hook.id, None):
@@ -284,8 +284,8 @@ class Calls:
                     time=self.loop.now, id=hook.id, digest=digest, metadata=ev.Raw(metadata), webhook=webhook
                 )
                 self._new.append(created)
-            case (position, ev.HookCreated(digest=recorded)) if recorded == digest:
-                hook.recorded_at = position
+            case (position, ev.HookCreated(digest=recorded, webhook=terms)) if recorded == digest:
+                hook.recorded_at, hook.webhook = position, terms
             case (position, event):
                 self.differences.append(
                     f"{hook.id} (position {position}): the code makes a hook, the log has "

@@ -42,6 +42,8 @@ class WebhookTerms(msgspec.Struct, frozen=True, omit_defaults=True):
     max_body: int = 10_000_000
     verify: str = ""
     """`provider:NAME_OF_A_VARIABLE`; the secret itself is in the receiver's environment."""
+    base: str = ""
+    """What its URL began with when it was made: a body that runs again sees the same URL wherever it does."""
 
 
 class RunCreated(Event, frozen=True, kw_only=True, tag="run_created"):

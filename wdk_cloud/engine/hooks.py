@@ -23,13 +23,28 @@ if TYPE_CHECKING:
 class BodyHook:
     """One hook of one body."""
 
-    __slots__ = ("arrived", "conflict", "created_at", "digest", "disposed", "id", "recorded_at", "returns", "waiters")
+    __slots__ = (
+        "arrived",
+        "conflict",
+        "created_at",
+        "digest",
+        "disposed",
+        "id",
+        "recorded_at",
+        "returns",
+        "waiters",
+        "webhook",
+    )
 
-    def __init__(self, id: str, digest: str, returns: object, created_at: float) -> None:
+    def __init__(
+        self, id: str, digest: str, returns: object, created_at: float, webhook: ev.WebhookTerms | None = None
+    ) -> None:
         self.id = id
         self.digest = digest
         self.returns = returns
         self.created_at = created_at
+        self.webhook = webhook
+        """As recorded."""
         self.recorded_at: int | None = None
         """The position of its creation in the log; None while that is new."""
         self.arrived: deque[tuple[str | None, ev.Raw]] = deque()

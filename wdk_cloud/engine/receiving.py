@@ -1,0 +1,74 @@
+"""A request to a webhook: its hook is found, what it says of itself is checked, it is put where the run finds it, and
+its caller is answered as the webhook's terms say."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from wdk_cloud import signatures
+from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.codec.values import encode
+from wdk_cloud.engine import replies, resuming
+from wdk_cloud.errors import HookNotFoundError
+from wdk_cloud.webmessages import ReplyAddress, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wdk_cloud.codec.keys import KeyService
+    from wdk_cloud.engine import events as ev
+    from wdk_cloud.engine.resuming import Found
+    from wdk_cloud.webmessages import Request
+    from wdk_cloud.world.ports import World
+
+TOO_LARGE = Response(413, "the body is larger than this webhook takes")
+FORGED = Response(401, "the signature does not fit")
+
+
+async def find(world: World, digest: str) -> tuple[Found, ev.WebhookTerms]:
+    """The live webhook that has the token of this digest. A hook that is none cannot be reached this way: raises
+    HookNotFoundError for it as for a token that nobody has, so that callers cannot tell the two apart."""
+    found = await resuming.find(world, digest)
+    if found.data.webhook is None:
+        raise HookNotFoundError(
+            f"the hook with this token (SHA-256 {digest[:12]}…) is no webhook: send it a payload with resume_hook()"
+        )
+    return found, found.data.webhook
+
+
+async def receive(
+    world: World,
+    keys: KeyService | None,
+    digest: str,
+    request: Request,
+    *,
+    found: tuple[Found, ev.WebhookTerms] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Response:
+    """Deliver a request, once, and say what its caller gets. The request is durable before that.
+
+    A provider that sends one event again, as its own id of the event tells, is answered again and delivers nothing.
+    Raises HookNotFoundError, and WorldConfigurationError where the secret that `verify=` names is not set.
+    """
+    there, terms = found or await find(world, digest)
+    if len(request.body) > terms.max_body:
+        return TOO_LARGE
+    event_id: str | None = None
+    if terms.verify:
+        try:
+            event_id = signatures.check(
+                terms.verify, request, os.environ if environ is None else environ, world.clock.now()
+            )
+        except signatures.SignatureMismatch:
+            return FORGED
+    name = os.urandom(16).hex() if event_id is None else hashlib.sha256(event_id.encode()).hexdigest()[:32]
+    if terms.respond_with == "manual":
+        head = there.head
+        request = request.with_reply(ReplyAddress(world.namespace, head.run_id, head.birth, f"reply:{name}"))
+    payload = encode(request, path="the request", known=KnownTypes())
+    await resuming.resume(world, keys, digest, payload, f"request:{name}", there)
+    if terms.respond_with == "manual":
+        return await replies.wait(world, keys, there.head, f"reply:{name}", terms.timeout)
+    return Response(terms.status, terms.body, terms.headers)
