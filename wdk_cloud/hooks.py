@@ -8,7 +8,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
-from wdk_cloud.app import current_body
+from wdk_cloud.app import check_namespace, current_body
 from wdk_cloud.codec.refusal import belonging_to
 from wdk_cloud.codec.values import encode
 from wdk_cloud.context import require_body

@@ -10,13 +10,14 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud.errors import WorldConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from wdk_cloud.webmessages import Request
 
 TOLERANCE = 300.0

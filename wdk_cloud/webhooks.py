@@ -53,9 +53,9 @@ def create_webhook(
 
     Whoever calls `url` is answered with 202 at once; or with the `Response` given here, of at most 16 KB; or, with
     `"manual"`, with what a step says in `request.respond_with(Response(…))`: then the caller waits `timeout`, at most
-    an hour, gets 504 after that, and 502 if the run ends without an answer. A body beyond `max_body` (at most 100 MB) is
-    refused with 413. `verify`: `github("NAME_OF_A_VARIABLE")`, `stripe(…)` or `slack(…)`; a request that is not signed
-    with the secret in that variable is refused with 401, an event that comes again is delivered once. Raises
+    an hour, gets 504 after that, and 502 if the run ends without an answer. A body beyond `max_body` (at most 100 MB)
+    is refused with 413. `verify`: `github("NAME_OF_A_VARIABLE")`, `stripe(…)` or `slack(…)`; a request that is not
+    signed with the secret in that variable is refused with 401, an event that comes again is delivered once. Raises
     `ValueError` and `TypeError` for terms that make no sense, SerializationError, WorkflowContextError outside a body.
     """
     body = require_body("create_webhook()")

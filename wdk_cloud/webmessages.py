@@ -87,8 +87,8 @@ class _Message:
 class Response(_Message):
     """A response: `status`, `headers`, `body` (bytes), `text()` and `json()`.
 
-    `body` may be given as text, then it is UTF-8 and, if no header says otherwise, `text/plain`. Raises `ValueError` for
-    a status outside 200 to 599 and for a header that would break the message, `TypeError` for another kind of body.
+    `body` may be given as text, then it is UTF-8 and, if no header says otherwise, `text/plain`. Raises `ValueError`
+    for a status outside 200 to 599 and for a header that would break the message, `TypeError` for another kind of body.
     """
 
     def __init__(
@@ -196,7 +196,12 @@ def _response_from(parts: Any) -> Response:
 
 
 def _parts_of_request(request: Request) -> dict[str, object]:
-    parts = {"method": request.method, "url": request.url, "headers": _fields(request), "body": request.body}
+    parts: dict[str, object] = {
+        "method": request.method,
+        "url": request.url,
+        "headers": _fields(request),
+        "body": request.body,
+    }
     return parts if request.reply is None else {**parts, "reply": list(request.reply)}
 
 
