@@ -18,7 +18,7 @@ from wdk_cloud import Run, client, start, worker
 from wdk_cloud.codec import keys, sealing
 from wdk_cloud.context import step_id
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests, resuming, service
+from wdk_cloud.engine import receiving, requests, resuming, service
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing.environment import WorkflowEnv
 from wdk_cloud.world.local import LocalWorld
@@ -45,7 +45,7 @@ def fixed_draws(first: int = 0) -> Iterator[SimpleNamespace]:
 
     system = SimpleNamespace(urandom=urandom, environ=os.environ)
     with ExitStack() as stack:
-        for module in (client, keys, requests, resuming, sealing, service):
+        for module in (client, keys, receiving, requests, resuming, sealing, service):
             stack.callback(setattr, module, "os", module.os)
             module.os = system
         yield state

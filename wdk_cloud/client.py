@@ -382,7 +382,9 @@ def _record(run_id: str, position: int, event: AnyEvent) -> EventRecord:
     for name in event.__struct_fields__:
         value = getattr(event, name)
         if name != "time" and value is not None:
-            fields[name] = bytes(value).decode() if isinstance(value, msgspec.Raw) else value
+            if isinstance(value, msgspec.Raw):
+                value = bytes(value).decode()
+            fields[name] = msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
     kind = str(event.__struct_config__.tag)
     id = getattr(event, "id", None)
     call = id if kind.startswith("step_") and isinstance(id, str) else None
