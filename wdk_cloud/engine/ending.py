@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests, resuming, succession
+from wdk_cloud.engine import passing, requests, succession
 from wdk_cloud.engine.inbox import Watch
 from wdk_cloud.engine.replay import CORRUPTED_EVENT_LOG
 from wdk_cloud.world.ports import HeadFields, InboxItem, Labels, Message, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wdk_cloud.engine.history import History
     from wdk_cloud.engine.replay import Body, Outcome
@@ -41,18 +41,22 @@ async def write_labels(engine: Engine, head: Head, history: History) -> None:
     await engine.world.runs.put_labels(head.run_id, head.birth, labels)
 
 
-async def follow(engine: Engine, head: Head) -> None:
-    """What follows the end."""
+async def follow(engine: Engine, head: Head, history: History | None = None) -> None:
+    """What follows the end; `history` saves reading the end again."""
+    items = await engine.world.runs.items(head.run_id, head.birth, ())
     if head.continued_to is not None:
-        await resuming.pass_on(engine.world, engine.keys, head)
-    await tell_watchers(engine.world, engine.identity, head)
+        end = None if history is None else history.end
+        await passing.pass_on(engine.world, engine.keys, head, items, end)
+    await tell_watchers(engine.world, engine.identity, head, items)
 
 
-async def tell_watchers(world: World, identity: Callable[[], str], head: Head) -> None:
-    """Whoever watches the run is told, or goes over to the run that continues it. The status is in the head before this
-    reads the inbox, and a watcher registers before it reads the head: so one of the two sees the other."""
+async def tell_watchers(
+    world: World, identity: Callable[[], str], head: Head, items: Sequence[InboxItem] | None = None
+) -> None:
+    """Whoever watches the run is told, or goes over to the run that continues it. The status is in the head before the
+    inbox is read, and a watcher registers before it reads the head: so one of the two sees the other."""
     messages: list[tuple[Message, float]] = []
-    for item in await world.runs.items(head.run_id, head.birth, ()):
+    for item in await world.runs.items(head.run_id, head.birth, ()) if items is None else items:
         if await succession.passed_on(world, head, item) or item.kind != "watch":
             continue
         watch = msgspec.json.decode(item.data, type=Watch)

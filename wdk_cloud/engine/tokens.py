@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests
-from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError
+from wdk_cloud.engine import passing, requests
+from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError, WorldUnavailableError
 from wdk_cloud.world.ports import Token
 
 if TYPE_CHECKING:
@@ -64,25 +64,41 @@ async def claim_of(turn: Turn, event: ev.HookCreated) -> str | None:
     metadata = await turn.payloads.seal("metadata", event.id, bytes(event.metadata))
     data = msgspec.json.encode(TokenData(event.time, msgspec.Raw(metadata), event.webhook))
     token = msgspec.structs.replace(_token(turn.head, event), data=data)
-    return await claim(turn.engine.world, token)
-
-
-async def claim(world: World, token: Token) -> str | None:
-    """None: it is the token's run's. Else the live run that owns it."""
-    there = await world.runs.claim_token(token)
+    there = await turn.engine.world.runs.claim_token(token)
     while there is not None:
-        if await _is_alive(world, there, token.run_id):
+        if await _is_anothers(turn, there):
             return there.run_id
-        there = await world.runs.claim_token(token, instead_of=there)
+        there = await turn.engine.world.runs.claim_token(token, instead_of=there)
     return None
 
 
-async def _is_alive(world: World, token: Token, claimant: str) -> bool:
-    """Whether the hook there can still receive something that is not for the claimant, which may go on for its run."""
+async def _is_anothers(turn: Turn, token: Token) -> bool:
+    """Whether the hook that has the token can still receive something that is not for this run.
+
+    Of a run for which this one goes on it takes over the token, once that one's head says so: only then nobody puts
+    payloads there that would come to this one behind later ones. What lies there comes over first.
+    """
+    world, me = turn.engine.world, turn.head
+    if (token.run_id, token.birth) == (me.run_id, me.birth):
+        return token.hook_id not in turn.history.disposed  # a late claim, by a worker that did not know
     head = await owner_of(world, token)
     if head is None or head.ended:
         return False
-    return head.run_id == token.run_id or head.run_id != claimant
+    if head.run_id == me.run_id:
+        if (first := await world.runs.head(token.run_id)) is not None:
+            await passing.pass_on_to_the_last(world, turn.engine.keys, first)
+        return False
+    if await _goes_on_as(world, head, me):
+        raise WorldUnavailableError(f"the head of run {head.run_id} does not say yet that {me.run_id} goes on for it")
+    return True
+
+
+async def _goes_on_as(world: World, head: Head, me: Head) -> bool:
+    """Whether this run is among those that go on for that one, though not every head says so yet."""
+    following: Head | None = head
+    while following is not None and following.run_id != me.run_id:
+        following = await world.runs.head(following.continued_to or requests.successor_id(following))
+    return following is not None
 
 
 async def owner_of(world: World, token: Token) -> Head | None:

@@ -369,7 +369,7 @@ class Turn(Intake, Waiting):
             await succession.create(self.engine, self.head, self.history, self.history.end)
         self.head = await self.hold.end(self.history, self.engine.version)
         self._finishing = True
-        await ending.follow(self.engine, self.head)
+        await ending.follow(self.engine, self.head, self.history)
         return True
 
     def _stop_bodies(self) -> None:

@@ -1,0 +1,121 @@
+"""Payloads of hooks, from a run that has gone on as another to that one: each once, and before any that come later.
+
+The worker that ended the run does it, and so does whoever comes before it: the run that goes on, before its hook takes
+the token, and a caller, before it puts a payload there. All of them put the same keys, and what a run has admitted and
+its body has taken goes no further; so it is harmless when done twice, also when the next run has ended meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from wdk_cloud.engine import events as ev
+from wdk_cloud.engine import requests
+from wdk_cloud.engine.inbox import HookItem, encode_item
+from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError
+from wdk_cloud.world.ports import InboxItem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wdk_cloud.codec.keys import KeyService
+    from wdk_cloud.world.ports import Head, World
+
+
+class Payload(NamedTuple):
+    """One on its way to a hook; JSON text."""
+
+    key: str
+    digest: str
+    data: bytes
+
+
+async def put(world: World, keys: KeyService | None, head: Head, digest: str, key: str, payload: bytes) -> None:
+    """Into the inbox; a run that lives is told."""
+    sealed = await (await requests.payloads_of(world, keys, head)).seal("payload", digest, payload)
+    data = encode_item(HookItem(digest, msgspec.Raw(sealed)))
+    item = InboxItem(key=key, kind="hook", data=data, time=world.clock.now())
+    if head.ended:
+        await world.runs.put_item(head.run_id, head.birth, item)
+    else:
+        await requests.put(world, head, item)
+
+
+async def pass_on(
+    world: World, keys: KeyService | None, head: Head, items: Sequence[InboxItem], end: ev.End | None
+) -> None:
+    """What an ended run has for its successor. `items` are those of its inbox; its end is read if it is not known."""
+    if left := await _left_in(world, keys, head, items, end):
+        await _hand_over(world, keys, head, left)
+
+
+async def pass_on_to_the_last(world: World, keys: KeyService | None, head: Head) -> None:
+    """What this run and those that went on for it have left goes to the one that lives."""
+    following: Head | None = head
+    while following is not None and following.continued_to is not None:
+        following = await _next(world, following, await _left_in(world, keys, following), keys)
+
+
+async def _hand_over(world: World, keys: KeyService | None, head: Head, left: list[Payload]) -> None:
+    following = await _next(world, head, left, keys)
+    if following is not None:
+        await pass_on_to_the_last(world, keys, following)
+
+
+async def _next(world: World, head: Head, left: list[Payload], keys: KeyService | None) -> Head | None:
+    """Put it into the successor; the successor's head as it is after that."""
+    assert head.continued_to is not None  # the callers have looked
+    try:
+        following = await requests.require_head(world, head.continued_to)
+        if not left:
+            return following
+        for payload in left:
+            await put(world, keys, following, payload.digest, payload.key, payload.data)
+        return await requests.require_head(world, head.continued_to)
+    except (RunExpiredError, WorkflowRunNotFoundError):
+        return None  # erased, with whatever it has
+
+
+async def _left_in(
+    world: World,
+    keys: KeyService | None,
+    head: Head,
+    items: Sequence[InboxItem] | None = None,
+    end: ev.AnyEvent | None = None,
+) -> list[Payload]:
+    """What its hooks have received and its body has not taken, then what was not even admitted."""
+    if items is None:
+        items = await world.runs.items(head.run_id, head.birth, ())
+    items = [item for item in items if item.kind == "hook"]
+    if end is None and (last := await world.runs.read_at(head.run_id, head.birth, head.end_at)) is not None:
+        end = ev.decode_batch(last.data, head.run_id, last.at).events[-1]
+    unread = end.unread if isinstance(end, ev.RunContinued) else []
+    if not items and not unread:
+        return []
+    payloads = await requests.payloads_of(world, keys, head)
+    received = await _received(world, head)
+    found: list[Payload] = []
+    for key in unread:
+        digest, event = received[key]
+        found.append(Payload(key, digest, await payloads.open("payload", event.id, bytes(event.payload))))
+    for item in items:
+        if item.key not in received:
+            there = msgspec.json.decode(item.data, type=HookItem)
+            data = await payloads.open("payload", there.digest, bytes(there.payload))
+            found.append(Payload(item.key, there.digest, data))
+    return found
+
+
+async def _received(world: World, head: Head) -> dict[str, tuple[str, ev.HookReceived]]:
+    """What a run has admitted, by the keys, with the digests of the tokens that it came to."""
+    digests: dict[str, str] = {}
+    found: dict[str, tuple[str, ev.HookReceived]] = {}
+    for batch in await world.runs.read(head.run_id, head.birth, 0):
+        for event in ev.decode_batch(batch.data, head.run_id, batch.at).events:
+            if type(event) is ev.HookCreated:
+                digests[event.id] = event.digest
+            elif type(event) is ev.HookReceived and event.key is not None:
+                found[event.key] = (digests[event.id], event)
+    return found
