@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 from wdk_cloud import (
     FatalError,
+    HookConflictError,
+    HookNotFoundError,
     RetryPolicy,
     Run,
     StepFailedError,
@@ -28,9 +30,12 @@ from wdk_cloud import (
     WorkflowRunFailedError,
     Workflows,
     continue_as_new,
+    create_hook,
     get_run,
     get_step_metadata,
+    get_workflow_metadata,
     remove_attributes,
+    resume_hook,
     set_attributes,
     sleep,
     start,
@@ -182,6 +187,13 @@ async def large(letter: str, size: int) -> str:
         return letter * size
 
 
+@app.step
+async def offer(token: str) -> str:
+    """Begins when the hook of this token can receive: then its payloads are sent."""
+    async with noted():
+        return token
+
+
 @app.step(dispatch="queue")
 async def large_elsewhere(letter: str, size: int) -> str:
     async with noted():
@@ -328,6 +340,99 @@ async def cancelled_after_continuing(n: int) -> None:
     await waits()
 
 
+def own_token() -> str:
+    """Runs of the same canonical may be alive side by side."""
+    return token_of(get_workflow_metadata().run_id)
+
+
+def token_of(run_id: str) -> str:
+    return f"the hook of {run_id}"
+
+
+@app.workflow
+async def approved() -> int:
+    hook = create_hook(own_token(), schema=int)
+    await offer(hook.token)
+    return await add(await hook, 100)
+
+
+@app.workflow
+async def collected(nap: float) -> list[int]:
+    """Payload after payload, with a step between two, until the body wants no more. They come while it sleeps."""
+    found: list[int] = []
+    with create_hook(own_token(), schema=int) as hook:
+        await offer(hook.token)
+        await sleep(nap)
+        async for n in hook:
+            found.append(await add(n, 10))
+            if n == 3:
+                hook.dispose()
+    return [*found, await double(len(found))]
+
+
+@app.workflow
+async def hook_in_vain(nap: float) -> list[int]:
+    """A hook against a time-out and against a step; it loses both times, and no payload is lost."""
+    hook = create_hook(own_token(), schema=int)
+    try:
+        found = [await asyncio.wait_for(hook, nap)]
+    except TimeoutError:
+        found = [-1]
+    waiting, step = asyncio.ensure_future(hook), asyncio.ensure_future(offer(hook.token))
+    done, _ = await asyncio.wait([waiting, step], return_when=asyncio.FIRST_COMPLETED)
+    if step in done and waiting not in done:
+        waiting.cancel()
+        await add(1, 2)
+    else:
+        found.append(await waiting)
+    while len(found) < 4:
+        found.append(await hook)
+    return found
+
+
+@app.workflow
+async def hook_against_step() -> list[int]:
+    """A hook against a step that does not end: the hook wins, and the step is cancelled."""
+    hook = create_hook(own_token(), schema=int)
+    step = asyncio.ensure_future(waits())
+    first = await hook
+    step.cancel()
+    return [first, await add(first, 1), await hook]
+
+
+@app.workflow
+async def contender(token: str) -> str:
+    with create_hook(token) as hook:
+        owner = await hook.get_conflict()
+        try:
+            await hook
+        except HookConflictError as error:
+            return "theirs" if owner is not None and owner.run_id == error.run_id else f"{owner} and {error.run_id}"
+    return "not reached"
+
+
+@app.workflow
+async def contested() -> list[Any]:
+    """Another run wants the token as well, and is told whose it is."""
+    hook = create_hook(own_token(), schema=int)
+    told = await (await start(contender, hook.token)).return_value()
+    await offer(hook.token)
+    return [told, await hook]
+
+
+@app.workflow
+async def handed_on(left: int, token: str = "", total: int = 0) -> int:
+    """One payload for each run; they are sent to the first, which takes its own only."""
+    token = token or own_token()
+    hook = create_hook(token, schema=int)
+    if not total:
+        await offer(token)
+    total = 10 * total + await hook
+    if left:
+        continue_as_new(left - 1, token, total)
+    return await double(total)
+
+
 # -- what to do with them, and what to expect -------------------------------------------------------------------------
 
 
@@ -379,6 +484,22 @@ _interrupted = Ended(errors=(WorkflowRunFailedError, StepFailedError, StepInterr
 
 async def _cancel(run: Run[Any]) -> None:
     await run.cancel("no longer needed")
+
+
+def _payloads(*payloads: int) -> Callable[[Run[Any]], Awaitable[None]]:
+    """A caller whose every answer is lost: it sends each payload again, with its key."""
+
+    async def do(run: Run[Any]) -> None:
+        token = token_of(run.run_id)
+        for payload in payloads:
+            for again in (False, True):
+                try:
+                    await resume_hook(token, payload, key=f"payload {payload}")
+                except HookNotFoundError:
+                    if not again and await run.status() == "running":
+                        raise
+
+    return do
 
 
 CANONICALS = [
@@ -444,6 +565,40 @@ CANONICALS = [
         {"add": 2, "waits": 1},
         act=Act("waits", _cancel),
         steps_await_the_clock=True,  # a first run whose worker died passes the cancel on when its lease is over
+    ),
+    Canonical(approved, (), Ended(107), {"offer": 1, "add": 1}, act=Act("offer", _payloads(7))),
+    Canonical(
+        collected,
+        (3600.0,),
+        Ended([11, 12, 13, 6]),
+        {"offer": 1, "add": 3, "double": 1},
+        act=Act("offer", _payloads(1, 2, 3)),
+        in_real_time=(0.2,),
+    ),
+    Canonical(
+        hook_in_vain,
+        (3600.0,),
+        Ended([-1, 1, 2, 3]),
+        {"offer": 1, "add": 1},
+        act=Act("offer", _payloads(1, 2, 3)),
+        in_real_time=(0.2,),
+    ),
+    Canonical(
+        hook_against_step,
+        (),
+        Ended([1, 2, 2]),
+        {"waits": 1, "add": 1},
+        act=Act("waits", _payloads(1, 2)),
+        steps_await_the_clock=True,
+    ),
+    Canonical(contested, (), Ended(["theirs", 5]), {"offer": 1}, act=Act("offer", _payloads(5))),
+    Canonical(
+        handed_on,
+        (2,),
+        Ended(246),
+        {"offer": 1, "double": 1},
+        act=Act("offer", _payloads(1, 2, 3)),
+        steps_await_the_clock=True,  # a first run whose worker died passes on what it has when its lease is over
     ),
 ]
 

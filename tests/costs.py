@@ -36,6 +36,22 @@ CALLS = {
     "cancelled_after_continuing": (
         "acknowledge*3 acquire*3 append*5 change*3 create items*3 mark_dirty receive*3 send"
     ),
+    "approved": "acknowledge*3 acquire*3 append*4 change*3 claim_token free_token items*3 mark_dirty read receive*2",
+    "collected": "acknowledge*8 acquire*8 append*8 change*8 claim_token free_token items*8 read*7 receive*3 send",
+    "hook_in_vain": (
+        "acknowledge*8 acquire*8 append*5 change*3 claim_token free_token head items*3 mark_dirty read*2 receive*3 send"
+    ),
+    "hook_against_step": (
+        "acknowledge*5 acquire*5 append*3 change*2 claim_token free_token head items*2 mark_dirty receive*2"
+    ),
+    "contested": (
+        "acknowledge*5 acquire*5 append*9 change*4 claim_token*2 create drop_items free_token head*5 items*5 "
+        "mark_dirty put_item*2 put_labels*2 read*3 read_at receive*4 send*2"
+    ),
+    "handed_on": (
+        "acknowledge*15 acquire*15 append*8 change*6 claim_token*5 create*2 free_token head*14 items*8 "
+        "mark_dirty*2 put_item*6 read*5 read_at*2 receive*6 send*8"
+    ),
 }
 """The answered calls on the memory world, by method."""
 
@@ -44,6 +60,22 @@ CALLS_ON_LOCAL = {
     "fan_out": (
         "acknowledge*13 acquire*6 append*3 change*5 claim_step*7 end_step*6 head*13 items*3 mark_dirty*4 read "
         "receive*3 retry_step send*7"
+    ),
+    "approved": "acknowledge*3 acquire*3 append*4 change*2 claim_token free_token items*2 mark_dirty read receive*3",
+    "collected": "acknowledge*8 acquire*8 append*10 change*8 claim_token free_token items*8 read*7 receive*8 send",
+    "hook_in_vain": (
+        "acknowledge*8 acquire*8 append*7 change*6 claim_token free_token head items*6 mark_dirty read*5 receive*8 send"
+    ),
+    "hook_against_step": (
+        "acknowledge*5 acquire*5 append*3 change*3 claim_token free_token items*3 mark_dirty*2 receive*5"
+    ),
+    "contested": (
+        "acknowledge*5 acquire*5 append*9 change*4 claim_token*3 create drop_items free_token head*7 items*5 "
+        "mark_dirty put_item*2 put_labels*2 read*3 read_at receive*5 send*2"
+    ),
+    "handed_on": (
+        "acknowledge*15 acquire*15 append*8 change*7 claim_token*5 create*2 free_token head*14 items*9 "
+        "mark_dirty*5 put_item*4 read*5 read_at*2 receive*12 send*6"
     ),
 }
 """Writes end a little later there, a group at a time: what comes meanwhile finds the run held, or its turn asleep."""
@@ -100,6 +132,31 @@ LOG = {
         "run_completed"
     ),
     "cancelled_after_continuing": "run_created run_started step_created step_started step_completed run_continued",
+    "approved": (
+        "run_created run_started hook_created step_created step_started step_completed hook_received step_created "
+        "step_started step_completed run_completed"
+    ),
+    "collected": (
+        "run_created run_started hook_created step_created step_started step_completed wait_created "
+        "hook_received*3 wait_completed step_created step_started step_completed step_created step_started "
+        "step_completed step_created step_started step_completed hook_disposed step_created step_started "
+        "step_completed run_completed"
+    ),
+    "hook_in_vain": (
+        "run_created run_started hook_created wait_created wait_completed step_created step_started "
+        "step_completed step_created step_started step_completed hook_received*3 run_completed"
+    ),
+    "hook_against_step": (
+        "run_created run_started hook_created step_created step_started hook_received step_created step_cancelled "
+        "hook_received step_started step_failed step_completed run_completed"
+    ),
+    "contested": (
+        "run_created run_started hook_created operation_created operation_completed operation_created "
+        "operation_completed step_created step_started step_completed hook_received run_completed"
+    ),
+    "handed_on": (
+        "run_created run_started hook_created step_created step_started step_completed hook_received run_continued"
+    ),
 }
 """The types of the events, in order; the same on each world."""
 
@@ -116,6 +173,9 @@ LOGS_OF_THE_CHILD = {
             "run_created run_started step_created step_started step_completed attributes_set step_created step_started "
             "step_completed run_completed"
         ),
+    ],
+    "contested": [
+        "run_created run_started hook_created operation_created hook_conflict operation_completed run_completed",
     ],
 }
 """Of the child, and of the runs that went on for it."""

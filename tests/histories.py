@@ -282,12 +282,30 @@ def check_one_history(head: Head, batches: list[Batch]) -> list[ev.AnyEvent]:
                 others[id] = True
             case _:
                 pass
+    _check_hooks(events)
     end = events[-1]
     status = {ev.RunFailed: "failed", ev.RunCancelled: "cancelled"}.get(type(end), "completed")
     assert (head.status, head.length) == (status, len(events))
     assert head.continued_to == (end.run_id if isinstance(end, ev.RunContinued) else None)
     assert head.end_at in [batch.at for batch in batches]
     return events
+
+
+def _check_hooks(events: list[ev.AnyEvent]) -> None:
+    """Each is created once, before anything comes to it; it is in conflict, or disposed of, once at most."""
+    over: dict[str, bool] = {}
+    for event in events:
+        match event:
+            case ev.HookCreated(id=id):
+                assert id not in over, f"{id} was created twice"
+                over[id] = False
+            case ev.HookReceived(id=id):
+                assert id in over, f"{id} received before it was created"
+            case ev.HookConflict(id=id) | ev.HookDisposed(id=id):
+                assert over[id] is False, f"{id} was over already"
+                over[id] = True
+            case _:
+                pass
 
 
 class _Step:

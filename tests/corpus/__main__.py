@@ -48,6 +48,14 @@ async def _woken() -> list[Batch]:
             return (await read_log(env.world, run.run_id))[1]
 
 
+async def _contended() -> list[Batch]:
+    with fixed_draws():
+        async with workflow_env("memory", workflows.app) as env:
+            run = await env.start(workflows.contended.with_options(run_id="contended"))
+            assert await env.run_to_end(run) == "contended"
+            return (await read_log(env.world, run.run_id))[1]
+
+
 def main() -> None:
     logging.disable(logging.CRITICAL)
     now = version("wdk-cloud")
@@ -55,6 +63,7 @@ def main() -> None:
         if canonical.name not in LEFT_OUT:
             print(write(canonical.name, now, asyncio.run(_play(canonical))).name)
     print(write("woken", now, asyncio.run(_woken())).name)
+    print(write("contended", now, asyncio.run(_contended())).name)
     for seed in STORMS:
         execution = asyncio.run(execute(generate(seed), Weather.rough(seed), workers=2))
         print(write(f"storm-{seed}", now, execution.logs["run"]).name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wdk_cloud import WorkflowRunFailedError, Workflows, sleep, start
+from wdk_cloud import HookConflictError, WorkflowRunFailedError, Workflows, create_hook, sleep, start
 
 app = Workflows()
 
@@ -21,3 +21,14 @@ async def woken() -> str:
         await sleep("30 days")
         return str(error.__cause__)
     return "the child did not fail"
+
+
+@app.workflow(name="corpus_contended")
+async def contended() -> str:
+    """Two hooks of one run want one token."""
+    with create_hook("the token", metadata={"for": "the corpus"}), create_hook("the token") as second:
+        try:
+            await second
+        except HookConflictError as error:
+            return error.run_id
+    return "both have it"

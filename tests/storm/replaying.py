@@ -31,6 +31,8 @@ COMMANDS = (
     ev.StepCreated,
     ev.WaitCreated,
     ev.OperationCreated,
+    ev.HookCreated,
+    ev.HookDisposed,
     ev.PatchRecorded,
     ev.StepCancelled,
     ev.WaitCancelled,
