@@ -9,7 +9,19 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import clocks, footprint, gathered, growth, imports, in_a_row, latency, many_runs, processes, replay
+from benchmarks import (
+    clocks,
+    footprint,
+    gathered,
+    growth,
+    hooks,
+    imports,
+    in_a_row,
+    latency,
+    many_runs,
+    processes,
+    replay,
+)
 from benchmarks.measuring import data_folder, machine
 from benchmarks.plan import FULL, QUICK
 
@@ -26,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Folder], Report]] = {
     "many_runs": many_runs.run,
     "start_to_first_step": latency.start_to_first_step,
     "processes": processes.run,
+    "hooks": hooks.run,
     "step_to_step": latency.step_to_step,
     "replay": replay.run,
     "import": imports.run,

@@ -19,7 +19,9 @@ class Plan:
     starts: int
     """Starts of a run whose first step is waited for."""
     wakes: int
-    """Wakes of a sleeping run from another process."""
+    """Wakes of a sleeping run from another process, and as many payloads for a run that waits for one."""
+    hooks: int
+    """Hooks that are open at once, and then resumed."""
     idle: float
     """Seconds for which idle workers are watched."""
     chain: int
@@ -47,6 +49,7 @@ FULL = Plan(
     runs=500,
     starts=200,
     wakes=200,
+    hooks=1_000,
     idle=30.0,
     chain=1_000,
     replayed=(1_000, 5_000),
@@ -66,6 +69,7 @@ QUICK = Plan(
     runs=10,
     starts=3,
     wakes=3,
+    hooks=10,
     idle=0.2,
     chain=10,
     replayed=(10, 20),

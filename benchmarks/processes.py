@@ -1,8 +1,9 @@
-"""Several processes on one file: how soon a wake from one reaches a body in another, and what it costs to wait.
+"""Several processes on one file: how soon what one sends reaches a body in another, and what it costs to wait.
 
 Three workers in processes of their own, all idle. Wake: a client in a fourth process wakes a run that sleeps, from
-before `wake_up()` to the first line of the step that follows the sleep, by the machine's monotonic clock. Idle: the
-processor time of the three together while nothing happens, as a share of one core, after they have worked.
+before `wake_up()` to the first line of the step that follows the sleep, by the machine's monotonic clock. Payload: the
+same with `resume_hook()` and a run that waits for a payload. Idle: the processor time of the three together while
+nothing happens, as a share of one core, after they have worked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +21,11 @@ from typing import TYPE_CHECKING
 from benchmarks.figures import Figure, Json, Report
 from benchmarks.fresh import ENVIRONMENT, PATIENCE
 from benchmarks.stage import make_world, serving
-from benchmarks.workflows import woken
-from wdk_cloud import start, use_world
+from benchmarks.workflows import resumed, woken
+from wdk_cloud import resume_hook, start, use_world
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from benchmarks.measuring import Folder
     from benchmarks.plan import Plan
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 WORKERS = 3
 
-WAKE_MS = 5.0
+REACHED_MS = 5.0
 IDLE_PERCENT = 0.5
 
 PAUSE = 0.02
@@ -44,14 +46,14 @@ Server = subprocess.Popen[str]
 def run(plan: Plan, folder: Folder) -> Report:
     path = folder.new_database()
     with _workers(path) as servers:
-        wakes = asyncio.run(_wakes(path, plan.wakes))
+        wakes = asyncio.run(_samples(path, plan.wakes, _one_wake))
+        resumes = asyncio.run(_samples(path, plan.wakes, _one_payload))
         seconds, used = _at_rest(servers, plan.idle)
     folder.clear()
-    percentiles = statistics.quantiles(wakes, n=100, method="inclusive")
     share = 100 * sum(used) / seconds
     figures = [
-        Figure("wake from another process to the body, p50", "local", percentiles[49], "ms", most=WAKE_MS),
-        Figure("wake from another process to the body, p90", "local", percentiles[89], "ms"),
+        *_percentiles("wake from another process to the body", wakes),
+        *_percentiles("payload from another process to the body", resumes),
         Figure(f"{WORKERS} idle workers, share of one core", "local", share, "%", most=IDLE_PERCENT),
     ]
     details: Json = {
@@ -61,6 +63,14 @@ def run(plan: Plan, folder: Folder) -> Report:
         "idle_cpu_ms": [round(cpu * 1000, 2) for cpu in used],
     }
     return Report(figures, details)
+
+
+def _percentiles(name: str, samples: list[float]) -> list[Figure]:
+    percentiles = statistics.quantiles(samples, n=100, method="inclusive")
+    return [
+        Figure(f"{name}, p50", "local", percentiles[49], "ms", most=REACHED_MS),
+        Figure(f"{name}, p90", "local", percentiles[89], "ms"),
+    ]
 
 
 def _at_rest(servers: list[Server], seconds: float) -> tuple[float, list[float]]:
@@ -101,13 +111,13 @@ def _cpu(server: Server) -> float:
     return float(_line(server))
 
 
-async def _wakes(path: Path, count: int) -> list[float]:
-    """Milliseconds of each wake. The first ones are not kept: there, the processes load modules."""
+async def _samples(path: Path, count: int, one: Callable[[World], Awaitable[float]]) -> list[float]:
+    """Milliseconds of each. The first ones are not kept: there, the processes load modules."""
     world = make_world("local", path)
     await world.open()
     try:
         with use_world(world):
-            samples = [await _one_wake(world) for _ in range(count + WORKERS)]
+            samples = [await one(world) for _ in range(count + WORKERS)]
     finally:
         await world.close()
     return samples[WORKERS:]
@@ -119,6 +129,17 @@ async def _one_wake(world: World) -> float:
     await asyncio.sleep(PAUSE)
     before = time.monotonic_ns()
     await run.wake_up()
+    began = await run.return_value(timeout=60)
+    return (began - before) / 1e6
+
+
+async def _one_payload(world: World) -> float:
+    token = uuid.uuid4().hex
+    run = await start(resumed, token)
+    await _asleep(world, run)
+    await asyncio.sleep(PAUSE)
+    before = time.monotonic_ns()
+    await resume_hook(token, "payload")
     began = await run.return_value(timeout=60)
     return (began - before) / 1e6
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from wdk_cloud import Workflows, sleep
+from wdk_cloud import Hook, Workflows, create_hook, sleep
 
 app = Workflows()
 
@@ -64,6 +64,29 @@ async def woken() -> int:
     await sleep("30 days")
     began, _ = await moments()
     return began
+
+
+@app.workflow
+async def resumed(token: str) -> int:
+    """Waits for a payload; then, when it went on."""
+    await create_hook(token)
+    began, _ = await moments()
+    return began
+
+
+@app.workflow
+async def one_payload(token: str) -> int:
+    return await create_hook(token)
+
+
+@app.workflow
+async def many_payloads(prefix: str, hooks: int) -> list[int]:
+    """One from each of so many hooks that are all open at once."""
+    return await asyncio.gather(*(one_of(create_hook(f"{prefix}{number}")) for number in range(hooks)))
+
+
+async def one_of(hook: Hook[int]) -> int:
+    return await hook
 
 
 @app.workflow

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from wdk_cloud.app import check_namespace, current_body
 from wdk_cloud.codec.refusal import belonging_to
-from wdk_cloud.codec.values import encode
 from wdk_cloud.context import require_body
 from wdk_cloud.errors import SerializationError, WorkflowContextError
 from wdk_cloud.registration import apply_to
@@ -206,6 +205,7 @@ def digest_of(token: str) -> str:
 
 def encoded(value: object, what: str) -> bytes:
     """A payload, or metadata, as JSON text. A typed one is its fields: whoever receives it knows the type."""
+    from wdk_cloud.codec.values import encode
     from wdk_cloud.references import types_known_to
 
     if isinstance(value, BaseHook):

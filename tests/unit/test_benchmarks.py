@@ -32,6 +32,7 @@ PARTS = {
     "many_runs",
     "start_to_first_step",
     "processes",
+    "hooks",
     "step_to_step",
     "replay",
     "import",
