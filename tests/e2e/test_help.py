@@ -12,7 +12,7 @@ from tests.e2e.pages import PATIENCE, ROOT, environment
 from wdk_cloud.cli.program import program
 
 SIGNUP = """
-from wdk_cloud import FatalError, Workflows
+from wdk_cloud import FatalError, Workflows, create_hook
 
 app = Workflows()
 
@@ -21,6 +21,10 @@ async def signup(email: str) -> str:
     if "@" not in email:
         raise FatalError(f"{email} is not an address")
     return email
+
+@app.workflow
+async def approval() -> dict:
+    return await create_hook("order:17")
 """
 
 
@@ -95,6 +99,15 @@ def test_the_example_of_a_help_works(words, reader):
     name = words[-1]
     if "wdk dev" in example or "wdk worker" in example:
         assert stopped(reader.served(example)) == 0
+        return
+    if name in ("hooks", "resume"):
+        server = reader.served("wdk worker")
+        reader.type("wdk start approval --run-id wrun_0123")
+        while not json.loads(reader.type("wdk inspect hooks --json"))["hooks"]:
+            pass  # the worker has not come to it yet
+        said = reader.type(example)
+        assert ("wrun_0123" in said, "order:17" in said) == (True, False)
+        assert stopped(server) == 0
         return
     if name in NEEDS_A_LIVE_RUN:
         reader.type("wdk start signup you@example.com --run-id wrun_0123")

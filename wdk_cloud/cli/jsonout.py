@@ -15,6 +15,7 @@ from wdk_cloud.cli.console import out
 from wdk_cloud.codec.errors import error_summary
 from wdk_cloud.context import step_id
 from wdk_cloud.engine import events as ev
+from wdk_cloud.hooks import hook_id
 
 if TYPE_CHECKING:
     from wdk_cloud.cli.reading import Logged, RunView
@@ -184,7 +185,17 @@ def _waits_document(view: RunView) -> Document | None:
             {"id": id, "run_id": awaited.run_id, "workflow_name": awaited.workflow, "status": awaited.status}
             for id, awaited in view.awaited.items()
         ],
+        "hooks": [
+            {
+                "hook_id": hook_id(head.run_id, hook.id),
+                "kind": hook.kind,
+                "created_at": iso(hook.created_at),
+                "received": hook.received,
+            }
+            for hook in timeline.open_hooks()
+        ],
         "asked": list(view.asked),
+        "payloads": view.arrived,
     }
 
 

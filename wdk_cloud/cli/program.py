@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli import cancel, control, dev, health, inspect, replay, retry, start
+from wdk_cloud.cli import cancel, control, dev, health, hooks, inspect, replay, retry, start
 from wdk_cloud.cli.console import out
 
 program = typer.Typer(
@@ -47,5 +47,6 @@ inspect.add_to(program)
 cancel.add_to(program)
 retry.add_to(program)
 control.add_to(program)
+hooks.add_to(program)
 replay.add_to(program)
 health.add_to(program)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wdk_cloud.client import Run
     from wdk_cloud.engine.payloads import Payloads
-    from wdk_cloud.world.ports import Head, StepItem, World
+    from wdk_cloud.world.ports import Head, InboxItem, StepItem, World
 
 HIDDEN = msgspec.Raw(b'{"$encrypted":true}')
 """Stands for a payload that is encrypted and was not asked for with `--decrypt`."""
@@ -54,6 +54,8 @@ class RunView:
     """The runs whose results the body waits for, by the operation that does."""
     asked: tuple[str, ...] = ()
     """What was asked of the run (`cancel`, `wake_up`) and no worker has seen to yet."""
+    arrived: int = 0
+    """Payloads that were sent to its hooks and no worker has taken in yet."""
 
 
 def run_of(run_id: str, namespace: str) -> Run[Any]:
@@ -91,6 +93,7 @@ async def read_run(world: World, run_id: str, *, decrypt: bool) -> RunView:
     if data is None and head.input is not None:
         payloads = await _payloads(world, head, decrypt=decrypt)
         data = bytes(HIDDEN) if payloads is None else await payloads.open("input", "", head.input)
+    items = [] if head.ended else await world.runs.items(head.run_id, head.birth, ())
     return RunView(
         head=head,
         labels=await requests.attributes(world, run_id),
@@ -99,7 +102,8 @@ async def read_run(world: World, run_id: str, *, decrypt: bool) -> RunView:
         queued={} if head.ended else await _queued_steps(world, head, timeline),
         now=world.clock.now(),
         awaited={} if head.ended else await _awaited_runs(world, timeline),
-        asked=() if head.ended else await _asked(world, head),
+        asked=_asked(items),
+        arrived=sum(item.kind == "hook" and item.key not in timeline.admitted for item in items),
     )
 
 
@@ -119,8 +123,8 @@ async def _awaited_runs(world: World, timeline: Timeline) -> dict[str, Head]:
     return found
 
 
-async def _asked(world: World, head: Head) -> tuple[str, ...]:
-    kinds = {item.kind for item in await world.runs.items(head.run_id, head.birth, ())}
+def _asked(items: Sequence[InboxItem]) -> tuple[str, ...]:
+    kinds = {item.kind for item in items}
     return tuple(kind for kind in ("cancel", "wake_up") if kind in kinds)
 
 

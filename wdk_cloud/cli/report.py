@@ -12,6 +12,7 @@ from wdk_cloud.cli.tables import error_line, plain, relative, short, span, state
 from wdk_cloud.cli.timeline import TimerLine
 from wdk_cloud.codec.errors import error_summary
 from wdk_cloud.engine import events as ev
+from wdk_cloud.hooks import hook_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,6 +145,8 @@ def _waits(view: RunView) -> Iterator[Line]:
     yield from outstanding
     for kind in view.asked:
         yield ASKED[kind], "asked for; the next worker sees to it"
+    if view.arrived:
+        yield "payloads", f"{view.arrived} sent; the next worker takes {'it' if view.arrived == 1 else 'them'} in"
     yield "lease", _lease(view)
 
 
@@ -159,6 +162,9 @@ def _outstanding(view: RunView) -> Iterator[Line]:
             yield f"run {awaited.run_id}", f"the result of {short(awaited.workflow)}; it is {awaited.status}"
         else:
             yield f"operation {plain(operation.id)}", value_line(operation.input)
+    for hook in timeline.open_hooks():
+        received = f"{hook.received} received" if hook.received else "nothing received yet"
+        yield f"{hook.kind} {hook_id(view.head.run_id, hook.id)}", f"since {when(hook.created_at)} UTC; {received}"
 
 
 def _step_wait(view: RunView, step: StepLine) -> str:

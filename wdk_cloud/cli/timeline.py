@@ -1,4 +1,4 @@
-"""What happened in a run, folded from its log: steps with their attempts, timers, operations, in order."""
+"""What happened in a run, folded from its log: steps with their attempts, timers, operations, hooks, in order."""
 
 from __future__ import annotations
 
@@ -93,6 +93,22 @@ class OperationLine:
             return None
 
 
+@dataclass(slots=True)
+class HookLine:
+    """A hook or a webhook."""
+
+    id: str
+    position: int
+    created_at: float
+    kind: Literal["hook", "webhook"]
+    digest: str
+    metadata: bytes
+    received: int = 0
+    conflict: str | None = None
+    """The run that owns the token: this hook never receives."""
+    ended_at: float | None = None
+
+
 class OfRun(msgspec.Struct):
     """The part that is read of an operation's input."""
 
@@ -108,6 +124,9 @@ class Timeline:
     steps: dict[str, StepLine] = field(default_factory=dict[str, StepLine])
     timers: dict[str, TimerLine] = field(default_factory=dict[str, TimerLine])
     operations: dict[str, OperationLine] = field(default_factory=dict[str, OperationLine])
+    hooks: dict[str, HookLine] = field(default_factory=dict[str, HookLine])
+    admitted: set[str] = field(default_factory=set[str])
+    """The keys of the payloads that hooks have received."""
 
     @staticmethod
     def of(events: Iterable[tuple[int, ev.AnyEvent]]) -> Timeline:
@@ -126,6 +145,10 @@ class Timeline:
 
     def open_operations(self) -> list[OperationLine]:
         return [operation for operation in self.operations.values() if operation.ended_at is None]
+
+    def open_hooks(self) -> list[HookLine]:
+        """Those that can receive."""
+        return [hook for hook in self.hooks.values() if hook.ended_at is None and hook.conflict is None]
 
     def _apply(self, position: int, event: ev.AnyEvent) -> None:
         self.length = position
@@ -148,6 +171,27 @@ class Timeline:
                     operation.ended_at, operation.failed = time, isinstance(event, ev.OperationFailed)
             case _:
                 self._apply_to_step(position, event)
+                self._apply_to_hook(position, event)
+
+    def _apply_to_hook(self, position: int, event: ev.AnyEvent) -> None:
+        if isinstance(event, ev.HookCreated):
+            kind = "hook" if event.webhook is None else "webhook"
+            self.hooks[event.id] = HookLine(event.id, position, event.time, kind, event.digest, bytes(event.metadata))
+            return
+        hook = self.hooks.get(getattr(event, "id", None) or "")
+        if hook is None:
+            return
+        match event:
+            case ev.HookReceived(key=key):
+                hook.received += 1
+                if key is not None:
+                    self.admitted.add(key)
+            case ev.HookConflict(run_id=run_id):
+                hook.conflict = run_id
+            case ev.HookDisposed(time=time):
+                hook.ended_at = time
+            case _:
+                pass
 
     def _apply_to_step(self, position: int, event: ev.AnyEvent) -> None:
         if isinstance(event, ev.StepCreated):
