@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 from wdk_cloud.app import check_namespace, current_body
 from wdk_cloud.codec.refusal import belonging_to
 from wdk_cloud.context import require_body
-from wdk_cloud.errors import SerializationError, WorkflowContextError
+from wdk_cloud.errors import HookDisposedError, SerializationError, WorkflowContextError
 from wdk_cloud.registration import apply_to
 from wdk_cloud.world.opening import current_world
 
@@ -58,10 +58,14 @@ class Hook(Generic[T]):
         return cast("Generator[Any, None, T]", body.next_of(own).__await__())
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        """Payload after payload, until the hook is disposed of."""
+        """Payload after payload, until the hook is disposed of, by another task too."""
         body, own = self._here()
         while not own.disposed:
-            yield await body.next_of(own)
+            try:
+                payload = await body.next_of(own)
+            except HookDisposedError:
+                return
+            yield payload
 
     async def get_conflict(self) -> Run[Any] | None:
         """The live run that owns the token, if it is not this hook's."""

@@ -165,6 +165,31 @@ def test_a_resume_repeated_with_its_key_is_delivered_once(play: Play) -> None:
     assert play.scene(scenario, app) == ["first", "second"]
 
 
+def test_a_key_counts_within_one_run_and_again_in_the_one_that_goes_on_for_it(play: Play) -> None:
+    app = Workflows()
+
+    @app.workflow
+    async def body(before: list[str]) -> list[str]:
+        hook = create_hook("token", schema=str)
+        seen = [*before, await hook]
+        if len(seen) < 3:
+            continue_as_new(seen)
+        return seen
+
+    async def scenario(env: WorkflowEnv) -> Any:
+        run = await started(env, body, [])
+        await resume_hook("token", "a", key="event")
+        await resume_hook("token", "a", key="event")  # before that run has gone on
+        await env.run_until_blocked()
+        await resume_hook("token", "b", key="event")  # known to a run that is over
+        await resume_hook("token", "b", key="event")
+        await env.run_until_blocked()
+        await resume_hook("token", "c", key="another")
+        return await env.run_to_end(run)
+
+    assert play.scene(scenario, app) == ["a", "b", "c"]
+
+
 def test_a_token_is_claimable_before_the_step_that_is_called_after_it(play: Play) -> None:
     app, mailed = Workflows(), list[str]()
 
@@ -397,6 +422,31 @@ def test_whoever_awaits_a_hook_that_another_task_disposes_of_is_told(play: Play)
         return await env.run_to_end(await started(env, body))
 
     assert play.scene(scenario, app) == ["disposed", "disposed"]
+
+
+def test_a_loop_over_a_hook_that_another_task_disposes_of_ends(play: Play) -> None:
+    app = Workflows()
+
+    @app.workflow
+    async def body() -> list[int]:
+        hook, seen = create_hook("token", schema=int), list[int]()
+
+        async def listen() -> None:
+            async for payload in hook:
+                seen.append(payload)
+
+        listening = asyncio.ensure_future(listen())
+        await sleep(1)
+        hook.dispose()
+        await listening
+        return seen
+
+    async def scenario(env: WorkflowEnv) -> Any:
+        run = await started(env, body)
+        await resume_hook("token", 1)
+        return await env.run_to_end(run)
+
+    assert play.scene(scenario, app) == [1]
 
 
 def test_several_that_await_one_hook_are_served_in_their_order(play: Play) -> None:
