@@ -1,4 +1,4 @@
-"""The client without asyncio: `start`, `get_run`, `list_runs` and the methods of `Run`, which block.
+"""The client without asyncio: `start`, `get_run`, `list_runs`, `resume_hook` and the methods of `Run`, which block.
 
 For Flask, Django, scripts and plain `def` steps. One thread of the process has an event loop on which all of it
 happens; where a world was opened by `use_world` it happens on that world's loop. A coroutine's thread has a loop of its
@@ -13,7 +13,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from wdk_cloud import client
+from wdk_cloud import client, hooks
 from wdk_cloud.errors import WorkflowContextError
 from wdk_cloud.world import opening
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wdk_cloud.app import Workflow
     from wdk_cloud.client import EventRecord, RunInfo, RunPage, Status
 
-__all__ = ["Run", "get_run", "list_runs", "start", "start_sync"]
+__all__ = ["Run", "get_run", "list_runs", "resume_hook", "start", "start_sync"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -115,6 +115,13 @@ def list_runs(
         "list_runs",
         lambda: client.list_runs(workflow, status, version, since, until, limit, cursor, namespace=namespace),
     )
+
+
+def resume_hook(
+    token: str | hooks.Hook[Any], payload: object = None, key: str | None = None, *, namespace: str | None = None
+) -> None:
+    """`wdk_cloud.resume_hook`, which see: returns when the payload is durable."""
+    _wait("resume_hook", lambda: hooks.resume_hook(token, payload, key, namespace=namespace))
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 import wdk_cloud
 from tests.e2e.running import finish
 from wdk_cloud import (
+    HookNotFoundError,
     RunExistsError,
     WorkflowContextError,
     WorkflowRunCancelledError,
@@ -19,6 +20,7 @@ from wdk_cloud import (
     WorkflowRunNotFoundError,
     Workflows,
     WorldConfigurationError,
+    create_hook,
     sleep,
     sync,
     use_world,
@@ -53,6 +55,12 @@ async def doubled(n: int) -> int:
 async def rests() -> str:
     await sleep("30 days")
     return "rested"
+
+
+@app.workflow
+async def collects() -> list[int]:
+    hook = create_hook("token", schema=int)
+    return [await hook, await hook]
 
 
 @app.workflow
@@ -154,6 +162,24 @@ def test_a_run_is_cancelled_and_woken_from_a_thread():
             await cancelled.return_value(timeout=20)
         with pytest.raises(TimeoutError):
             await in_a_thread(lambda: sync.start(rests).return_value(timeout=0.01))
+
+    scene(scenario)
+
+
+def test_a_thread_resumes_a_hook_and_one_payload_with_its_key_once():
+    async def scenario(env):
+        run = await env.start(collects)
+        await env.run_until_blocked()
+
+        def work():
+            sync.resume_hook("token", 1, key="a")
+            sync.resume_hook("token", 1, key="a")
+            sync.resume_hook("token", 2)
+            with pytest.raises(HookNotFoundError):
+                sync.resume_hook("token", 3, namespace="other")
+
+        await in_a_thread(work)
+        assert await run.return_value(timeout=20) == [1, 2]
 
     scene(scenario)
 
