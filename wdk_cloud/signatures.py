@@ -72,8 +72,8 @@ def check(verify: str, request: Request, environ: Mapping[str, str], now: float)
     secret = environ.get(variable)
     if not secret:
         raise WorldConfigurationError(
-            f"a webhook checks signatures of {provider} with the secret in {variable}, which is not set here: set it "
-            "where requests are received"
+            f"a webhook checks signatures of {provider} with the secret in the variable {variable}, which is not set "
+            "here: set it where requests are received"
         )
     event_id = _CHECKS[provider](request, secret.encode(), now)
     return None if event_id is None else f"{provider}:{event_id}"

@@ -168,8 +168,8 @@ class Request(_Message):
             raise TypeError(f"respond_with takes a Response, not {type(response).__name__}")
         if self._reply is None:
             raise WorkflowContextError(
-                "this request has its answer already; only one to a webhook made with "
-                'create_webhook(respond_with="manual") waits for respond_with()'
+                "this request has its answer already; make its webhook with "
+                'create_webhook(respond_with="manual") to answer by respond_with()'
             )
         await answer(self._reply, response)
 

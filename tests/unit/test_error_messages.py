@@ -42,7 +42,7 @@ OF_A_STEP = {
 }
 
 SUBJECT = re.compile(
-    r"^…|\b(?:run|step|workflow|id|label|database|file|folder|path|disk of|world|world at) …|[\w…]\(\)|\blabels\b|\bWDK_[A-Z_]+|\bthis Python\b"
+    r"^…|\b(?:run|step|workflow|id|label|database|file|folder|path|disk of|world|world at|variable|SHA-256) …|[\w…]\(\)|\blabels\b|\bWDK_[A-Z_]+|\bthis Python\b"
 )
 """What a message is about: a thing with its name, a function, a variable; or it begins with the name."""
 

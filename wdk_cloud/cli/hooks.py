@@ -125,7 +125,7 @@ def _no_cursor(cursor: str | None) -> UsageError:
 
 
 async def _read(world: World, head: Head, *, decrypt: bool) -> list[HookLine]:
-    """The live hooks of a run, those in conflict with them, in the order in which it made them. Of all its payloads only
+    """The live hooks of a run, those in conflict among them, in the order in which it made them. Of all payloads only
     the metadata of these is opened."""
     events: list[tuple[int, ev.AnyEvent]] = []
     try:

@@ -34,7 +34,7 @@ async def find(world: World, digest: str) -> Found:
             return Found(there, head, msgspec.json.decode(there.data, type=tokens.TokenData))
     raise HookNotFoundError(
         f"no live hook has this token (SHA-256 {digest[:12]}…): it was never made, was disposed of, or its run has "
-        "ended; wdk inspect hooks shows those of a run"
+        "ended; see wdk inspect hooks, and make sure of the namespace"
     )
 
 

@@ -89,7 +89,9 @@ async def _is_anothers(turn: Turn, token: Token) -> bool:
             await passing.pass_on_to_the_last(world, turn.engine.keys, first)
         return False
     if await _goes_on_as(world, head, me):
-        raise WorldUnavailableError(f"the head of run {head.run_id} does not say yet that {me.run_id} goes on for it")
+        raise WorldUnavailableError(
+            f"the head of run {head.run_id} does not say yet that {me.run_id} goes on for it; try again when it does"
+        )
     return True
 
 
