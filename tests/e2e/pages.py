@@ -2,8 +2,8 @@
 
 A Python block that begins with `# name.py` is that file in the reader's folder. One that calls `asyncio.run` is a
 program of its own. All others are typed into one session: what earlier blocks of the page made is there, `await` works
-at the top, and a worker serves every app of the page. The session's clock moves on whenever nothing else does, so an
-example may sleep for a month.
+at the top, `env` is the session's workflow_env, and a worker serves every app of the page. The session's clock moves on
+whenever nothing else does, so an example may sleep for a month.
 """
 
 import ast
@@ -110,6 +110,7 @@ class Session:
         sys.modules[self.module.__name__] = self.module
         try:
             async with workflow_env("memory", start_worker=False) as env, self.served:
+                vars(self.module)["env"] = env  # for pages that wait until somebody would send something
                 clock = asyncio.create_task(self.keep_moving(env))
                 for block in session:
                     await self.execute(block, env)

@@ -1,5 +1,7 @@
 """Every example of the README and of docs/, run as its readers would run it."""
 
+import asyncio
+import importlib
 import os
 import re
 import subprocess
@@ -8,6 +10,8 @@ import sys
 import pytest
 
 from tests.e2e.pages import ROOT, Terminal, blocks, commands, run_program, run_python
+from wdk_cloud import Request, resume_webhook
+from wdk_cloud.testing import workflow_env
 
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -62,10 +66,39 @@ def test_the_commands_of_a_page_do_what_it_shows(page, reader):
 
 
 def test_the_readme_can_be_followed_from_the_top_to_the_bottom(reader):
-    signup, program = [block for block in blocks(README) if block.language == "python"]
+    signup, program, review = [block for block in blocks(README) if block.language == "python"]
     (reader / "signup.py").write_text(signup.text)
+    (reader / review.file).write_text(review.text)
     Terminal(reader, "none").type(README)
     assert run_program(program, reader).splitlines()[-1] == "user-you@example.com"
+
+
+def test_what_the_readme_types_with_curl_gets_the_answers_that_it_shows(reader, capsys):
+    """By `resume_webhook`, which does with a request what the server does."""
+    (code,) = [block for block in blocks(README) if block.file == "review.py"]
+    (reader / "review.py").write_text(code.text)
+    review = importlib.import_module("review")
+    typed = [
+        entry
+        for block in blocks(README)
+        if block.language == "console"
+        for entry in commands(block)
+        if "curl" in entry[0]
+    ]
+
+    async def main():
+        async with workflow_env("memory", review.app) as env:
+            run = await env.start(review.review, "the report", "ada@example.com")
+            await env.run_until_blocked()
+            url = capsys.readouterr().out.split()[-1]
+            token = url.removeprefix("http://127.0.0.1:8787/.well-known/workflow/v1/webhook/")
+            for command, shown in typed:
+                method = {"curl URL": "GET", "curl -X POST URL": "POST"}[command]
+                assert (await resume_webhook(token, Request(method, url))).text().splitlines() == shown
+            return await run.return_value()
+
+    assert len(typed) == 2
+    assert asyncio.run(main()) == "ada@example.com has approved the report"
 
 
 def test_the_table_of_settings_names_every_variable_that_the_code_reads_and_no_other():
