@@ -46,6 +46,15 @@ async def review() -> str:
     await mail(webhook.url)
     return (await webhook).method
 
+TOKENS = []
+
+@app.workflow
+async def guarded() -> str:
+    made, webhook = create_hook(metadata={"of": "ada"}), create_webhook(metadata="a page")
+    TOKENS[:] = [made.token, webhook.token]
+    await mail("no link")
+    return f"{await made} {(await webhook).method}"
+
 @app.workflow
 async def several(names: str) -> None:
     hooks = [create_hook(name) for name in names]
@@ -188,6 +197,26 @@ def test_metadata_that_is_encrypted_is_shown_when_asked_for(monkeypatch):
 def test_an_unknown_run_has_no_hooks_to_list():
     waiting("approve", "17")
     assert "wrun_0 does not exist" in complaint("inspect", "hooks", "wrun_0", code=1)
+
+
+def test_no_command_shows_a_token_that_the_run_itself_has_not_recorded():
+    run_id = waiting("guarded", until="step_completed")
+    import shop
+
+    made, webhook = shop.TOKENS
+    wdk("resume", "--payload", "1", "--key", "event", "--", made)
+    shown = [wdk("resume", "--payload", "1", "--", webhook, code=1)]
+    for command in ("run", "steps", "events", "hooks"):
+        for options in ((), ("--json",), ("--decrypt",)):
+            shown.append(wdk("inspect", command, run_id, *options))
+    shown += [wdk("inspect", what, *options) for what in ("runs", "hooks") for options in ((), ("--json",))]
+    shown += [wdk("health"), wdk("sweep"), wdk("wake", run_id), wdk("cancel", run_id, "--reason", "enough")]
+    serve(run_id)
+    shown += [wdk("inspect", "run", run_id), wdk("resume", "--payload", "1", "--", made, code=1)]
+    text = "\n".join(result.stdout + result.stderr for result in shown)
+    assert hook_id(run_id, "hook#1") in text
+    assert made not in text
+    assert webhook not in text
 
 
 # --- what a run waits for ---------------------------------------------------------------------------------------------
