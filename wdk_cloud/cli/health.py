@@ -7,11 +7,12 @@ import typer
 
 from wdk_cloud import durations
 from wdk_cloud.cli.console import CommandError, UsageError, command, open_world, out, place_of
-from wdk_cloud.cli.jsonout import Document, iso, print_json
+from wdk_cloud.cli.jsonout import print_json
 from wdk_cloud.cli.options import AppSpec, Json, Namespace, WorldName
 from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.sources import namespace_of
 from wdk_cloud.cli.tables import plain, relative, short
+from wdk_cloud.documents import Document, iso
 from wdk_cloud.errors import WorkflowError
 from wdk_cloud.world.opening import make_world
 from wdk_cloud.world.ports import Head, RunQuery, Status, World

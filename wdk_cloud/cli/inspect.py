@@ -27,6 +27,7 @@ from wdk_cloud.cli.report import print_run
 from wdk_cloud.cli.selection import workflow_id
 from wdk_cloud.cli.sources import namespace_of
 from wdk_cloud.cli.timeline import StepState, Timeline
+from wdk_cloud.documents import event_document, info_document
 
 PAGE = 50
 
@@ -72,7 +73,7 @@ async def runs(
         except ValueError as error:
             raise UsageError(str(error)) from None
     if as_json:
-        jsonout.print_json({"runs": [jsonout.info_document(info) for info in page], "cursor": page.cursor})
+        jsonout.print_json({"runs": [info_document(info) for info in page], "cursor": page.cursor})
         return
     tables.print_runs(page)
     tables.print_more(page.cursor)
@@ -154,7 +155,7 @@ async def events(
         log = [logged for logged in log if logged.event.time < last.timestamp()]
     part, more = page_of([logged.position for logged in log], limit, cursor)
     if as_json:
-        documents = [jsonout.event_document(head.run_id, logged) for logged in log[part]]
+        documents = [event_document(head.run_id, logged.position, logged.event) for logged in log[part]]
         document = {"run_id": head.run_id, "workflow_name": head.workflow, "events": documents, "cursor": more}
         jsonout.print_json(document)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wdk_cloud import signatures
 from wdk_cloud.codec.known import KnownTypes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wdk_cloud.engine import events as ev
     from wdk_cloud.engine.resuming import Found
     from wdk_cloud.webmessages import Request
-    from wdk_cloud.world.ports import World
+    from wdk_cloud.world.ports import Head, World
 
 TOO_LARGE = Response(413, "the body is larger than this webhook takes")
 FORGED = Response(401, "the signature does not fit")
@@ -38,6 +38,19 @@ async def find(world: World, digest: str) -> tuple[Found, ev.WebhookTerms]:
     return found, found.data.webhook
 
 
+class Pending(NamedTuple):
+    """The answer of a webhook that a step gives. The request is delivered; to wait for it no longer harms nobody."""
+
+    world: World
+    keys: KeyService | None
+    head: Head
+    id: str
+    timeout: float
+
+    async def response(self) -> Response:
+        return await replies.wait(self.world, self.keys, self.head, self.id, self.timeout)
+
+
 async def receive(
     world: World,
     keys: KeyService | None,
@@ -47,6 +60,20 @@ async def receive(
     found: tuple[Found, ev.WebhookTerms] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Response:
+    """`accept`, and wait for the answer where a step gives it."""
+    accepted = await accept(world, keys, digest, request, found=found, environ=environ)
+    return await accepted.response() if isinstance(accepted, Pending) else accepted
+
+
+async def accept(
+    world: World,
+    keys: KeyService | None,
+    digest: str,
+    request: Request,
+    *,
+    found: tuple[Found, ev.WebhookTerms] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Response | Pending:
     """Deliver a request, once, and say what its caller gets. The request is durable before that.
 
     A provider that sends one event again, as its own id of the event tells, is answered again and delivers nothing.
@@ -70,5 +97,5 @@ async def receive(
     payload = encode(request, path="the request", known=KnownTypes())
     await resuming.resume(world, keys, digest, payload, f"request:{name}", there)
     if terms.respond_with == "manual":
-        return await replies.wait(world, keys, there.head, f"reply:{name}", terms.timeout)
+        return Pending(world, keys, there.head, f"reply:{name}", terms.timeout)
     return Response(terms.status, terms.body, terms.headers)
