@@ -181,6 +181,22 @@ async def serving(
             await one.stop()
 
 
+async def sweep_each_minute(workers: Sequence[Worker]) -> None:
+    """The safety net: whatever it wakes should have been woken by a message, and is worth a line."""
+    from wdk_cloud.engine.sweep import sweep
+
+    while True:
+        for one in workers:
+            try:
+                woken = await sweep(one.engine)
+            except WorldUnavailableError as error:
+                log.warning("the sweep could not look, it tries again in %s s: %s", SWEEP_EVERY, error)
+                continue
+            if woken:
+                log.warning("the sweep woke %s runs that showed no progress", woken)
+        await asyncio.sleep(SWEEP_EVERY)
+
+
 def _warn_of_hash_seed() -> None:
     if not _hash_seed_is_fixed():
         log.warning(

@@ -18,8 +18,7 @@ from wdk_cloud.cli.console import UsageError, command, err, open_world, out, pla
 from wdk_cloud.cli.options import AppSpec, WorldName
 from wdk_cloud.cli.reload import stop_with, supervise, welcome
 from wdk_cloud.cli.sources import load_apps
-from wdk_cloud.errors import WorldUnavailableError
-from wdk_cloud.worker import SWEEP_EVERY, Worker, settings_and_keys, worker
+from wdk_cloud.worker import settings_and_keys, sweep_each_minute, worker
 from wdk_cloud.world.opening import make_world
 from wdk_cloud.world.ports import World
 
@@ -103,22 +102,6 @@ def introduce(apps: Sequence[Workflows], world: World) -> None:
     for what, text in lines.items():
         if text:
             err.print(f"{what:<10} {text}", soft_wrap=True)
-
-
-async def sweep_each_minute(workers: Sequence[Worker]) -> None:
-    """The safety net: whatever it wakes should have been woken by a message, and is worth a line."""
-    from wdk_cloud.engine.sweep import sweep
-
-    while True:
-        for one in workers:
-            try:
-                woken = await sweep(one.engine)
-            except WorldUnavailableError as error:
-                log.warning("the sweep could not look, it tries again in %s s: %s", SWEEP_EVERY, error)
-                continue
-            if woken:
-                log.warning("the sweep woke %s runs that showed no progress", woken)
-        await asyncio.sleep(SWEEP_EVERY)
 
 
 def _set_up_output() -> None:

@@ -1,0 +1,124 @@
+"""What callers of the API get: JSON documents. One that says what is wrong has a slug, `error`, and a `message`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from wdk_cloud.errors import (
+    FatalError,
+    HookNotFoundError,
+    IdempotencyConflictError,
+    RunExistsError,
+    RunExpiredError,
+    SerializationError,
+    ThrottleError,
+    WorkflowError,
+    WorkflowNotRegisteredError,
+    WorkflowRunNotFoundError,
+    WorldUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Mapping
+
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+
+log = logging.getLogger("wdk_cloud.http")
+
+BAD_REQUEST = "bad-request"
+
+STATUSES: dict[type[WorkflowError], int] = {
+    SerializationError: 400,
+    HookNotFoundError: 404,
+    WorkflowNotRegisteredError: 404,
+    WorkflowRunNotFoundError: 404,
+    IdempotencyConflictError: 409,
+    RunExistsError: 409,
+    RunExpiredError: 410,
+    WorldUnavailableError: 503,
+    ThrottleError: 503,
+}
+"""Of the errors that callers cause, or may wait out; whatever else is raised is our matter: 500."""
+
+SLUGS = {404: "not-found", 405: "method-not-allowed"}
+"""Of what the router refuses."""
+
+RETRY_AFTER = 1
+"""Seconds after which a world that did not answer may be asked again, where it says nothing itself."""
+
+
+class Refused(Exception):
+    """The request is answered with this status, slug and message."""
+
+    def __init__(self, status: int, slug: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.slug = slug
+        self.headers = headers
+
+
+def document(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON document. In ASCII, so that no text of anybody can fail to be written."""
+    body = json.dumps(content, separators=(",", ":")).encode()
+    return Response(body, status, {"cache-control": "no-store", **(headers or {})}, "application/json")
+
+
+def refusal(status: int, slug: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return document({"error": slug, "message": message}, status, headers)
+
+
+@contextmanager
+def bad_input() -> Generator[None]:
+    """What our own checks of arguments raise is the caller's mistake here."""
+    try:
+        yield
+    except (TypeError, ValueError, FatalError) as error:
+        raise Refused(400, BAD_REQUEST, str(error)) from error
+
+
+async def _on_refused(_: Request, error: Refused) -> Response:
+    return refusal(error.status, error.slug, str(error), error.headers)
+
+
+async def _on_router(_: Request, error: HTTPException) -> Response:
+    slug = SLUGS.get(error.status_code, "http")
+    return refusal(error.status_code, slug, error.detail, error.headers)
+
+
+async def _on_workflow_error(_: Request, error: WorkflowError) -> Response:
+    status = next((status for cls, status in STATUSES.items() if isinstance(error, cls)), 500)
+    headers: dict[str, str] = {}
+    if isinstance(error, WorldUnavailableError):
+        wait = error.retry_after if isinstance(error, ThrottleError) else None
+        headers["retry-after"] = str(max(RETRY_AFTER, round(wait or 0)))
+    if status == 500:
+        log.error("a request could not be answered", exc_info=error)
+    return refusal(status, error.slug, str(error), headers)
+
+
+async def _on_disconnect(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # nobody hears it
+
+
+async def _on_bug(_: Request, __: Exception) -> Response:
+    """The server that runs the app logs the traceback; a caller learns nothing of it."""
+    return refusal(500, "internal", "something went wrong here; the log of the server says what")
+
+
+def handlers() -> Mapping[int | type[Exception], Callable[..., Awaitable[Response]]]:
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
+
+    return {
+        Refused: _on_refused,
+        HTTPException: _on_router,
+        WorkflowError: _on_workflow_error,
+        ClientDisconnect: _on_disconnect,
+        Exception: _on_bug,
+    }
