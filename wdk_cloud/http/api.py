@@ -39,8 +39,9 @@ class Api:
         self._served = served
         self._base = base
 
-    async def openapi(self, _: Request) -> Response:
-        return document(schema.openapi(_version(), self._base))
+    async def openapi(self, request: Request) -> Response:
+        """With the paths as they are here, the prefix of a host in front."""
+        return document(schema.openapi(_version(), request.scope.get("root_path", "") + self._base))
 
     # -- runs -------------------------------------------------------------------------------------------------------
 

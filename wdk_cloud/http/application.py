@@ -13,7 +13,7 @@ from starlette.routing import Route
 from wdk_cloud import sources
 from wdk_cloud.errors import WorkflowError, WorldConfigurationError
 from wdk_cloud.http import authentication, flow, schema
-from wdk_cloud.http.answers import document, handlers
+from wdk_cloud.http.answers import BAD_REQUEST, Refused, document, handlers
 from wdk_cloud.http.api import Api
 from wdk_cloud.http.authentication import guarded
 from wdk_cloud.http.receiver import Receiver
@@ -120,11 +120,25 @@ def _api(served: Served, authenticator: Authenticator) -> list[Route]:
     api = Api(served, f"{BASE}/api")
     routes = _route("api/openapi.json", guarded(authenticator, api.openapi), "GET")
     for path in dict.fromkeys(op.path for op in schema.OPERATIONS):
-        by_method = {op.method: getattr(api, op.name) for op in schema.OPERATIONS if op.path == path}
+        by_method = {op.method: _checked(op, getattr(api, op.name)) for op in schema.OPERATIONS if op.path == path}
         endpoint = guarded(authenticator, _of_method(by_method))
         # A token may have slashes in it; a path that ends in one is another token.
         routes += _route(f"api/{path}".replace("{token}", "{token:path}"), endpoint, *by_method)
     return routes
+
+
+def _checked(op: schema.Operation, endpoint: Endpoint) -> Endpoint:
+    """What is misspelled in a query would change the answer and not be noticed."""
+    names = {"namespace", *op.query}
+
+    async def checked(request: Request) -> Response:
+        for name in request.query_params:
+            if name not in names:
+                known = ", ".join(sorted(names))
+                raise Refused(400, BAD_REQUEST, f"the query has an unknown {name!r:.80}; there are: {known}")
+        return await endpoint(request)
+
+    return checked
 
 
 def _of_method(endpoints: dict[str, Endpoint]) -> Endpoint:

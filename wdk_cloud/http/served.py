@@ -29,7 +29,7 @@ class Served:
     def namespace_of(self, request: Request) -> str:
         """That of the query; without one that of the apps, if they share it, else none."""
         named = request.query_params.get("namespace")
-        if named:
+        if named is not None:
             with bad_input():
                 return check_namespace(named)
         return self.namespaces[0] if len(self.namespaces) == 1 else ""
