@@ -61,7 +61,9 @@ def environment(**more):
     """As in a terminal: nothing of ours is set, and the hash seed is nobody's business."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("WDK_", "PYTHONHASHSEED"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), plain["PATH"]])
-    return {**plain, "PATH": path, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "100", **more}
+    fixed = {"PATH": path, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "100"}
+    # Several pages are read at once on this machine, and one port serves one of them.
+    return {**plain, **fixed, "WDK_PORT": "0", **more}
 
 
 # --- Python -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The examples, run as their readers would run them."""
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -176,7 +177,11 @@ def until(process, start_of_line):
 
 def test_wdk_dev_says_what_it_serves_where_and_what_to_do_next(served):
     process, _, _ = served
-    assert until(process, "stop") == [
+    said = until(process, "stop")
+    http, token = said[2:4]
+    assert re.fullmatch(r"http       http://127.0.0.1:\d+/.well-known/workflow/v1", http)
+    assert re.fullmatch(r"token      [\w-]{32} \(for its API: Authorization: Bearer TOKEN\)", token)
+    assert said[:2] + said[4:] == [
         "workflows  ask, linger (and 2 steps)",
         "world      local, .wdk/local.db",
         "start      wdk start ask",

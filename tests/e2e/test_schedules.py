@@ -291,7 +291,7 @@ def test_a_process_that_serves_starts_what_was_missed(command: str, tmp_path: Pa
     process = subprocess.Popen(
         [sys.executable, "-m", "wdk_cloud.cli", command, "--app", "books:app"],
         cwd=tmp_path,
-        env={**environ, "WDK_LOCAL_PATH": str(path), "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**environ, "WDK_LOCAL_PATH": str(path), "WDK_PORT": "0", "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

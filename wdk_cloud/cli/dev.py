@@ -1,6 +1,7 @@
 """`wdk dev` and `wdk worker`: serve the app's runs until somebody stops it."""
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ import typer
 
 from wdk_cloud.app import Workflows
 from wdk_cloud.cli.console import UsageError, command, err, open_world, out, place_of
+from wdk_cloud.cli.listening import PORT, Listener, answering, listen
 from wdk_cloud.cli.options import AppSpec, WorldName
 from wdk_cloud.cli.reload import stop_with, supervise, welcome
 from wdk_cloud.cli.sources import load_apps
@@ -39,33 +41,67 @@ async def dev(
         bool, typer.Option("--reload", help="Start anew when a Python file below this folder changes; runs go on.")
     ] = False,
     reloaded_by: Annotated[int | None, typer.Option("--reloaded-by", hidden=True, help="The watching process.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            envvar="WDK_PORT",
+            help=f"Where HTTP is served: {PORT} unless given, 0 takes any.",
+        ),
+    ] = None,
     app: AppSpec = None,
     world: WorldName = None,
 ) -> None:
-    """Serve the app on this machine: a worker, schedules and a sweep each minute, in one process. Ctrl-C stops it."""
+    """Serve the app on this machine: a worker, HTTP, schedules and a sweep each minute, in one process. Ctrl-C stops
+    it."""
     if reload and reloaded_by is None:
         if make_world(world or "local").name == "memory":
             raise UsageError("the memory world ends with each process: nothing would be left after a reload")
+        if (listener := listen(port)) is not None:
+            listener.socket.close()  # it is free; and the token that was made goes to each process that serves
         await supervise(Path.cwd())
         return
-    await serve(load_apps(app), world, friendly=True, watched_by=reloaded_by)
+    apps = load_apps(app)
+    check_workflows(apps)
+    await serve(apps, world, friendly=True, watched_by=reloaded_by, listener=listen(port))
 
 
 @command
 async def serve_quietly(app: AppSpec = None, world: WorldName = None) -> None:
     """Serve the app without HTTP: a worker, schedules and a sweep each minute."""
-    await serve(load_apps(app), world, friendly=False)
+    apps = load_apps(app)
+    check_workflows(apps)
+    await serve(apps, world, friendly=False)
 
 
-async def serve(apps: list[Workflows], world: str | None, *, friendly: bool, watched_by: int | None = None) -> None:
+def check_workflows(apps: Sequence[Workflows]) -> None:
     if not any(app.workflows for app in apps):
         raise UsageError("the app has no workflows; does its module import the modules that declare them?")
+
+
+async def serve(
+    apps: list[Workflows],
+    world: str | None,
+    *,
+    friendly: bool,
+    watched_by: int | None = None,
+    listener: Listener | None = None,
+) -> None:
     _set_up_output()
-    settings_and_keys()
+    settings, _ = settings_and_keys()
+    if listener is not None and not settings.public_url:
+        settings = dataclasses.replace(settings, public_url=listener.url)
     stop = _stop_signals()  # before anything says that it serves: whoever reads that may stop it at once
-    async with open_world(world, serving=True) as opened, worker(*apps) as workers:
+    async with (
+        open_world(world, serving=True) as opened,
+        worker(*apps, settings=settings) as workers,
+        answering(listener, apps, workers),
+    ):
         if friendly:
-            introduce(apps, opened)
+            introduce(apps, opened, listener, settings.public_url)
         else:
             err.print(f"serving on {place_of(opened)}", soft_wrap=True)
         beside = [asyncio.create_task(sweep_each_minute(workers))]
@@ -81,7 +117,7 @@ async def serve(apps: list[Workflows], world: str | None, *, friendly: bool, wat
     _leave_threads_behind()
 
 
-def introduce(apps: Sequence[Workflows], world: World) -> None:
+def introduce(apps: Sequence[Workflows], world: World, listener: Listener | None, public_url: str) -> None:
     """What is served, where, and what to do next."""
     workflows = [workflow for app in apps for workflow in app.workflows.values()]
     steps = sum(len(app.steps) for app in apps)
@@ -95,6 +131,7 @@ def introduce(apps: Sequence[Workflows], world: World) -> None:
             if workflow.schedule is not None
         ),
         "world": place_of(world),
+        **(listener.lines(public_url) if listener is not None else {"http": "not served: install wdk-cloud[http]"}),
         "start": f"wdk start {first.fn.__qualname__} {words}".rstrip(),
         "inspect": "wdk inspect runs",
         "stop": "Ctrl-C; runs go on when the next worker starts",

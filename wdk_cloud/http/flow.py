@@ -41,7 +41,10 @@ def endpoint(served: Served, read: ReadDelivery) -> Endpoint:
 
     async def flow(request: Request) -> Response:
         message = await bodies.read_document(request, Message, most=MAX_MESSAGE)
-        engine = await served.engine(served.namespace_of(request))
+        namespace = served.namespace_of(request)
+        if namespace not in served.namespaces:
+            raise Refused(400, BAD_REQUEST, f"no app of the namespace {namespace!r} is served here")
+        engine = await served.engine(namespace)
         if await deliver(engine, read(request, message)):
             return document({"acknowledged": True})
         again = {"retry-after": str(RETRY_AFTER)}
