@@ -50,6 +50,7 @@ from wdk_cloud.errors import (
     WorldConfigurationError,
     WorldUnavailableError,
 )
+from wdk_cloud.fetching import fetch
 from wdk_cloud.hooks import BaseHook, Hook, create_hook, get_hook_by_token, resume_hook
 from wdk_cloud.options import RetryPolicy
 from wdk_cloud.registration import register_serializable, serializable
@@ -111,6 +112,7 @@ __all__ = [
     "continue_as_new",
     "create_hook",
     "create_webhook",
+    "fetch",
     "get_hook_by_token",
     "get_run",
     "get_step_metadata",

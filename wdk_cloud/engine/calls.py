@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud import durations
+from wdk_cloud.builtin import BUILT_IN
 from wdk_cloud.codec.refusal import belonging_to
 from wdk_cloud.codec.values import decode_arguments, encode_arguments
 from wdk_cloud.engine import events as ev
@@ -103,7 +104,7 @@ class Calls:
 
     def step(self, step: Step[..., Any], arguments: Mapping[str, object]) -> Coroutine[Any, Any, Any]:
         """A call of a step: numbered and encoded now, recorded when it is first awaited."""
-        if step.app is not self.workflow.app:
+        if step.app is not self.workflow.app and step.id not in BUILT_IN:
             return self._named(step.name, _raise(_not_registered(step, self.workflow)))
         try:
             data, digest = encode_arguments(arguments, known=self.known, annotations=step.annotations)

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from wdk_cloud.builtin import BUILT_IN
 from wdk_cloud.engine.keeper import Keeper
 from wdk_cloud.engine.slices import under_debugger
 from wdk_cloud.engine.version import code_version
@@ -65,7 +66,7 @@ class Engine:
         for app in self.apps:
             if (step := app.steps.get(id)) is not None:
                 return step
-        return None
+        return BUILT_IN.get(id)
 
     def executor(self) -> Executor:
         """The threads of plain functions; made when the first one runs."""
