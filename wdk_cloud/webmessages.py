@@ -176,7 +176,7 @@ class Request(_Message):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Request):
             return NotImplemented
-        return _parts_of_request(self) == _parts_of_request(other)
+        return parts_of_request(self) == parts_of_request(other)
 
     __hash__ = None  # pyright: ignore[reportAssignmentType] -- as above
 
@@ -195,7 +195,8 @@ def _response_from(parts: Any) -> Response:
     return Response(parts["status"], parts["body"], _pairs(parts["headers"]))
 
 
-def _parts_of_request(request: Request) -> dict[str, object]:
+def parts_of_request(request: Request) -> dict[str, object]:
+    """What a record of it holds."""
     parts: dict[str, object] = {
         "method": request.method,
         "url": request.url,
@@ -219,4 +220,4 @@ def _pairs(fields: list[list[str]]) -> list[tuple[str, str]]:
 
 
 register_extension(Response, "response", _parts_of_response, _response_from)
-register_extension(Request, "request", _parts_of_request, _request_from)
+register_extension(Request, "request", parts_of_request, _request_from)

@@ -7,12 +7,15 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from wdk_cloud import signatures
 from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.codec.tags import TAGS
 from wdk_cloud.codec.values import encode
 from wdk_cloud.engine import replies, resuming
 from wdk_cloud.errors import HookNotFoundError
-from wdk_cloud.webmessages import ReplyAddress, Response
+from wdk_cloud.webmessages import ReplyAddress, Response, parts_of_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from wdk_cloud.engine.resuming import Found
     from wdk_cloud.webmessages import Request
     from wdk_cloud.world.ports import Head, World
+
+_dump = msgspec.json.Encoder().encode
 
 TOO_LARGE = Response(413, "the body is larger than this webhook takes")
 FORGED = Response(401, "the signature does not fit")
@@ -94,8 +99,17 @@ async def accept(
     if terms.respond_with == "manual":
         head = there.head
         request = request.with_reply(ReplyAddress(world.namespace, head.run_id, head.birth, f"reply:{name}"))
-    payload = encode(request, path="the request", known=KnownTypes())
-    await resuming.resume(world, keys, digest, payload, f"request:{name}", there)
+    await resuming.resume(world, keys, digest, recorded(request), f"request:{name}", there)
     if terms.respond_with == "manual":
         return Pending(world, keys, there.head, f"reply:{name}", terms.timeout)
     return Response(terms.status, terms.body, terms.headers)
+
+
+def recorded(request: Request) -> bytes:
+    """What the codec makes of a request, without its search for what is none of JSON: each request pays for it."""
+    body = TAGS[bytes]
+    parts = {**parts_of_request(request), "body": {body.name: body.to_json(request.body)}}
+    try:
+        return _dump({"$request": parts})
+    except UnicodeEncodeError:  # a lone surrogate, of a caller who has the request from elsewhere: told with its place
+        return encode(request, path="the request", known=KnownTypes())

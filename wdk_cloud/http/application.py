@@ -64,9 +64,8 @@ def build(
     """`with_worker=False` where a worker runs beside already; `read_delivery` is how a pushing world's provider says
     which delivery of a message a request is."""
     hide_tokens()
-    routes = _route("health", health, "GET")
-    if role != "worker":
-        routes += _webhooks(served)
+    routes = [] if role == "worker" else _webhooks(served)
+    routes += _route("health", health, "GET")
     if role != "receiver":
         routes += _route("flow", guarded(authenticator, flow.endpoint(served, read_delivery)), "POST")
         routes += _api(served, authenticator)

@@ -42,7 +42,7 @@ OF_THE_CONNECTION = frozenset(
 """Headers that the server writes itself."""
 
 NOT_KEPT = ((b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"))
-"""Unless the answer says otherwise: its URL is a secret, and an answer is for its caller."""
+"""Beside a body, unless the answer says otherwise: its URL is a secret, and an answer is for its caller."""
 
 
 class Receiver:
@@ -128,7 +128,8 @@ async def _send(response: Response, send: Send) -> None:
         for name, value in response.headers.pairs
         if name not in OF_THE_CONNECTION
     ]
-    headers += [(name, value) for name, value in NOT_KEPT if name.decode() not in response.headers]
+    if response.body:
+        headers += [(name, value) for name, value in NOT_KEPT if name.decode() not in response.headers]
     bodiless = response.status in (204, 304)
     if not bodiless:
         headers.append((b"content-length", str(len(response.body)).encode()))
