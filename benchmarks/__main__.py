@@ -21,6 +21,7 @@ from benchmarks import (
     many_runs,
     processes,
     replay,
+    webhooks,
 )
 from benchmarks.measuring import data_folder, machine
 from benchmarks.plan import FULL, QUICK
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Folder], Report]] = {
     "start_to_first_step": latency.start_to_first_step,
     "processes": processes.run,
     "hooks": hooks.run,
+    "webhooks": webhooks.run,
     "step_to_step": latency.step_to_step,
     "replay": replay.run,
     "import": imports.run,

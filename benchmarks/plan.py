@@ -39,6 +39,8 @@ class Plan:
     """Events of a log. Each of the last two divided by the second is the growth."""
     calls: int
     """Calls of a clock in one measurement."""
+    requests: int
+    """Requests to a webhook in one measurement."""
 
 
 FULL = Plan(
@@ -59,6 +61,7 @@ FULL = Plan(
     long=1_000,
     events=(100, 1_000, 10_000, 20_000),
     calls=200_000,
+    requests=1_000,
 )
 
 QUICK = Plan(
@@ -79,4 +82,5 @@ QUICK = Plan(
     long=20,
     events=(9, 15, 30, 45),
     calls=1_000,
+    requests=8,
 )

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from wdk_cloud import Hook, Workflows, create_hook, sleep
+from wdk_cloud import Hook, Workflows, create_hook, create_webhook, sleep
 
 app = Workflows()
 
@@ -128,3 +128,23 @@ async def then_rest(shape: str, steps: int) -> int:
     total = await SHAPES[shape](steps)
     await sleep("30 days")
     return total
+
+
+urls: list[str] = []
+"""What `called` has told of its webhook."""
+
+
+@app.step
+async def tell(url: str) -> None:
+    urls.append(url)
+
+
+@app.workflow
+async def called() -> int:
+    """Takes requests for ever."""
+    webhook = create_webhook()
+    await tell(webhook.url)
+    count = 0
+    async for _ in webhook:
+        count += 1
+    return count

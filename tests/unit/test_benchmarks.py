@@ -33,6 +33,7 @@ PARTS = {
     "start_to_first_step",
     "processes",
     "hooks",
+    "webhooks",
     "step_to_step",
     "replay",
     "import",
