@@ -245,12 +245,14 @@ def commands(block):
 
 
 def quiet(lines):
-    """Ids, times and widths vary; all the rest has to be the same each time."""
+    """Ids, times, ports, tokens and widths vary; all the rest has to be the same each time."""
     text = "\n".join(lines)
     text = re.sub(r"wrun_\w{26}|\bRUN_ID\b", "RUN", text)
     text = re.sub(r"\b\d{10}\.[0-9a-f]{12}\b", "VERSION", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
     text = re.sub(r"(<?\d+(\.\d+)?) (ms|s)\b", "TIME", text)
+    text = re.sub(r"\b127\.0\.0\.1:\d+", "HOST", text)
+    text = re.sub(r"^(token +)[\w-]{32}\b", r"\1TOKEN", text, flags=re.MULTILINE)
     return [" ".join(line.split()) for line in text.strip().splitlines()]
 
 
