@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+import pydantic
 import pytest
 
 from tests.e2e.browsing import TOKEN, browser, call, scope_of, serve
 from tests.e2e.running import Play
-from wdk_cloud import Workflows, create_hook, get_run, http, list_runs, sleep
+from wdk_cloud import BaseHook, Workflows, create_hook, get_run, http, list_runs, sleep
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.http.authentication import BearerToken
 from wdk_cloud.testing.environment import WorkflowEnv
@@ -202,6 +203,44 @@ def test_what_looks_like_a_tag_of_the_codec_is_data(warm: Play) -> None:
             return await env.run_to_end(run)
 
     assert warm.scene(scenario, shop.app) == payload
+
+
+@dataclass
+class Approval(BaseHook):
+    approved: bool
+    amount: int = 0
+
+
+class Decision(BaseHook, pydantic.BaseModel):
+    approved: bool
+
+
+@pytest.mark.parametrize("schema", [Approval, Decision])
+@pytest.mark.parametrize(
+    ("payload", "why"), [({"approved": "perhaps"}, "approved"), ({}, "approved"), (None, "payload")]
+)
+def test_a_payload_that_does_not_fit_is_400_and_the_run_waits_on(
+    schema: type[Any], payload: Any, why: str, play: Play
+) -> None:
+    app = Workflows()
+
+    @app.workflow
+    async def body() -> bool:
+        return (await schema.wait(token="t")).approved
+
+    async def scenario(env: WorkflowEnv) -> Any:
+        run = await env.start(body)
+        await env.run_until_blocked()
+        async with browser(serve(app)) as user:
+            answer = await user.post("/api/hooks/t", json={"payload": payload})
+            assert (answer.status_code, answer.json()["error"]) == (400, "serialization")
+            assert why in answer.json()["message"]
+            await env.run_until_blocked()
+            assert [event.type async for event in run.events()].count("hook_received") == 0
+            assert (await user.post("/api/hooks/t", json={"payload": {"approved": True}})).status_code == 202
+        return await env.run_to_end(run)
+
+    assert play.scene(scenario, app) is True
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

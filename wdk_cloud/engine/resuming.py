@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from wdk_cloud.codec.values import decode
 from wdk_cloud.engine import passing, requests, tokens
 from wdk_cloud.engine.payloads import check_size
 from wdk_cloud.errors import HookNotFoundError, RunExpiredError, WorkflowRunNotFoundError
 
 if TYPE_CHECKING:
     from wdk_cloud.codec.keys import KeyService
+    from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.world.ports import Head, Token, World
 
 
@@ -43,6 +46,19 @@ async def metadata(world: World, keys: KeyService | None, found: Found) -> bytes
     owner = await requests.require_head(world, found.token.run_id)
     payloads = await requests.payloads_of(world, keys, owner)
     return await payloads.open("metadata", found.token.hook_id, bytes(found.data.metadata))
+
+
+def check(found: Found, payload: bytes, known: KnownTypes) -> None:
+    """Raises SerializationError for a payload that does not fit the hook's schema, where this process has loaded that.
+
+    The body would find it out, and has to deal with it: a caller who can be told at once should be.
+    """
+    module, _, name = found.data.schema.partition(":")
+    cls: Any = sys.modules.get(module)
+    for part in name.split("."):
+        cls = getattr(cls, part, None)
+    if isinstance(cls, type):
+        decode(payload, cls, known=known, path="payload")
 
 
 async def resume(

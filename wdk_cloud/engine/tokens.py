@@ -32,6 +32,9 @@ class TokenData(msgspec.Struct, frozen=True):
     metadata: msgspec.Raw
     """Sealed as in its event."""
     webhook: ev.WebhookTerms | None = None
+    schema: str = ""
+    """Where the class is declared that payloads have to fit, `module:qualified name`; empty where they may be
+    anything, or what they have to fit has no such place."""
 
 
 def digest_of(token: str) -> str:
@@ -62,7 +65,7 @@ async def settle(turn: Turn, batch: Sequence[ev.AnyEvent], *, everything: bool) 
 async def claim_of(turn: Turn, event: ev.HookCreated) -> str | None:
     """None: the token is ours. Else the run that owns it."""
     metadata = await turn.payloads.seal("metadata", event.id, bytes(event.metadata))
-    data = msgspec.json.encode(TokenData(event.time, msgspec.Raw(metadata), event.webhook))
+    data = msgspec.json.encode(TokenData(event.time, msgspec.Raw(metadata), event.webhook, _schema_of(turn, event)))
     token = msgspec.structs.replace(_token(turn.head, event), data=data)
     there = await turn.engine.world.runs.claim_token(token)
     while there is not None:
@@ -70,6 +73,12 @@ async def claim_of(turn: Turn, event: ev.HookCreated) -> str | None:
             return there.run_id
         there = await turn.engine.world.runs.claim_token(token, instead_of=there)
     return None
+
+
+def _schema_of(turn: Turn, event: ev.HookCreated) -> str:
+    hook = turn.body.hooks.get(event.id) if turn.body is not None else None
+    cls = None if hook is None else hook.returns
+    return f"{cls.__module__}:{cls.__qualname__}" if isinstance(cls, type) and event.webhook is None else ""
 
 
 async def _is_anothers(turn: Turn, token: Token) -> bool:

@@ -12,7 +12,7 @@ from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the
 from wdk_cloud.codec.values import decode_arguments, encode
 from wdk_cloud.documents import error_of, event_document, info_document, iso, value_of
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests
+from wdk_cloud.engine import requests, resuming
 from wdk_cloud.errors import WorkflowNotRegisteredError
 from wdk_cloud.http import schema
 from wdk_cloud.http.answers import BAD_REQUEST, Refused, bad_input, document
@@ -140,9 +140,12 @@ class Api:
         order = await read_document(request, schema.ResumeOrder)
         token, namespace = request.path_params["token"], self._served.namespace_of(request)
         with bad_input():
-            hook = await hooks.get_hook_by_token(token, namespace=namespace)
+            found = await resuming.find(await current_world(namespace), hooks.digest_of(token))
+            known = self._served.known(namespace)
+            resuming.check(found, encode(order.payload, known=known, path="payload"), known)
             await hooks.resume_hook(token, order.payload, order.key, namespace=namespace)
-        return document({"hook_id": hook.hook_id, "run_id": hook.run_id}, 202)
+        owner = found.token
+        return document({"hook_id": hooks.hook_id(owner.run_id, owner.hook_id), "run_id": found.head.run_id}, 202)
 
     # -- parts ------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wdk_cloud.app import check_namespace
 from wdk_cloud.http.answers import bad_input
+from wdk_cloud.references import types_known_to
 from wdk_cloud.worker import engine_for
 from wdk_cloud.world.opening import current_world
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from wdk_cloud.app import Workflows
+    from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.engine.service import Engine
 
 
@@ -33,6 +35,14 @@ class Served:
             with bad_input():
                 return check_namespace(named)
         return self.namespaces[0] if len(self.namespaces) == 1 else ""
+
+    def known(self, namespace: str) -> KnownTypes:
+        """The types of the apps of a namespace."""
+        known = types_known_to(None)
+        for app in self.apps:
+            if app.namespace == namespace:
+                known.merge(app.known)
+        return known
 
     def use(self, engines: Sequence[Engine]) -> None:
         """Pushed messages are worked on by these."""
