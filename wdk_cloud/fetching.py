@@ -43,7 +43,7 @@ async def fetch(
     """
     httpx = _httpx()
     if json is not None and content is not None:
-        raise FatalError("fetch() sends json= or content=, not both")
+        raise FatalError("fetch() sends one body: give json= or content=, not both")
     cannot = (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, httpx.LocalProtocolError)
     try:
         fields = Headers(headers or {}).pairs  # whose complaints show no values
@@ -57,7 +57,7 @@ async def fetch(
     except httpx.TimeoutException as error:
         raise TimeoutError(f"no answer came from {_place(url)} within {GAP:g} s") from error
     except (*cannot, TypeError, ValueError) as error:
-        raise FatalError(f"this request cannot be sent: {error}") from error
+        raise FatalError(f"fetch() cannot send this request: {error}; look at its url, headers and json") from error
     except httpx.HTTPError as error:
         raise ConnectionError(f"{_place(url)}: {error or type(error).__name__}") from error
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw]
@@ -71,8 +71,8 @@ async def _read(response: httpx.Response) -> bytes:
         body += part
         if len(body) > MAX_BODY:
             raise FatalError(
-                f"the response has more than the {MAX_BODY:,} bytes that are taken; fetch it in a step of your own, "
-                "into a file or an object store"
+                f"fetch() got a response of more than {MAX_BODY:,} bytes; write a step of your own that puts it into a "
+                "file or an object store"
             )
     return bytes(body)
 

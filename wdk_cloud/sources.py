@@ -22,7 +22,7 @@ def load_apps(spec: str | None) -> list[Workflows]:
     The current folder is searched first, as `python -m` does. Raises WorldConfigurationError that says what is missing.
     """
     if not spec or not spec.strip(" ,"):
-        raise WorldConfigurationError("which app? Set WDK_APP=module:app")
+        raise WorldConfigurationError("which app? Set WDK_APP=module:app, or pass one")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -41,7 +41,7 @@ def _load(part: str) -> Workflows:
     name, _, path = part.partition(":")
     if not name:
         raise WorldConfigurationError(f"{part!r} names no module; write module:app")
-    module = _import(name)
+    module = _import(name, part)
     if not path:
         found = [value for value in vars(module).values() if isinstance(value, Workflows)]
         if len(found) != 1:
@@ -59,18 +59,18 @@ def _load(part: str) -> Workflows:
     return value
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str, part: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise WorldConfigurationError(
-                f"there is no module {error.name!r} in {Path.cwd()} nor in the environment"
+                f"{part}: there is no module {error.name!r} in {Path.cwd()} nor in the environment; write module:app"
             ) from None
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{last.filename}:{last.lineno}"
         if isinstance(error, SyntaxError):
             where = f"{error.filename}:{error.lineno}"
         raise WorldConfigurationError(
-            f"{name} cannot be imported: {type(error).__name__}: {error} ({where})"
+            f"{name} cannot be imported: {type(error).__name__}: {error} ({where}); look there"
         ) from error

@@ -185,7 +185,10 @@ def test_an_app_is_found_in_the_current_folder_by_name_or_as_the_only_one_of_its
     ("spec", "message"),
     [
         ("", "which app? Set WDK_APP=module:app, or pass --app module:app"),
-        ("nowhere:app", "there is no module 'nowhere' in {folder} nor in the environment"),
+        (
+            "nowhere:app",
+            "nowhere:app: there is no module 'nowhere' in {folder} nor in the environment; write module:app",
+        ),
         (
             "shop:nothing",
             "shop:nothing must be an app (Workflows), there is nothing of that name; apps of the module: shop:app",
@@ -199,11 +202,17 @@ def test_an_app_is_found_in_the_current_folder_by_name_or_as_the_only_one_of_its
             "shop:checkout must be an app (Workflows), there is a Workflow; apps of the module: shop:app",
         ),
         ("json", "json holds 0 apps (Workflows); name one: json:app"),
-        ("broken:app", "broken cannot be imported: ZeroDivisionError: division by zero ({folder}/broken.py:2)"),
-        ("bad:app", "bad cannot be imported: SyntaxError: invalid syntax (bad.py, line 1) ({folder}/bad.py:1)"),
+        (
+            "broken:app",
+            "broken cannot be imported: ZeroDivisionError: division by zero ({folder}/broken.py:2); look there",
+        ),
+        (
+            "bad:app",
+            "bad cannot be imported: SyntaxError: invalid syntax (bad.py, line 1) ({folder}/bad.py:1); look there",
+        ),
         (
             "lacking:app",
-            "lacking cannot be imported: ModuleNotFoundError: No module named 'gone' ({folder}/lacking.py:1)",
+            "lacking cannot be imported: ModuleNotFoundError: No module named 'gone' ({folder}/lacking.py:1); look there",
         ),
     ],
 )
@@ -334,7 +343,7 @@ def test_runs_can_be_looked_at_without_their_code(monkeypatch):
     monkeypatch.setenv("WDK_APP", "gone:app")
     result = wdk("inspect", "runs", "--json")
     assert [run["run_id"] for run in json.loads(result.stdout)["runs"]] == [run_id]
-    assert result.stderr.startswith("looking without a namespace: there is no module 'gone'")
+    assert result.stderr.startswith("looking without a namespace: gone:app: there is no module 'gone'")
 
 
 def test_runs_of_an_app_with_a_namespace_are_found_through_the_app_or_by_the_namespace(shop):

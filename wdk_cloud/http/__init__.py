@@ -33,6 +33,6 @@ def app(app: Workflows | None = None, authenticator: Authenticator | None = None
         from wdk_cloud.http import application
     except ModuleNotFoundError as error:
         raise WorldConfigurationError(
-            f"HTTP cannot be served here ({error}); install wdk-cloud[http], which has what that needs"
+            f"http.app() cannot serve here ({error}); install wdk-cloud[http], which has what that needs"
         ) from error
     return application.from_environment(app, authenticator)

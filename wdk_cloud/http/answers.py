@@ -18,7 +18,6 @@ from wdk_cloud.errors import (
     SerializationError,
     ThrottleError,
     WorkflowError,
-    WorkflowNotRegisteredError,
     WorkflowRunNotFoundError,
     WorldUnavailableError,
 )
@@ -36,7 +35,6 @@ BAD_REQUEST = "bad-request"
 STATUSES: dict[type[WorkflowError], int] = {
     SerializationError: 400,
     HookNotFoundError: 404,
-    WorkflowNotRegisteredError: 404,
     WorkflowRunNotFoundError: 404,
     IdempotencyConflictError: 409,
     RunExistsError: 409,

@@ -158,7 +158,10 @@ class Api:
                 f"{name!r} names several workflows; give the id: {', '.join(workflow.id for workflow in found)}",
             )
         if not found:
-            raise WorkflowNotRegisteredError(f"workflow {name!r} is not registered here; give its id, or its name")
+            message = (
+                f"workflow {name!r:.200} is not registered here; give the id, or the function's name, of one that is"
+            )
+            raise Refused(404, WorkflowNotRegisteredError.slug, message)
         return found[0]
 
     def _run(self, request: Request) -> Run[Any]:
