@@ -216,3 +216,39 @@ def test_without_the_extra_runs_are_served_and_the_line_says_what_is_missing(tmp
     assert done.returncode == 2
     assert "HTTP cannot be served without uvicorn: install wdk-cloud[http]" in done.stderr
     assert (done.stderr.startswith("error: "), done.stdout) == (True, "")
+
+
+def test_uvicorn_makes_the_app_runs_its_worker_and_shows_no_token_in_its_access_log(tmp_path: Path) -> None:
+    (tmp_path / "approving.py").write_text(APP)
+    secret = "a-token-of-the-environment"
+    env = environment(WDK_APP="approving:app", WDK_API_TOKEN=secret, PYTHONHASHSEED="0")
+    env["PYTHONPATH"] += f":{tmp_path}"
+    command = [sys.executable, "-m", "uvicorn", "--factory", "wdk_cloud.http:app", "--port", "0"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    said: list[str] = []
+
+    def hear(text: str) -> str:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line.rstrip())
+            if text in line:
+                return line.rstrip()
+        raise AssertionError(f"{text!r} is not in {said}")
+
+    try:
+        site = hear("running on ").partition("running on ")[2].split()[0]
+        headers = {"Authorization": f"Bearer {secret}"}
+        with httpx.Client(base_url=f"{site}/.well-known/workflow/v1", headers=headers, timeout=20) as client:
+            client.post("/api/start", json={"workflow": "approval"}).raise_for_status()
+            token = hear("mailed ").rpartition("/")[2]
+            assert client.post(f"/webhook/{token}?a=b", content=b"yes").text == "YES"
+            assert client.get("/api/hooks/mine").status_code == 404
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=PATIENCE)
+    said += out.splitlines()
+    assert sum(token in line for line in said) == 1, said  # where the step itself printed it
+    assert any('"POST /.well-known/workflow/v1/webhook/…?a=b HTTP/1.1" 200' in line for line in said), said
+    assert any('"GET /.well-known/workflow/v1/api/hooks/… HTTP/1.1" 404' in line for line in said), said
