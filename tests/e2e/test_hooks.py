@@ -344,6 +344,28 @@ def test_a_token_of_a_live_run_is_a_conflict_for_others_and_free_after_its_end(p
     assert second == "second"
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["made together", "made apart"])
+def test_of_two_hooks_of_one_run_on_one_token_the_first_receives(play: Play, apart: bool) -> None:
+    app = Workflows()
+
+    @app.workflow
+    async def body() -> list[str]:
+        first = create_hook("token", schema=str)
+        found = [await first] if apart else []
+        with pytest.raises(HookConflictError) as refused:
+            await create_hook("token")
+        return [*found, await first, refused.value.run_id]
+
+    async def scenario(env: WorkflowEnv) -> Any:
+        run = await started(env, body)
+        for payload in ("one", "two")[not apart :]:
+            await resume_hook("token", payload)
+            await env.run_until_blocked()
+        return await env.run_to_end(run)
+
+    assert play.scene(scenario, app) == (["one", "two", "run"] if apart else ["two", "run"])
+
+
 def test_a_hook_without_a_conflict_says_so(play: Play) -> None:
     app = Workflows()
 

@@ -62,8 +62,9 @@ class History:
     """Their tokens are free, or will be."""
     conflicts: dict[str, str] = field(default_factory=dict[str, str])
     """Hooks whose tokens belong to others, and the runs that own them."""
-    hook_of: dict[str, str] = field(default_factory=dict[str, str])
-    """The last hook that was made for a token's digest."""
+    hooks_of: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Those that were made for a token's digest and are not in conflict, the oldest first; a disposed one stays until
+    another is made."""
     admitted: set[str] = field(default_factory=set[str])
     patches: set[str] = field(default_factory=set[str])
     labels: dict[str, str] = field(default_factory=dict[str, str])
@@ -84,6 +85,23 @@ class History:
         if self.end is not None and not self.end_at:
             self.end_at = at
         self.last_version = version
+
+
+    def receiver_of(self, digest: str, batch: Iterable[ev.AnyEvent]) -> str | None:
+        """The hook that gets the payloads of a token, with what is about to be committed: of several the oldest, which
+        claimed it first. Also one that was disposed of: it drops what was sent before."""
+        live, gone = list(self.hooks_of.get(digest, ())), self.disposed.keys()
+        for event in batch:
+            match event:
+                case ev.HookCreated(digest=one, id=id) if one == digest:
+                    live.append(id)
+                case ev.HookConflict(id=id) if id in live:
+                    live.remove(id)
+                case ev.HookDisposed(id=id):
+                    gone = gone | {id}
+                case _:
+                    pass
+        return next((id for id in live if id not in gone), live[-1] if live else None)
 
 
 def _misplaced(history: History, event: ev.AnyEvent) -> CorruptedEventLogError:
@@ -183,7 +201,7 @@ def _hook_created(h: History, e: ev.HookCreated) -> None:
     if e.id in h.hooks:
         raise _misplaced(h, e)
     h.hooks[e.id] = e
-    h.hook_of[e.digest] = e.id
+    h.hooks_of[e.digest] = [*(id for id in h.hooks_of.get(e.digest, ()) if id not in h.disposed), e.id]
 
 
 def _hook_received(h: History, e: ev.HookReceived) -> None:
@@ -193,8 +211,8 @@ def _hook_received(h: History, e: ev.HookReceived) -> None:
 def _hook_conflict(h: History, e: ev.HookConflict) -> None:
     created = h.hooks.pop(e.id, None)
     h.conflicts[e.id] = e.run_id
-    if created is not None and h.hook_of.get(created.digest) == e.id:
-        del h.hook_of[created.digest]
+    if created is not None:
+        h.hooks_of[created.digest].remove(e.id)
 
 
 def _hook_disposed(h: History, e: ev.HookDisposed) -> None:

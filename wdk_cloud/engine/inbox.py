@@ -149,8 +149,7 @@ class Inbox:
         """For the hook of its token. It stays here before there is one, as in a run that goes on for another, and when
         the body has ended: then it is for the run that goes on for this one."""
         turn, payload = self._turn, msgspec.json.decode(item.data, type=HookItem)
-        created = [event.id for event in turn.batch if type(event) is ev.HookCreated and event.digest == payload.digest]
-        id = created[-1] if created else turn.history.hook_of.get(payload.digest)
+        id = turn.history.receiver_of(payload.digest, turn.batch)
         ended = turn.body is not None and turn.body.outcome is not None
         if id is None or ended:
             del self._admitted[item.key]

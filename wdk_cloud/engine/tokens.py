@@ -52,14 +52,22 @@ async def settle(turn: Turn, batch: Sequence[ev.AnyEvent], *, everything: bool) 
         made = [event for event in batch if type(event) is ev.HookCreated and event.id in history.hooks]
     if gone:
         await asyncio.gather(*(world.runs.free_token(_token(turn.head, event)) for event in gone))
-    found = await asyncio.gather(*(claim_of(turn, event) for event in made))
-    turn.conflicts += [
-        ev.HookConflict(time=turn.now(), id=event.id, run_id=owner)
-        for event, owner in zip(made, found, strict=True)
-        if owner is not None
-    ]
+    by_token: dict[str, list[ev.HookCreated]] = {}
+    for event in made:
+        by_token.setdefault(event.digest, []).append(event)
+    for conflicts in await asyncio.gather(*(_claim_all(turn, events) for events in by_token.values())):
+        turn.conflicts += conflicts
     if made and turn.inbox.early:
         turn.inbox.unread = True
+
+
+async def _claim_all(turn: Turn, hooks: Sequence[ev.HookCreated]) -> list[ev.HookConflict]:
+    """Claim one token for several hooks, one after the other: the oldest is to have it, as the history says."""
+    return [
+        ev.HookConflict(time=turn.now(), id=event.id, run_id=owner)
+        for event in hooks
+        if (owner := await claim_of(turn, event)) is not None
+    ]
 
 
 async def claim_of(turn: Turn, event: ev.HookCreated) -> str | None:
