@@ -287,7 +287,8 @@ class Turn(Intake, Waiting):
             operations = [event for event in batch if type(event) is ev.OperationCreated]
             cancelled = [event.id for event in batch if type(event) is ev.StepCancelled and self._is_queued(event.id)]
         if self.history.hooks or self.history.disposed:
-            await tokens.settle(self, batch, everything=everything)
+            # An unclean turn does all of it at once: what begins now may need a token that was not claimed before it.
+            await tokens.settle(self, batch, everything=everything or self.unclean)
         if operations:
             self.operations.start(operations)
         for id in cancelled:
