@@ -89,10 +89,12 @@ async def _refused(engine: Engine, delivery: Delivery, head: Head) -> bool | Non
         return True
     if head.holder is None:
         return True if head.last == message.identity else None
-    if head.holder == message.identity and head.until > now:
-        await outgoing.send_copy(engine, message, head.until - now)
+    over = head.until <= now and (message.run_id, message.birth) not in engine.live
+    if head.holder == message.identity and not over:
+        # The answer may have come late: our own turn has renewed the lease meanwhile.
+        await outgoing.send_copy(engine, message, head.until - now if head.until > now else engine.lease)
         return True
-    if head.until <= now and (message.run_id, message.birth) not in engine.live:
+    if over:
         return None
     return await _tell_holder(engine, delivery, head)
 
