@@ -621,6 +621,32 @@ def test_payloads_for_a_run_that_goes_on_as_another_reach_that(play: Play) -> No
     assert play.scene(scenario, app) == 1111
 
 
+@pytest.mark.parametrize("remade", [True, False], ids=["each run makes the hook", "one between makes none"])
+def test_a_key_that_an_earlier_run_has_received_delivers_nothing_to_the_one_that_goes_on(
+    play: Play, remade: bool
+) -> None:
+    app = Workflows()
+
+    @app.workflow
+    async def body(number: int, found: list[str]) -> list[str]:
+        if number == 1 and not remade:
+            await sleep(60)
+        else:
+            found = [*found, await create_hook("token", schema=str)]
+        if number < 2:
+            continue_as_new(number + 1, found)
+        return found
+
+    async def scenario(env: WorkflowEnv) -> Any:
+        run = await started(env, body, 0, [])
+        for payload in ("one", "one", "two", "one", "two", "three"):
+            await resume_hook("token", payload, key=f"the key of {payload}")
+            await env.run_until_blocked()
+        return await env.run_to_end(run)
+
+    assert play.scene(scenario, app) == (["one", "two", "three"] if remade else ["one", "two"])
+
+
 def test_a_body_that_waits_for_a_hook_is_no_deadlock_and_one_that_waits_for_its_own_future_is(play: Play) -> None:
     app = Workflows()
 

@@ -86,7 +86,6 @@ class History:
             self.end_at = at
         self.last_version = version
 
-
     def receiver_of(self, digest: str, batch: Iterable[ev.AnyEvent]) -> str | None:
         """The hook that gets the payloads of a token, with what is about to be committed: of several the oldest, which
         claimed it first. Also one that was disposed of: it drops what was sent before."""

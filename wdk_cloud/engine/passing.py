@@ -7,6 +7,7 @@ its body has taken goes no further; so it is harmless when done twice, also when
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -106,6 +107,16 @@ async def _left_in(
             data = await payloads.open("payload", there.digest, bytes(there.payload))
             found.append(Payload(item.key, there.digest, data))
     return found
+
+
+def name_of(digest: str, key: str | None) -> str:
+    """Of the item that carries a payload: the same for the same key of a caller's."""
+    return f"hook:{digest[:32]}/{os.urandom(12).hex()}" if key is None else f"hook:{digest[:32]}:{key}"
+
+
+async def keys_received(world: World, head: Head, digest: str) -> list[str]:
+    """The names of what a run has received for this token with a caller's key, in their order."""
+    return [key for key in await _received(world, head) if key.startswith(name_of(digest, ""))]
 
 
 async def _received(world: World, head: Head) -> dict[str, tuple[str, ev.HookReceived]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -68,12 +67,18 @@ async def resume(
 
     What lies in a run that has gone on as another is passed on first: it may be the same caller's, and earlier. As a
     request to cancel it looks again afterwards: the run may go on meanwhile, and have looked before the payload came.
+    With a key that such a run has received before there is nothing to do.
     """
     check_size(payload, "the payload of a hook")
     found = found or await find(world, digest)
-    name = f"hook:{digest[:32]}:{os.urandom(12).hex() if key is None else key}"
+    name = passing.name_of(digest, key)
+    if key is not None and tokens.mark_of(name) in found.data.delivered:
+        return found
     if found.head.run_id != found.token.run_id:
         await _pass_on(world, keys, found.token.run_id)
+        first = await world.runs.head(found.token.run_id)
+        if key is not None and first is not None and name in await passing.keys_received(world, first, digest):
+            return found
     await passing.put(world, keys, found.head, digest, name, payload)
     await _pass_on(world, keys, found.head.run_id)
     return found

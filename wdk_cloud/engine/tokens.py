@@ -35,6 +35,18 @@ class TokenData(msgspec.Struct, frozen=True):
     schema: str = ""
     """Where the class is declared that payloads have to fit, `module:qualified name`; empty where they may be
     anything, or what they have to fit has no such place."""
+    delivered: list[str] = []
+    """Marks of keys with which the runs before this one, of those that go on for each other, have received payloads:
+    who sends one of them again is turned away. The last REMEMBERED of them."""
+
+
+REMEMBERED = 100
+"""Keys, 17 bytes each: beside a token they cost two write units more, once for each run; callers repeat themselves
+seconds after the first time, not a hundred payloads later."""
+
+
+def mark_of(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:14]  # 56 bits: one of a hundred fits by chance once in 10^14
 
 
 def digest_of(token: str) -> str:
@@ -73,12 +85,16 @@ async def _claim_all(turn: Turn, hooks: Sequence[ev.HookCreated]) -> list[ev.Hoo
 async def claim_of(turn: Turn, event: ev.HookCreated) -> str | None:
     """None: the token is ours. Else the run that owns it."""
     metadata = await turn.payloads.seal("metadata", event.id, bytes(event.metadata))
-    data = msgspec.json.encode(TokenData(event.time, msgspec.Raw(metadata), event.webhook, _schema_of(turn, event)))
-    token = msgspec.structs.replace(_token(turn.head, event), data=data)
+    data = TokenData(event.time, msgspec.Raw(metadata), event.webhook, _schema_of(turn, event))
+    bare = _token(turn.head, event)
+    token = msgspec.structs.replace(bare, data=msgspec.json.encode(data))
     there = await turn.engine.world.runs.claim_token(token)
     while there is not None:
-        if await _is_anothers(turn, there):
+        delivered = await _left_by(turn, there)
+        if delivered is None:
             return there.run_id
+        data = msgspec.structs.replace(data, delivered=delivered)
+        token = msgspec.structs.replace(bare, data=msgspec.json.encode(data))
         there = await turn.engine.world.runs.claim_token(token, instead_of=there)
     return None
 
@@ -89,27 +105,38 @@ def _schema_of(turn: Turn, event: ev.HookCreated) -> str:
     return f"{cls.__module__}:{cls.__qualname__}" if isinstance(cls, type) and event.webhook is None else ""
 
 
-async def _is_anothers(turn: Turn, token: Token) -> bool:
-    """Whether the hook that has the token can still receive something that is not for this run.
+async def _left_by(turn: Turn, token: Token) -> list[str] | None:
+    """None: the hook that has the token can still receive something that is not for this run. Else marks of what it has
+    received for this one.
 
     Of a run for which this one goes on it takes over the token, once that one's head says so: only then nobody puts
     payloads there that would come to this one behind later ones. What lies there comes over first.
     """
     world, me = turn.engine.world, turn.head
     if (token.run_id, token.birth) == (me.run_id, me.birth):
-        return token.hook_id not in turn.history.disposed  # a late claim, by a worker that did not know
+        # If it is gone: a late claim, by a worker that did not know.
+        return [] if token.hook_id in turn.history.disposed else None
     head = await owner_of(world, token)
     if head is None or head.ended:
-        return False
+        return []
     if head.run_id == me.run_id:
-        if (first := await world.runs.head(token.run_id)) is not None:
-            await passing.pass_on_to_the_last(world, turn.engine.keys, first)
-        return False
+        return await _come_over(turn, token)
     if await _goes_on_as(world, head, me):
         raise WorldUnavailableError(
             f"the head of run {head.run_id} does not say yet that {me.run_id} goes on for it; try again when it does"
         )
-    return True
+    return None
+
+
+async def _come_over(turn: Turn, token: Token) -> list[str]:
+    """Payloads from the run before, and the marks of those that it has received."""
+    world = turn.engine.world
+    first = await world.runs.head(token.run_id)
+    if first is None:
+        return []  # erased just now
+    await passing.pass_on_to_the_last(world, turn.engine.keys, first)
+    marks = [mark_of(key) for key in await passing.keys_received(world, first, token.digest)]
+    return [*msgspec.json.decode(token.data, type=TokenData).delivered, *marks][-REMEMBERED:]
 
 
 async def _goes_on_as(world: World, head: Head, me: Head) -> bool:
