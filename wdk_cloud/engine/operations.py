@@ -12,13 +12,21 @@ from wdk_cloud.codec.values import decode_arguments, encode
 from wdk_cloud.engine import erasure, requests, resuming, tokens
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inbox import Watch, encode_item
-from wdk_cloud.errors import BUG, WorkflowError, WorldUnavailableError
+from wdk_cloud.errors import (
+    BUG,
+    HookNotFoundError,
+    RunExpiredError,
+    WorkflowError,
+    WorkflowRunNotFoundError,
+    WorldUnavailableError,
+)
 from wdk_cloud.world.ports import InboxItem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from wdk_cloud.engine.turn import Turn
+    from wdk_cloud.world.ports import World
 
 log = logging.getLogger("wdk_cloud")
 
@@ -150,10 +158,32 @@ async def _get_conflict(turn: Turn, _: str, a: Arguments) -> object:
 
 
 async def _resume(turn: Turn, id: str, a: Arguments) -> object:
+    """Before the payload is put it is noted, where the end of a step would lie, which run it is for: that one may have
+    taken it and ended, and its token may be another's, when this is done again."""
     me, engine = turn.head, turn.engine
+    world, note = engine.world, f"resume:{id}"
+    try:
+        found = await resuming.find(world, a["digest"])
+    except HookNotFoundError:
+        if await world.runs.step(me.run_id, me.birth, note) is None:
+            raise
+        return None
+    noted = found.head.run_id.encode()
+    if not await world.runs.end_step(me.run_id, me.birth, note, attempt=None, end=noted):
+        there = await world.runs.step(me.run_id, me.birth, note)
+        if there is None or not there.end or not await _is_last(world, found.head.run_id, there.end.decode()):
+            return None
     key = a.get("key") or f"{me.run_id}:{me.birth}:{id}"
-    await resuming.resume(engine.world, engine.keys, a["digest"], a["payload"], key)
+    await resuming.resume(world, engine.keys, a["digest"], a["payload"], key, found)
     return None
+
+
+async def _is_last(world: World, last: str, run_id: str) -> bool:
+    """Whether that is the last of the runs that go on for this one."""
+    try:
+        return (await requests.last_of(world, run_id)).run_id == last
+    except (RunExpiredError, WorkflowRunNotFoundError):
+        return False
 
 
 def _known(turn: Turn) -> Any:
