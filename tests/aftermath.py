@@ -22,7 +22,7 @@ async def all_runs() -> list[RunInfo]:
     return infos
 
 
-CHILDREN = {"parent": 1, "parent_of_continued": 2}
+CHILDREN = {"parent": 1, "parent_of_continued": 2, "contested": 1, "exchanged": 1}
 """Of those canonicals that have some."""
 
 

@@ -8,6 +8,7 @@ that has `WDK_TEST_JOURNAL` set, the notes go into that file. `WDK_TEST_WORK` ma
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import os
 import time
@@ -20,6 +21,8 @@ from wdk_cloud import (
     FatalError,
     HookConflictError,
     HookNotFoundError,
+    Request,
+    Response,
     RetryPolicy,
     Run,
     StepFailedError,
@@ -31,11 +34,14 @@ from wdk_cloud import (
     Workflows,
     continue_as_new,
     create_hook,
+    create_webhook,
     get_run,
     get_step_metadata,
     get_workflow_metadata,
+    github,
     remove_attributes,
     resume_hook,
+    resume_webhook,
     set_attributes,
     sleep,
     start,
@@ -45,6 +51,9 @@ app = Workflows()
 
 WORK = float(os.environ.get("WDK_TEST_WORK", "0"))
 JOURNAL = os.environ.get("WDK_TEST_JOURNAL")
+
+SECRET = "PROVIDER_SECRET_OF_TESTS"
+os.environ.setdefault(SECRET, "known to the provider and to us")
 
 
 # -- the journal ------------------------------------------------------------------------------------------------------
@@ -433,6 +442,56 @@ async def handed_on(left: int, token: str = "", total: int = 0) -> int:
     return await double(total)
 
 
+@app.workflow
+async def opposite(theirs: str, mine: str) -> int:
+    """Says when its own hook can receive, and what it has received twice."""
+    hook = create_hook(mine, schema=int)
+    await resume_hook(theirs, 1)
+    return await double(await hook)
+
+
+@app.workflow
+async def exchanged() -> list[int]:
+    """Two runs send each other payloads. This one's ends the other, which is never sent it again."""
+    hook = create_hook(own_token(), schema=int)
+    run = await start(opposite, hook.token, f"{hook.token}, opposite")
+    first = await hook
+    await resume_hook(f"{hook.token}, opposite", 10 * first)
+    return [first, await run.return_value()]
+
+
+@app.workflow
+async def requested() -> Any:
+    """A webhook whose caller is answered at once."""
+    webhook = create_webhook(verify=github(SECRET))
+    await offer(webhook.token)
+    return (await webhook).json()
+
+
+@app.workflow
+async def fixed_answer() -> list[Any]:
+    """One whose callers all get the same response, and are two."""
+    webhook = create_webhook(Response(200, "thank you"), verify=github(SECRET))
+    await offer(webhook.token)
+    return [(await webhook).json(), (await webhook).json()]
+
+
+@app.step
+async def reply(request: Request, text: str) -> None:
+    async with noted():
+        await request.respond_with(Response(201, text))
+
+
+@app.workflow
+async def answered() -> Any:
+    """One whose caller is answered by a step."""
+    webhook = create_webhook("manual", timeout=0.05, verify=github(SECRET))
+    await offer(webhook.token)
+    request = await webhook
+    await reply(request, "yes")
+    return request.json()
+
+
 # -- what to do with them, and what to expect -------------------------------------------------------------------------
 
 
@@ -498,6 +557,31 @@ def _payloads(*payloads: int) -> Callable[[Run[Any]], Awaitable[None]]:
                 except HookNotFoundError:
                     if not again and await run.status() == "running":
                         raise
+
+    return do
+
+
+def _requests(status: int, *bodies: int, waits: bool = False) -> Callable[[Run[Any]], Awaitable[None]]:
+    """A provider that sends each event twice, as providers do; what it hears is checked. One that waits for an answer
+    sends it once; the worker may have died: then it is too late, and the run goes on."""
+
+    async def do(run: Run[Any]) -> None:
+        (token,) = [
+            json.loads(str(event.data["input"]))["token"]
+            async for event in run.events()
+            if event.type == "step_created" and event.step_name == offer.id
+        ]
+        for body in bodies:
+            for again in (False, True)[: 1 if waits else 2]:
+                signed = hmac.new(os.environ[SECRET].encode(), f"{body}".encode(), "sha256").hexdigest()
+                headers = {"X-Hub-Signature-256": f"sha256={signed}", "X-GitHub-Delivery": f"event {body}"}
+                try:
+                    answer = await resume_webhook(token, Request("POST", "/", headers, f"{body}"))
+                except HookNotFoundError:
+                    if not again and await run.status() == "running":
+                        raise
+                else:
+                    assert answer.status == status or (waits and answer.status in (502, 504)), answer
 
     return do
 
@@ -599,6 +683,16 @@ CANONICALS = [
         {"offer": 1, "double": 1},
         act=Act("offer", _payloads(1, 2, 3)),
         steps_await_the_clock=True,  # a first run whose worker died passes on what it has when its lease is over
+    ),
+    Canonical(exchanged, (), Ended([1, 20]), {"double": 1}),
+    Canonical(requested, (), Ended(7), {"offer": 1}, act=Act("offer", _requests(202, 7))),
+    Canonical(fixed_answer, (), Ended([7, 8]), {"offer": 1}, act=Act("offer", _requests(200, 7, 8))),
+    Canonical(
+        answered,
+        (),
+        Ended(7),
+        {"offer": 1, "reply": 1},
+        act=Act("offer", _requests(201, 7, waits=True)),
     ),
 ]
 

@@ -50,8 +50,15 @@ CALLS = {
     ),
     "handed_on": (
         "acknowledge*15 acquire*15 append*8 change*6 claim_token*5 create*2 free_token head*14 items*8 "
-        "mark_dirty*2 put_item*6 read*5 read_at*2 receive*6 send*8"
+        "mark_dirty*2 put_item*6 read*7 read_at*2 receive*6 send*8"
     ),
+    "exchanged": (
+        "acknowledge*5 acquire*5 append*10 change*5 claim_token*2 create end_step*2 free_token*2 head*7 items*6 "
+        "put_item*4 put_labels*2 read*4 read_at receive*5 send*4 token*2"
+    ),
+    "requested": "acknowledge*3 acquire*3 append*3 change*2 claim_token free_token items*2 mark_dirty read receive*2",
+    "fixed_answer": "acknowledge*5 acquire*5 append*3 change*2 claim_token free_token items*2 mark_dirty read receive*2",
+    "answered": "acknowledge*2 acquire*2 append*4 change*2 claim_token free_token items*2 read receive*2",
 }
 """The answered calls on the memory world, by method."""
 
@@ -75,7 +82,11 @@ CALLS_ON_LOCAL = {
     ),
     "handed_on": (
         "acknowledge*15 acquire*15 append*8 change*7 claim_token*5 create*2 free_token head*14 items*9 "
-        "mark_dirty*5 put_item*4 read*5 read_at*2 receive*12 send*6"
+        "mark_dirty*5 put_item*4 read*7 read_at*2 receive*12 send*6"
+    ),
+    "requested": "acknowledge*3 acquire*3 append*3 change*2 claim_token free_token items*2 mark_dirty read receive*3",
+    "fixed_answer": (
+        "acknowledge*5 acquire*5 append*4 change*3 claim_token free_token items*3 mark_dirty read*2 receive*5"
     ),
 }
 """Writes end a little later there, a group at a time: what comes meanwhile finds the run held, or its turn asleep."""
@@ -157,6 +168,20 @@ LOG = {
     "handed_on": (
         "run_created run_started hook_created step_created step_started step_completed hook_received run_continued"
     ),
+    "exchanged": (
+        "run_created run_started hook_created operation_created operation_completed hook_received operation_created "
+        "operation_completed operation_created operation_completed run_completed"
+    ),
+    "requested": (
+        "run_created run_started hook_created step_created step_started step_completed hook_received run_completed"
+    ),
+    "fixed_answer": (
+        "run_created run_started hook_created step_created step_started step_completed hook_received*2 run_completed"
+    ),
+    "answered": (
+        "run_created run_started hook_created step_created step_started step_completed hook_received step_created "
+        "step_started step_completed run_completed"
+    ),
 }
 """The types of the events, in order; the same on each world."""
 
@@ -176,6 +201,12 @@ LOGS_OF_THE_CHILD = {
     ],
     "contested": [
         "run_created run_started hook_created operation_created hook_conflict operation_completed run_completed",
+    ],
+    "exchanged": [
+        (
+            "run_created run_started hook_created operation_created operation_completed hook_received step_created "
+            "step_started step_completed run_completed"
+        )
     ],
 }
 """Of the child, and of the runs that went on for it."""
