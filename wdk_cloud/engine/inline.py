@@ -107,10 +107,15 @@ class InlineSteps:
             attempt.cancel()
 
     def adopt(self, other: InlineSteps) -> None:
-        """Take over the attempts that run, after the log was read again."""
+        """Take over the attempts that run, after the log was read again. Whoever wrote it may have ended or cancelled a
+        step, or the run: nobody else tells these attempts."""
         self.running.update(other.running)
         self.tasks.update(other.tasks)
         self._threads.update(other._threads)
+        over = type(self.history.end) is ev.RunCancelled
+        for id in self.running:
+            if over or (state := self.history.steps.get(id)) is None or state.cancelled:
+                self.cancel(id)
 
     def abandon(self) -> None:
         """The turn has given up: cancellable attempts end now, as if the process had died; the others come to an end of
