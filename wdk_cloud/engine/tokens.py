@@ -125,7 +125,16 @@ async def _left_by(turn: Turn, token: Token) -> list[str] | None:
         raise WorldUnavailableError(
             f"the head of run {head.run_id} does not say yet that {me.run_id} goes on for it; try again when it does"
         )
-    return None
+    return [] if await _is_disposed(world, token) else None
+
+
+async def _is_disposed(world: World, token: Token) -> bool:
+    """A worker that did not know has claimed it late: its run lives, and the hook receives nothing any more."""
+    return any(
+        type(event) is ev.HookDisposed and event.id == token.hook_id
+        for batch in await world.runs.read(token.run_id, token.birth, 0)
+        for event in ev.decode_batch(batch.data, token.run_id, batch.at).events
+    )
 
 
 async def _come_over(turn: Turn, token: Token) -> list[str]:
