@@ -71,6 +71,18 @@ async def waits_for(what: str) -> str:
     return await gated(what)
 
 
+@app.step(cancellable=True)
+async def for_ever() -> None:
+    ran.append("for ever")
+    await asyncio.Event().wait()
+
+
+@app.workflow
+async def naps_then_waits_for_ever() -> None:
+    await sleep("1 hour")
+    await asyncio.gather(for_ever(), gated("here"))
+
+
 @app.workflow
 async def outside() -> str:
     return await elsewhere("outside")
@@ -125,6 +137,19 @@ class Fails(Plan):
     def before(self, call: Call, life: Life) -> None:
         if self.lasts and call.method in self.methods:
             raise WorldUnavailableError(f"{call.method}: the network is gone")
+
+
+class SlowToRefuse(Plan):
+    """The answer to the second `acquire` takes two leases; meanwhile whoever holds one renews it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._asked = 0
+
+    def after(self, call: Call, life: Life) -> None:
+        self._asked += call.method == "acquire"
+        if (call.method, self._asked) == ("acquire", 2):
+            self._bench.clock.advance_to(self._bench.clock.now() + 2 * self._bench.engine.lease)
 
 
 class Between:
@@ -381,6 +406,40 @@ def test_a_holder_that_finds_the_end_written_by_another_ends_the_head() -> None:
         assert (await bench.head(started)).status == "cancelled"
         with pytest.raises(WorkflowRunCancelledError):
             await bench.result(started)
+
+    run(test)
+
+
+def test_a_cancellable_step_hears_of_an_end_that_another_wrote() -> None:
+    async def test() -> None:
+        bench, gates["here"] = Bench(app), asyncio.Event()
+        started = await bench.start(naps_then_waits_for_ever)
+        await bench.work(await bench.receive())
+        bench.clock.advance_to((await bench.head(started)).armed or 0.0)
+        working = asyncio.create_task(bench.work(await bench.receive()))
+        await until(lambda: sorted(ran) == ["for ever", "here"])
+        await append(bench, await bench.head(started), ev.RunCancelled(time=bench.clock.now()))
+        gates["here"].set()
+        assert await working
+        assert (await bench.head(started)).status == "cancelled"
+
+    run(test)
+
+
+def test_the_holders_own_message_is_kept_when_the_answer_about_it_comes_after_the_lease_that_it_names() -> None:
+    async def test() -> None:
+        bench, gates["here"] = Bench(app), asyncio.Event()
+        engine = Engine(FaultyWorld(bench.world, Life(SlowToRefuse(bench))), [app], bench.settings)
+        started = await bench.start(waits_for, "here")
+        delivery = await bench.receive()
+        working = asyncio.create_task(bench.work(delivery, engine))
+        await until(lambda: ran == ["here"])
+        await bench.world.queue.send([(delivery.message, 0.0)])
+        assert await bench.work(await bench.receive(), engine)
+        assert not (await bench.head(started)).dirty
+        assert [one.identity for one in await bench.messages()] == 2 * [delivery.message.identity]
+        gates["here"].set()
+        assert await working
 
     run(test)
 
