@@ -76,12 +76,21 @@ async def resume(
         return found
     if found.head.run_id != found.token.run_id:
         await _pass_on(world, keys, found.token.run_id)
-        first = await world.runs.head(found.token.run_id)
-        if key is not None and first is not None and name in await passing.keys_received(world, first, digest):
+        if key is not None and await _received_before(world, found, name):
             return found
     await passing.put(world, keys, found.head, digest, name, payload)
     await _pass_on(world, keys, found.head.run_id)
     return found
+
+
+async def _received_before(world: World, found: Found, name: str) -> bool:
+    """Whether one of the runs from the token's on has received it, up to the one that lives; that one knows itself."""
+    following = await world.runs.head(found.token.run_id)
+    while following is not None and following.run_id != found.head.run_id:
+        if name in await passing.keys_received(world, following, found.token.digest):
+            return True
+        following = None if following.continued_to is None else await world.runs.head(following.continued_to)
+    return False
 
 
 async def _pass_on(world: World, keys: KeyService | None, run_id: str) -> None:
