@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from tests.canonical import note
-from tests.storm.programs import FAR, Node
+from tests.storm.programs import FAR, Node, token_of
 from wdk_cloud import (
     FatalError,
+    Hook,
+    HookConflictError,
+    HookNotFoundError,
     RetryPolicy,
     StepFailedError,
     StepInterruptedError,
     WorkflowRunCancelledError,
     Workflows,
     continue_as_new,
+    create_hook,
+    get_hook_by_token,
     get_step_metadata,
+    get_workflow_metadata,
     patched,
+    resume_hook,
     set_attributes,
     sleep,
     start,
@@ -147,6 +155,18 @@ async def blocked_far(n: int) -> int:
     return n
 
 
+@app.step(name="offer", max_retries=PATIENT)
+async def offer(n: int, token: str | None) -> int | str:
+    """Somebody is told of the hook: it must be able to receive."""
+    begin()
+    try:
+        if token is not None:
+            await get_hook_by_token(token)
+    except HookNotFoundError:
+        return f"the token of {n} is not there"
+    return n
+
+
 @app.workflow(name="storm")
 async def storm(program: list[Any]) -> Any:
     return await perform(program)
@@ -194,6 +214,8 @@ async def perform(node: Node) -> Any:  # noqa: C901 -- a case for each kind
             return await blocked(n)
         case "blocked_far", [n]:
             return await blocked_far(n)
+        case "offer", [n]:
+            return await offer(n, None)
         case "nap", [seconds]:
             await sleep(seconds)
             return seconds
@@ -245,6 +267,10 @@ async def compose(kind: str, rest: list[Any]) -> Any:  # noqa: C901 -- a case fo
             return await _through_a_queue(workers, numbers)
         case "again", [program]:
             continue_as_new(program)
+        case (("hook" | "hook_waits"), _) | (("conflict" | "theirs" | "contest" | "anew" | "released" | "in_turn"), _):
+            return await wait_for_payloads(kind, rest)
+        case (("contend" | "sends_itself"), _):
+            return await wait_for_payloads(kind, rest)
         case "cancelled_child", [n, inner]:
             run = await start(storm, inner)
             await run.cancel()
@@ -300,6 +326,155 @@ async def race(kind: str, rest: list[Any]) -> Any:  # noqa: C901 -- a case for e
             return "forgotten"
         case _:
             raise AssertionError(f"no such node: {kind} {rest}")
+
+
+# -- hooks ------------------------------------------------------------------------------------------------------------
+
+
+async def wait_for_payloads(kind: str, rest: list[Any]) -> Any:  # noqa: C901 -- a case for each kind
+    match kind, rest:
+        case "hook", [n, how, payloads, inner]:
+            return await _hooked(n, how, payloads, inner)
+        case "hook_waits", [n]:
+            return await create_hook(token_of(n))
+        case "conflict", [n, _]:
+            return await _in_conflict_with_itself(n)
+        case "theirs", [n, _]:
+            hook = create_hook(token_of(n))
+            told = await (await start(storm, ["contend", n])).return_value()
+            assert told == f"lost {n}", told
+            return await hook
+        case "contest", [n, payload]:
+            return await _contest(n, payload)
+        case "contend", [n]:
+            return await _contend(n)
+        case "anew", [n, payload]:
+            create_hook(token_of(n)).dispose()
+            return await _sends_itself(n, payload)
+        case "released", [n, payload]:
+            with create_hook(token_of(n)):
+                await add(n)
+            return await (await start(storm, ["sends_itself", n, payload])).return_value()
+        case "in_turn", [n, payload]:
+            for _ in range(2):
+                assert await (await start(storm, ["sends_itself", n, payload])).return_value() == payload
+            return payload
+        case "sends_itself", [n, payload]:
+            return await _sends_itself(n, payload)
+        case _:
+            raise AssertionError(f"no such node: {kind} {rest}")
+
+
+async def _hooked(n: int, how: str, payloads: list[Any], inner: Node | None) -> Any:
+    hook = create_hook(token_of(n), schema=int)
+    senders = {number: sender for sender, _, number, _, _ in payloads}
+    taken = [payload for payload in payloads if not payload[4]]
+
+    async def between() -> Any:
+        if inner is None:
+            return None
+        return await (offer(inner[1], hook.token) if inner[0] == "offer" else perform(inner))
+
+    if how == "beside":
+        before, found = await asyncio.gather(between(), _taken(hook, len(taken)))
+    else:
+        before = await between()
+        if how == "never":
+            return [before, f"never {n}"]
+        found = await _in_some_way(n, how, hook, len(taken))
+    by_sender: dict[int, list[int]] = {sender: [] for sender in sorted({payload[0] for payload in taken})}
+    for number in found:
+        by_sender[senders[number]].append(number)
+    return [before, list(by_sender.values())]
+
+
+async def _taken(hook: Hook[int], count: int) -> list[int]:
+    return [await hook for _ in range(count)]
+
+
+async def _in_some_way(n: int, how: str, hook: Hook[int], count: int) -> list[int]:
+    found: list[int] = []
+    match how:
+        case "iterate":
+            with hook:
+                async for number in hook:
+                    found.append(number)
+                    if len(found) == count:
+                        break
+        case "gather":
+            found = await asyncio.gather(*(_next(hook) for _ in range(count)))
+        case "timed":
+            for seconds in (0.5, 5.0):
+                with suppress(TimeoutError):
+                    found.append(await asyncio.wait_for(_next(hook), seconds))
+                if len(found) == count:
+                    break
+            _forgive()
+        case "raced" | "napped" | "blocked":
+            rival = add(n) if how == "raced" else sleep(FAR) if how == "napped" else blocked_far(n)
+            found = await _against(hook, rival, ends=how == "raced")
+        case _:
+            pass
+    return [*found, *await _taken(hook, count - len(found))]
+
+
+async def _next(hook: Hook[int]) -> int:
+    return await hook
+
+
+async def _against(hook: Hook[int], rival: Any, ends: bool) -> list[int]:
+    """What has come of it; the hook loses against a step that ends, and wins against what does not end."""
+    waiting, other = asyncio.ensure_future(_next(hook)), asyncio.ensure_future(rival)
+    done, _ = await asyncio.wait([waiting, other], return_when=asyncio.FIRST_COMPLETED)
+    if waiting not in done:
+        waiting.cancel()
+        return []
+    if ends:
+        await other
+    else:
+        other.cancel()
+    return [waiting.result()]
+
+
+async def _in_conflict_with_itself(n: int) -> Any:
+    """The first of two hooks has the token."""
+    first, second = create_hook(token_of(n)), create_hook(token_of(n))
+    owner = await second.get_conflict()
+    try:
+        await second
+    except HookConflictError as error:
+        assert owner is not None
+        assert owner.run_id == error.run_id == get_workflow_metadata().run_id
+        return await first
+    return "two hooks have one token"
+
+
+async def _contest(n: int, payload: int) -> Any:
+    """Two runs want one token: one is told that it is the other's, and then that one gets a payload."""
+    runs = [await start(storm, ["contend", n]) for _ in range(2)]
+    ends = [asyncio.ensure_future(run.return_value()) for run in runs]
+    (lost, *more), (wins, *_) = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    assert not more
+    assert lost.result() == f"lost {n}"
+    await resume_hook(token_of(n), payload)
+    return await wins
+
+
+async def _sends_itself(n: int, payload: int) -> int:
+    hook = create_hook(token_of(n), schema=int)
+    await resume_hook(hook, payload)
+    return await hook
+
+
+async def _contend(n: int) -> Any:
+    hook = create_hook(token_of(n))
+    owner = await hook.get_conflict()
+    try:
+        return await hook
+    except HookConflictError as error:
+        assert owner is not None
+        assert owner.run_id == error.run_id
+        return f"lost {n}"
 
 
 def _forgive() -> None:

@@ -27,7 +27,9 @@ from tests.histories import (
 )
 from tests.storm import bodies
 from tests.storm.faults import LEASE, POISON, StormLife, StormWorld, Weather, life_of, task_factory
+from tests.storm.granted import Claims, Leases, Tokens
 from tests.storm.programs import Expected, Node, expect
+from tests.storm.senders import Senders
 from wdk_cloud import start, worker
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inline import INTERRUPTIONS_UNCHARGED
@@ -57,29 +59,6 @@ class Violation(AssertionError):
     """What must never happen."""
 
 
-class Claims:
-    """Of the steps that run elsewhere, as the calls that a world has granted say."""
-
-    def __init__(self) -> None:
-        self._until: dict[tuple[str, str], float] = {}
-        self.taken_alive: list[str] = []
-        """Claims that were over for nobody's clock when another worker took the step over."""
-
-    def note(self, call: Call, answer: Any) -> None:
-        match call.method, answer:
-            case "claim_step", (True, item):
-                key = (call.args[0], item.step_id)
-                if self._until.get(key, 0.0) > call.kwargs["now"]:
-                    self.taken_alive.append(f"{item.step_id} of {call.args[0]}, attempt {item.attempt}")
-                self._until[key] = call.kwargs["until"]
-            case "renew_step", item if item is not None:
-                self._until[call.args[0], call.args[2]] = call.kwargs["until"]
-            case (("end_step" | "retry_step"), True):
-                self._until.pop((call.args[0], call.args[2]), None)
-            case _:
-                pass
-
-
 @dataclass
 class Execution:
     """One program carried out under one weather."""
@@ -96,7 +75,9 @@ class Execution:
     claimed_at: dict[tuple[str, int], float] = field(default_factory=dict[tuple[str, int], float])
     """When each attempt of a step that runs elsewhere was claimed."""
 
-    claims: Claims = field(default_factory=lambda: Claims())
+    claims: Claims = field(default_factory=Claims)
+    leases: Leases = field(default_factory=Leases)
+    tokens: Tokens = field(default_factory=Tokens)
 
     def begun_late(self) -> set[tuple[str, int]]:
         """The attempts whose bodies began when their claims, never renewed, were over."""
@@ -147,11 +128,13 @@ class Crew:
         self._execution = execution
         self._hosts: list[tuple[StormLife, asyncio.Task[None], list[Worker]]] = []
         self._stop = asyncio.Event()
+        self._senders = Senders(execution.program, world, clock, weather)
 
     async def work_until_over(self) -> None:
         try:
             await self._work()
         finally:
+            await self._senders.stop()
             self._stop.set()
             for life, _, _ in self._hosts:
                 life.suspended_until = 0.0
@@ -171,6 +154,8 @@ class Crew:
 
     async def judge(self, run: Any) -> None:
         await judge(self._execution, self._world, run)
+        if self._senders.turned_away and self._execution.weather.curse is not POISON:
+            raise Violation(f"somebody waits for payloads that were turned away: {self._senders.turned_away}")
 
     async def _work(self) -> None:
         still = 0
@@ -228,6 +213,9 @@ class Crew:
     def _watch(self, call: Call, answer: Any) -> None:
         watch(call, answer)
         self._execution.claims.note(call, answer)
+        self._execution.tokens.note(call, answer)
+        self._execution.leases.note(call, answer, self._clock.now())
+        self._senders.noted(call, answer)
         if call.method == "claim_step" and isinstance(claim := journal[-1], Claimed):
             self._execution.claimed_at.setdefault((claim.step_id, claim.attempt), self._clock.now())
 
@@ -280,10 +268,17 @@ async def judge(execution: Execution, world: World, run: Any) -> None:
         raise Violation(f"the run yields {value!r}, not {execution.expected.value!r}")
     await judge_chain(execution, world, "run", execution.expected, {})
     # On a file the writes of a worker that has died may be on their way: they happen, and nobody notes them.
-    check_bodies(execution.begun_late(), all_noted=isinstance(world, MemoryWorld))
+    check_bodies(
+        execution.begun_late(),
+        taken_early=execution.leases.taken_early(),
+        all_noted=isinstance(world, MemoryWorld),
+    )
     check_once()
-    if isinstance(world, MemoryWorld) and execution.claims.taken_alive:  # on a file the claim of a dead process is over
-        raise Violation(f"taken over while their claims were alive: {execution.claims.taken_alive}")
+    if isinstance(world, MemoryWorld):  # on a file the claim of a dead process is over, and not all it wrote was noted
+        if taken := execution.claims.taken_alive:
+            raise Violation(f"taken over while their claims were alive: {taken}")
+        if taken := execution.tokens.taken_alive:
+            raise Violation(f"tokens were taken over from hooks that could receive: {taken}")
     execution.commands, execution.at_once = _measures(events_of(batches, "run"))
 
 
@@ -293,6 +288,7 @@ async def judge_chain(
     """A run, and those that go on for it, each in its part of what the model says; `labels` are those it began with."""
     following: str | None = run_id
     part: Expected | None = expected
+    taken: set[str | None] = set()
     while following is not None:
         if part is None:
             raise Violation(f"{run_id} goes on as {following}, and was to end")
@@ -305,6 +301,7 @@ async def judge_chain(
         if found != labels:
             raise Violation(f"the labels of {following} are {found}, not {labels}")
         check_commands(part, events)
+        taken = check_payloads(events, taken)
         await _judge_children(execution, world, following, events, part)
         following, part = head.continued_to, part if part.status == "cancelled" else part.then
     if part is not None and part.status != "cancelled":
@@ -336,11 +333,21 @@ async def _judge_children(
 def check_commands(expected: Expected, events: list[ev.AnyEvent]) -> None:
     """Each command of the program is in the log, once, and no other."""
     created = Counter(event.id.rpartition("#")[0] for event in events if isinstance(event, _COMMANDS) and event.id)
+    created["disposed"] = sum(type(event) is ev.HookDisposed for event in events)
     for name in created.keys() | expected.must.keys():
         least = expected.must[name]
         most = least + expected.may[name]
         if not least <= created[name] <= most:
             raise Violation(f"{name} is {created[name]} times in the log, not {least} to {most} times")
+
+
+def check_payloads(events: list[ev.AnyEvent], taken: set[str | None]) -> set[str | None]:
+    """No payload comes to a run again that one before it has taken. Returns those that are taken after this one."""
+    received = {event.key for event in events if type(event) is ev.HookReceived}
+    if twice := taken & received:
+        raise Violation(f"delivered to a run, and again to one that goes on for it: {twice}")
+    unread = events[-1].unread if isinstance(events[-1], ev.RunContinued) else ()
+    return taken | (received - set(unread))
 
 
 def check_interruptions(batches: list[Batch]) -> None:
@@ -377,7 +384,7 @@ def check_once() -> None:
         raise Violation(f"a step without retries began more than once: {begun.most_common(1)}")
 
 
-_COMMANDS = (ev.StepCreated, ev.WaitCreated, ev.OperationCreated, ev.AttributesSet)
+_COMMANDS = (ev.StepCreated, ev.WaitCreated, ev.OperationCreated, ev.AttributesSet, ev.HookCreated)
 
 
 def _measures(events: list[ev.AnyEvent]) -> tuple[int, int]:

@@ -118,6 +118,8 @@ class Theme:
     """Of these calls only some are hit (`Weather._is_aimed_at`)."""
     far: bool = False
     """Its programs have no timers (`programs.generate`)."""
+    hooked: bool = False
+    """Each of its programs has hooks."""
     limits: tuple[float, ...] = (0.0,)
     """Seconds that a delivery has; 0: any number. Its programs are brief (`programs.generate`)."""
 
@@ -190,6 +192,34 @@ THEMES = (
         aim="a message of a run",
         far=True,
     ),
+    # A token is claimed or freed by a worker that was overtaken, or by one that dies.
+    Theme(
+        {"overtaken": 2, "wait before": 4, "wait after": 1, "die before": 4, "die after": 1},
+        most=(2, 6, 12),
+        rates=(0.5, 0.9),
+        slow=(0.0,),
+        methods=("claim_token", "free_token"),
+        hooked=True,
+    ),
+    # Payloads that are sent while a run goes on as another, and while a hook takes its token.
+    Theme(
+        {"wait before": 2, "wait after": 2, "slow after": 1, "die after": 1},
+        most=(10, 30),
+        rates=(0.2, 0.5),
+        slow=(0.0,),
+        methods=("put_item", "items", "head", "change", "create", "claim_token", "token"),
+        hooked=True,
+    ),
+    # A run that goes on is there, and the head of the one before it does not say so yet, or nobody has looked after that.
+    Theme(
+        {"die before": 2, "die after": 1, "slow before": 1, "wait before": 1},
+        most=(2, 4),
+        rates=(0.6, 1.0),
+        slow=(0.0,),
+        methods=("change",),
+        aim="the end of a run",
+        hooked=True,
+    ),
 )
 
 MOST_SLOW = 300
@@ -227,6 +257,8 @@ class Weather:
     """Of these only some."""
     far: bool = False
     """Its program has no timers."""
+    hooked: bool = False
+    """Its program has hooks."""
     late: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict[str, "Callable[[], Awaitable[None]]"])
     """Acknowledgements that arrive when somebody takes the run with the same message."""
     watched: set[tuple[int, Any]] = field(default_factory=set[tuple[int, Any]])
@@ -287,6 +319,7 @@ class Weather:
             methods=theme.methods,
             aim=theme.aim,
             far=theme.far,
+            hooked=theme.hooked,
             fitting=True,
         )
 
@@ -339,6 +372,8 @@ class Weather:
                 return call.args[0].message.kind != "step"
             case "a continuation":
                 return any(message.kind == "continue" for message, _ in call.args[0])
+            case "the end of a run":
+                return "status" in call.args[2]
             case "a look at a run that is watched":
                 there = (worker, call.args[0])
                 looked = there in self.watched

@@ -62,7 +62,11 @@ class Meeting:
             return False
         if self.call.method == "claim_step":
             return call.method == "claim_step" and call.args[:3] == self.call.args[:3] and answer[0]
-        return call.method == "acquire" and call.args[0] == self.call.args[0] and isinstance(answer, Lease)
+        return call.method == "acquire" and call.args[0] == _run_of(self.call) and isinstance(answer, Lease)
+
+
+def _run_of(call: Call) -> str:
+    return call.args[0].run_id if call.method in ("claim_token", "free_token") else call.args[0]
 
 
 class Meetings:

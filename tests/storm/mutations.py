@@ -109,7 +109,7 @@ PROTOCOL = {
         ),
     ),
     "the holder's own message is never let go": (
-        Patch("engine.delivery:_refused", "        await outgoing.send_copy(engine, message, head.until - now)\n", ""),
+        Patch("engine.delivery:_refused", "    if head.holder == message.identity and not over:", "    if False:"),
     ),
     "a message received before is exchanged": (
         Patch("engine.delivery:_deliver_to_run", "if delivery.again:", "if False:"),
@@ -301,4 +301,107 @@ DESIGN = {
 }
 """The rules of DESIGN.md 3, by their numbers."""
 
-MUTATIONS = [Mutation(rule, patches) for rule, patches in (PROTOCOL | DESIGN).items()]
+TOKENS = {
+    "tokens are claimed before anything that follows is announced or begun": (
+        Patch(
+            "engine.turn:Turn._after_commit",
+            "await tokens.settle(self, batch, everything=everything or self.unclean)",
+            "pass",
+        ),
+        Patch(
+            "engine.turn:Turn._after_commit",
+            "            await self._begin_attempt(event)",
+            "            await self._begin_attempt(event)\n"
+            "    await tokens.settle(self, batch, everything=everything or self.unclean)",
+        ),
+    ),
+    "an unclean turn claims and frees again": (
+        Patch("engine.turn:Turn._after_commit", "everything=everything or self.unclean", "everything=False"),
+    ),
+    "a token is taken over from nobody who is alive": (
+        Patch("engine.tokens:_left_by", "return [] if await _is_disposed(world, token) else None", "return []"),
+    ),
+    # An end frees its tokens, so that nobody meets one but after a late claim: both are left out.
+    "a token whose owner has ended is free": (
+        Patch("engine.tokens:_left_by", "if head is None or head.ended:", "if head is None:"),
+        Patch("engine.tokens:free", "if isinstance(history.end, ev.RunContinued):", "if True:"),
+    ),
+    # Whoever finds such a token taken reads whether its hook was disposed of: both are left out.
+    "a token is free when its hook is disposed of": (
+        Patch("engine.tokens:settle", "    if gone:\n", "    if False:\n"),
+        Patch("engine.tokens:_left_by", "return [] if await _is_disposed(world, token) else None", "return None"),
+    ),
+    "an unclean turn frees again what was disposed of": (
+        Patch("engine.tokens:settle", "gone = list(history.disposed.values())", "gone = []"),
+        Patch("engine.tokens:_left_by", "return [] if await _is_disposed(world, token) else None", "return None"),
+    ),
+    "the runs that go on for a run keep its tokens": (
+        Patch("engine.tokens:free", "if isinstance(history.end, ev.RunContinued):", "if False:"),
+    ),
+    "payloads come over before a token does": (
+        Patch(
+            "engine.tokens:_come_over",
+            "    await passing.pass_on_to_the_last(world, turn.engine.keys, first)\n",
+            "",
+        ),
+    ),
+    "a token comes over only when the heads say for whom": (
+        Patch(
+            "engine.tokens:_left_by",
+            'raise WorldUnavailableError(f"the head of run {head.run_id} does not say yet that {me.run_id} goes on for it")',
+            "return []",
+        ),
+    ),
+    "who has put a payload looks whether the run has gone on": (
+        Patch("engine.resuming:resume", "    await _pass_on(world, keys, found.head.run_id)\n", ""),
+    ),
+    "who puts a payload passes earlier ones on": (
+        Patch("engine.resuming:resume", "        await _pass_on(world, keys, found.token.run_id)\n", ""),
+    ),
+    "payloads that a body has not taken go to the next run": (
+        Patch("engine.passing:_left_in", "end.unread if isinstance(end, ev.RunContinued) else []", "[]"),
+    ),
+    "payloads that a run has not admitted go to the next run": (
+        Patch("engine.passing:_left_in", "if item.key not in received:", "if False:"),
+    ),
+    "what a run has received goes no further": (
+        Patch("engine.passing:_left_in", "if item.key not in received:", "if True:"),
+    ),
+    "a key that an earlier run has received delivers nothing": (
+        Patch("engine.resuming:resume", "tokens.mark_of(name) in found.data.delivered", "False"),
+    ),
+    "a key that a run between the token's and the last has received delivers nothing": (
+        Patch("engine.resuming:resume", "await _received_before(world, found, name)", "False"),
+    ),
+    "payloads that came before their hook are looked at when it is there": (
+        Patch("engine.tokens:settle", "turn.inbox.unread = True", "pass"),
+    ),
+    "of several hooks of a run on one token the oldest receives": (
+        Patch(
+            "engine.history:History.receiver_of",
+            "next((id for id in live if id not in gone), live[-1] if live else None)",
+            "live[-1] if live else None",
+        ),
+    ),
+    "several hooks of a run claim one token one after the other": (
+        Patch(
+            "engine.tokens:_claim_all",
+            "for event in hooks\n        if (owner := await claim_of(turn, event)) is not None",
+            "for event, owner in zip(hooks, await asyncio.gather(*(claim_of(turn, event) for event in hooks)))\n"
+            "        if owner is not None",
+        ),
+    ),
+    "a late claim for a hook that was disposed of blocks nobody": (
+        Patch("engine.tokens:_left_by", "return [] if await _is_disposed(world, token) else None", "return None"),
+    ),
+    "what a body sends is noted before it is put": (
+        Patch(
+            "engine.operations:_resume",
+            "if await world.runs.step(me.run_id, me.birth, note) is None:",
+            "if True:",
+        ),
+    ),
+}
+"""PROTOCOL.md, "Tokens", and what the modules that keep to it say besides."""
+
+MUTATIONS = [Mutation(rule, patches) for rule, patches in (PROTOCOL | DESIGN | TOKENS).items()]

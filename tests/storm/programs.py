@@ -48,6 +48,13 @@ EARLY_BRANCHES = (
 )
 BRANCHES = (*EARLY_BRANCHES, "cancelled_child", "cancelled_child")
 
+HOW = ("await", "await", "iterate", "gather", "raced", "timed", "napped", "blocked", "beside", "never")
+"""What a body does with a hook; the programs without timers do the first four, or never look."""
+FAR_HOW = ("await", "iterate", "gather", "never")
+
+HOOKED = 1000
+"""Where the numbers of hooks and payloads begin."""
+
 FAR_LEAVES = ("far", "far", "far_slow", "far_once", "add")
 FAR_BRANCHES = ("seq", "gather", "gather", "group", "wait", "semaphore", "helper", "child")
 """Of programs that only steps elsewhere and children take on: no timer comes later and finds what was lost."""
@@ -56,7 +63,9 @@ FAR_BRANCHES = ("seq", "gather", "gather", "group", "wait", "semaphore", "helper
 class Generator:
     """Draws one program; the same seed gives the same program."""
 
-    def __init__(self, seed: int, *, early: bool = False, brief: bool = False, far: bool = False) -> None:
+    def __init__(
+        self, seed: int, *, early: bool = False, brief: bool = False, far: bool = False, hooked: bool = False
+    ) -> None:
         self._random = random.Random(seed)
         self._brief = brief
         self._far = far
@@ -67,13 +76,16 @@ class Generator:
         self._afresh_numbers = 0
         # Draws of their own: what came later has left the older programs as they were.
         self._afresh = None if early else random.Random(f"{seed} afresh")
+        self._hooks = Hooks(random.Random(f"{seed} hooks"), far=far, hooked=hooked)
+        self._hooked = hooked or (not early and self._hooks.random.random() < 0.45)
 
     def program(self) -> Node:
         """A sequence of some branches: a dozen durable commands or more, several at once."""
         nodes = [self._branch(depth=self._random.choice((2, 2, 3))) for _ in range(self._random.randint(3, 6))]
         if self._random.random() < 0.15 and not self._brief and not self._far:
             nodes.append(["cancel_all", self._random.randint(2, 5)])
-        return ["seq", [*nodes, *self._again(0.1)]]
+        again = self._again(0.1)
+        return ["seq", self._hooks.among(nodes, again) if self._hooked else [*nodes, *again]]
 
     def _again(self, probability: float) -> list[Node]:
         """What a run may end with: another one that goes on for it, which may end so as well."""
@@ -167,14 +179,88 @@ class Generator:
     def _endless(self) -> Node:
         """What only a cancellation ends."""
         choices = [["blocked", self._number()], ["blocked_far", self._number()], ["nap", FAR]]
-        return self._random.choice(choices[1:] if self._brief else choices)
+        chosen = self._random.choice(choices[1:] if self._brief else choices)
+        return ["hook_waits", self._hooks.number()] if self._hooked and self._hooks.random.random() < 0.3 else chosen
 
 
-def generate(seed: int, *, early: bool = False, brief: bool = False, far: bool = False) -> Node:
+class Hooks:
+    """Draws what a program does with hooks; by draws of its own, so that the rest of it is as it would be without.
+
+    A node is `["hook", number, how, payloads, node]`: its token is that of the number, the node is performed before the
+    payloads are awaited. A payload is `[sender, delay, number, times, surplus]`: each sender sends its own one after the
+    other, the first when a hook has the token. Sent twice, with its key, is what `times` 2 and 3 stand for; with 3 the
+    second time comes behind all the others. A surplus one is taken by nobody.
+    """
+
+    def __init__(self, rng: random.Random, *, far: bool, hooked: bool) -> None:
+        self.random = rng
+        self._far = far
+        self._continues = 0.6 if hooked else 0.3
+        """The share of programs that get a run which goes on for them, if they have none."""
+        self._offers = 0.8 if hooked else 0.4
+        """The share of hooks whose tokens a step is told, of those with something between making and awaiting them."""
+        self._numbers = HOOKED
+
+    def number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def among(self, nodes: list[Node], again: list[Node]) -> list[Node]:
+        """The nodes of a program, with hooks among them; `again` is what the run goes on with, if it does."""
+        draw = self.random
+        for _ in range(draw.choice((1, 1, 2))):
+            at = draw.randrange(len(nodes))
+            made = self._node()
+            if draw.random() < 0.4 and nodes[at][0] != "cancel_all":
+                nodes = [*nodes[:at], ["gather", [made, nodes[at]]], *nodes[at + 1 :]]
+            else:
+                nodes = [*nodes[:at], made, *nodes[at:]]
+        if not again and draw.random() < self._continues:
+            again = [["again", ["seq", []]]]
+        if again and draw.random() < 0.8:
+            return self._across([*nodes, *again], self.number())
+        return [*nodes, *again]
+
+    def _across(self, nodes: list[Node], n: int) -> list[Node]:
+        """The same token in each run of a chain: what one does not take, the next one does."""
+        then = nodes[-1][1][1] if nodes and nodes[-1][0] == "again" else None
+        nodes = nodes if then is None else nodes[:-1]
+        if self.random.random() < 0.85:
+            at = self.random.randint(0, len(nodes))
+            inner = self._inner() if self.random.random() < 0.5 else None
+            payloads = [self._payload(0) for _ in range(self.random.randint(1, 3))]
+            nodes = [*nodes[:at], ["hook", n, "on", payloads, inner], *nodes[at:]]
+        return nodes if then is None else [*nodes, ["again", ["seq", self._across(then, n)]]]
+
+    def _node(self) -> Node:
+        draw, n = self.random, self.number()
+        kind = draw.choice((*["hook"] * 11, "conflict", "theirs", "contest", "anew", "released", "in_turn"))
+        if kind != "hook":
+            return [kind, n, self.number()]
+        how = draw.choice(FAR_HOW if self._far else HOW)
+        senders = draw.choice((1, 1, 2, 3))
+        payloads = [self._payload(sender) for sender in range(senders) for _ in range(draw.randint(1, 3))]
+        draw.shuffle(payloads)
+        if senders == 1 and draw.random() < 0.3:
+            payloads.append([*self._payload(0)[:4], 1])
+        return ["hook", n, how, payloads, self._inner() if draw.random() < 0.7 else None]
+
+    def _payload(self, sender: int) -> list[Any]:
+        delay = self.random.choice((0.0, 0.0, 0.001, 0.4, 3.0, 40.0))
+        return [sender, delay, self.number(), self.random.choice((1, 1, 2, 2, 3)), 0]
+
+    def _inner(self) -> Node:
+        n = self.number()
+        if self.random.random() < self._offers:
+            return ["offer", n]
+        return self.random.choice((["add", n], ["far", n]) if self._far else (["add", n], ["far", n], ["nap", 0.5]))
+
+
+def generate(seed: int, *, early: bool = False, brief: bool = False, far: bool = False, hooked: bool = False) -> Node:
     """`early`: of the kinds that there were when the first seeds went wrong, which still must give the same programs.
     `brief`: what its inline steps take fits into a short delivery; none of them waits for what begins behind it.
-    `far`: only steps elsewhere and children take it on."""
-    return Generator(seed, early=early, brief=brief, far=far).program()
+    `far`: only steps elsewhere and children take it on. `hooked`: it has hooks; about half of the others have some."""
+    return Generator(seed, early=early, brief=brief, far=far, hooked=hooked).program()
 
 
 # -- what it must yield -----------------------------------------------------------------------------------------------
@@ -196,7 +282,7 @@ class Expected:
     """Of the run that goes on for it; the value, the status and the labels are those of the last."""
 
 
-_NAMES = {"nap": "sleep"}
+_NAMES = {"nap": "sleep", "hook_waits": "hook"}
 """What the command of a node is called, where it is not called as the node is."""
 
 
@@ -225,6 +311,9 @@ def _value(node: Node, expected: Expected, into: Counter[str]) -> Any:  # noqa: 
             into["tag"] += 1
             expected.labels[f"tag-{n}"] = str(n)
             return n
+        case "offer", [n]:
+            into["offer"] += 1
+            return n
         case (("add" | "far" | "slow" | "far_slow" | "flaky" | "once" | "far_once"), [n, *_]):
             into[kind] += 1
             return n + 1 if kind == "add" else n
@@ -252,8 +341,62 @@ def _value(node: Node, expected: Expected, into: Counter[str]) -> Any:  # noqa: 
             into["run.return_value"] += 1
             expected.children.append(child := expect(program))
             return child.value
+        case "hook", [n, how, payloads, inner]:
+            before = None if inner is None else _value(inner, expected, into)
+            return [before, _received(n, how, payloads, expected, into)]
+        case (("conflict" | "theirs" | "contest" | "anew" | "released" | "in_turn"), [n, payload]):
+            return _contended(kind, n, payload, expected, into)
         case _:
             return _raced(kind, rest, expected, into)
+
+
+def _received(n: int, how: str, payloads: list[Any], expected: Expected, into: Counter[str]) -> Any:
+    """What a body has of its hook: the payloads of each sender, in the order in which they were sent."""
+    into["hook"] += 1
+    match how:
+        case "never":
+            return f"never {n}"
+        case "iterate":
+            into["disposed"] += 1
+        case "raced":
+            into["add"] += 1
+        case "timed":
+            expected.may["timeout"] += 2
+        case "napped":
+            expected.may["sleep"] += 1
+        case "blocked":
+            expected.may["blocked_far"] += 1
+        case _:
+            pass
+    taken = [payload for payload in payloads if not payload[4]]
+    return [[number for sender, _, number, _, _ in taken if sender == one] for one in sorted({p[0] for p in taken})]
+
+
+def _contended(kind: str, n: int, payload: int, expected: Expected, into: Counter[str]) -> Any:
+    match kind:
+        case "conflict":
+            into["hook"] += 2
+            expected.may["hook.get_conflict"] += 1  # not asked where the conflict is known already
+        case "theirs":
+            into.update(("hook", "start", "run.return_value"))
+            expected.children.append(_contender(f"lost {n}"))
+        case "released":
+            into.update(("hook", "disposed", "add", "start", "run.return_value"))
+            expected.children.append(_sends_itself(payload))
+        case "in_turn":
+            into.update(("start", "start", "run.return_value", "run.return_value"))
+            expected.children += [_sends_itself(payload), _sends_itself(payload)]
+        case "contest":
+            into.update(("start", "start", "run.return_value", "run.return_value", "hook.resume"))
+            expected.children += [_contender(f"lost {n}"), _contender(payload)]
+        case _:
+            into.update(("hook", "hook", "disposed", "hook.resume"))
+    return payload
+
+
+def _contender(value: Any) -> Expected:
+    """A child that wants the token, and is told whose it is, or gets the payload."""
+    return Expected(value, must=Counter({"hook": 1}), may=Counter({"hook.get_conflict": 1}))
 
 
 def _raced(kind: str, rest: list[Any], expected: Expected, into: Counter[str]) -> Any:  # noqa: C901 -- a case for each kind
@@ -302,7 +445,9 @@ def _raced(kind: str, rest: list[Any], expected: Expected, into: Counter[str]) -
             for name in ("start", "run.cancel", "run.return_value"):
                 into[name] += 1
             expected.children.append(child := Expected(status="cancelled"))
-            child.may.update(("blocked", "blocked_far", "sleep"))  # any of them: it is not known which child is which
+            child.may.update(
+                ("blocked", "blocked_far", "sleep", "hook")
+            )  # any of them: it is not known which child is which
             return f"child {n} cancelled"
         case "queue", [_, numbers]:
             into["add"] += len(numbers)
@@ -317,6 +462,52 @@ def _taken(
     if finally_steps:
         into["add"] += 1
     return [_value(one, expected, into) for one in nodes[:taken]]
+
+
+def _sends_itself(payload: Any) -> Expected:
+    return Expected(payload, must=Counter({"hook": 1, "hook.resume": 1}))
+
+
+# -- who sends what ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One payload, once or again."""
+
+    delay: float
+    """Seconds after the one before, or after a hook has the token."""
+    number: int
+    keyed: bool
+    """A caller who does not know whether it was delivered sends it again."""
+    awaited: bool
+    """Somebody waits for it: the hook must be there."""
+
+
+def token_of(n: int) -> str:
+    return f"token-{n}"
+
+
+def senders(program: Node) -> dict[tuple[int, int], list[Parcel]]:
+    """What each sender of each hook's number sends, in order."""
+    found: dict[tuple[int, int], list[Parcel]] = {}
+    late: dict[tuple[int, int], list[Parcel]] = {}
+    for path in paths(["seq", [program]]):
+        match at_path(["seq", [program]], path):
+            case ["hook", n, how, payloads, _]:
+                for sender, delay, number, times, surplus in payloads:
+                    awaited = not surplus and how != "never"
+                    parcel = Parcel(delay, number, keyed=times > 1, awaited=awaited)
+                    found.setdefault((n, sender), []).append(parcel)
+                    if times == 2:
+                        found[n, sender].append(Parcel(0.0, number, keyed=True, awaited=False))
+                    elif times == 3:
+                        late.setdefault((n, sender), []).append(Parcel(1.0, number, keyed=True, awaited=False))
+            case [("conflict" | "theirs"), n, number]:
+                found[n, 0] = [Parcel(0.0, number, keyed=True, awaited=True)]
+            case _:
+                pass
+    return {whom: [*parcels, *late.get(whom, ())] for whom, parcels in found.items()}
 
 
 # -- looking into it --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -67,8 +68,9 @@ def _step(failure: Failure, budget: Iterator[int]) -> Failure | None:
 
 
 def _kind(error: str) -> list[str]:
-    """Its class and its first words: a program that is cut down must not fail in another way."""
-    return error.split()[:3]
+    """Its class, its first words, and the errors that it speaks of: a program that is cut down must not fail in
+    another way."""
+    return [*error.split()[:3], *re.findall(r"[A-Z]\w*Error", error)]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """The published storm: runs whose steps end at the same time, runs that get payloads at the same time, and controls.
 
-Such runs have been reported to corrupt the logs of other durable engines. Nothing goes wrong here on purpose: the clock
-is real, and several workers share the world, on a file each with connections of its own. Each log must be one history,
-and each payload be taken once, in the order of its sender.
+Nothing goes wrong here on purpose: the clock is real, and several workers share the world, on a file each with
+connections of its own. Each log must be one history, and each payload be taken once, in the order of its sender.
 """
 
 from __future__ import annotations
