@@ -355,9 +355,6 @@ TOKENS = {
     "who has put a payload looks whether the run has gone on": (
         Patch("engine.resuming:resume", "    await _pass_on(world, keys, found.head.run_id)\n", ""),
     ),
-    "who puts a payload passes earlier ones on": (
-        Patch("engine.resuming:resume", "        await _pass_on(world, keys, found.token.run_id)\n", ""),
-    ),
     "payloads that a body has not taken go to the next run": (
         Patch("engine.passing:_left_in", "end.unread if isinstance(end, ev.RunContinued) else []", "[]"),
     ),
@@ -390,9 +387,6 @@ TOKENS = {
             "for event, owner in zip(hooks, await asyncio.gather(*(claim_of(turn, event) for event in hooks)))\n"
             "        if owner is not None",
         ),
-    ),
-    "a late claim for a hook that was disposed of blocks nobody": (
-        Patch("engine.tokens:_left_by", "return [] if await _is_disposed(world, token) else None", "return None"),
     ),
     "what a body sends is noted before it is put": (
         Patch(
