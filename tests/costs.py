@@ -46,7 +46,7 @@ CALLS = {
     ),
     "contested": (
         "acknowledge*5 acquire*5 append*9 change*4 claim_token*2 create drop_items free_token head*5 items*5 "
-        "mark_dirty put_item*2 put_labels*2 read*3 read_at receive*4 send*2"
+        "mark_dirty put_item*2 put_labels*2 read*4 read_at receive*4 send*2"
     ),
     "handed_on": (
         "acknowledge*15 acquire*15 append*8 change*6 claim_token*5 create*2 free_token head*14 items*8 "
@@ -78,7 +78,7 @@ CALLS_ON_LOCAL = {
     ),
     "contested": (
         "acknowledge*5 acquire*5 append*9 change*4 claim_token*3 create drop_items free_token head*7 items*5 "
-        "mark_dirty put_item*2 put_labels*2 read*3 read_at receive*5 send*2"
+        "mark_dirty put_item*2 put_labels*2 read*5 read_at receive*5 send*2"
     ),
     "handed_on": (
         "acknowledge*15 acquire*15 append*8 change*7 claim_token*5 create*2 free_token head*14 items*9 "

@@ -346,11 +346,7 @@ TOKENS = {
         ),
     ),
     "a token comes over only when the heads say for whom": (
-        Patch(
-            "engine.tokens:_left_by",
-            'raise WorldUnavailableError(f"the head of run {head.run_id} does not say yet that {me.run_id} goes on for it")',
-            "return []",
-        ),
+        Patch("engine.tokens:_left_by", "        raise WorldUnavailableError(", "        return []\n        raise ("),
     ),
     "who has put a payload looks whether the run has gone on": (
         Patch("engine.resuming:resume", "    await _pass_on(world, keys, found.head.run_id)\n", ""),
