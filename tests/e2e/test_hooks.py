@@ -165,31 +165,6 @@ def test_a_resume_repeated_with_its_key_is_delivered_once(play: Play) -> None:
     assert play.scene(scenario, app) == ["first", "second"]
 
 
-def test_a_key_counts_within_one_run_and_again_in_the_one_that_goes_on_for_it(play: Play) -> None:
-    app = Workflows()
-
-    @app.workflow
-    async def body(before: list[str]) -> list[str]:
-        hook = create_hook("token", schema=str)
-        seen = [*before, await hook]
-        if len(seen) < 3:
-            continue_as_new(seen)
-        return seen
-
-    async def scenario(env: WorkflowEnv) -> Any:
-        run = await started(env, body, [])
-        await resume_hook("token", "a", key="event")
-        await resume_hook("token", "a", key="event")  # before that run has gone on
-        await env.run_until_blocked()
-        await resume_hook("token", "b", key="event")  # known to a run that is over
-        await resume_hook("token", "b", key="event")
-        await env.run_until_blocked()
-        await resume_hook("token", "c", key="another")
-        return await env.run_to_end(run)
-
-    assert play.scene(scenario, app) == ["a", "b", "c"]
-
-
 def test_a_token_is_claimable_before_the_step_that_is_called_after_it(play: Play) -> None:
     app, mailed = Workflows(), list[str]()
 
