@@ -594,9 +594,9 @@ CANONICALS = [
         (3600.0,),
         Ended(["no b left", "released a"]),
         {"reserve": 1, "refuse": 1, "release": 1},
-        in_real_time=(30.0,),
+        in_real_time=(600.0,),
     ),
-    Canonical(race_won, (3600.0,), Ended("the step: 3"), {"add": 1}, in_real_time=(30.0,)),
+    Canonical(race_won, (3600.0,), Ended("the step: 3"), {"add": 1}, in_real_time=(600.0,)),
     Canonical(
         race_lost,
         (12.0,),

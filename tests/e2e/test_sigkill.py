@@ -30,7 +30,7 @@ RUNS_PER_LIFE = 3
 LONGEST_LIFE = 0.4  # seconds; a run takes about as long
 WORK = "0.02"  # seconds in each step, so that many deaths fall into one
 
-PATIENCE = 25.0
+PATIENCE = 60.0
 """Seconds until all runs have ended after the last death: less than a lease, whose end nobody may have to wait for."""
 
 CLIENTS_KILLED = 10

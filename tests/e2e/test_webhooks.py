@@ -103,6 +103,37 @@ def test_a_request_comes_as_it_was_sent_and_its_caller_hears_that_it_was_accepte
     ]
 
 
+def test_a_payload_that_is_no_request_does_not_come_to_a_webhook(play: Play) -> None:
+    post = Mailed()
+
+    @post.app.workflow
+    async def body() -> str:
+        webhook = create_webhook()
+        await post.mail(webhook.url)
+        return (await webhook).method
+
+    @post.app.workflow
+    async def sender(token: str) -> str:
+        try:
+            await resume_hook(token, {"method": "POST"})
+        except HookNotFoundError as error:
+            return str(error)
+        return "taken"
+
+    async def scenario(env: WorkflowEnv) -> Any:
+        run = await started(env, body)
+        with pytest.raises(HookNotFoundError, match="of a webhook of run run, which takes requests only") as caught:
+            await resume_hook(post.token, {"method": "POST"})
+        assert post.token not in str(caught.value)
+        told = await env.run_to_end(await env.start(sender, post.token))
+        await resume_webhook(post.token, Request("GET"))
+        return told, await env.run_to_end(run)
+
+    told, method = play.scene(scenario, post.app)
+    assert "which takes requests only" in told
+    assert method == "GET"
+
+
 def test_a_webhook_with_a_response_of_its_own_gives_that(play: Play) -> None:
     post = Mailed()
     fixed = Response(303, "over there", {"Location": "/thanks"})

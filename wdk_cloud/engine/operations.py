@@ -163,7 +163,7 @@ async def _resume(turn: Turn, id: str, a: Arguments) -> object:
     me, engine = turn.head, turn.engine
     world, note = engine.world, f"resume:{id}"
     try:
-        found = await resuming.find(world, a["digest"])
+        found = await resuming.find_for_payload(world, a["digest"])
     except HookNotFoundError:
         if await world.runs.step(me.run_id, me.birth, note) is None:
             raise

@@ -40,6 +40,17 @@ async def find(world: World, digest: str) -> Found:
     )
 
 
+async def find_for_payload(world: World, digest: str) -> Found:
+    """As `find`, of a hook that takes any payload. Raises HookNotFoundError for a webhook's, which takes requests."""
+    found = await find(world, digest)
+    if found.data.webhook is not None:
+        raise HookNotFoundError(
+            f"the token (SHA-256 {digest[:12]}…) is that of a webhook of run {found.head.run_id}, which takes requests "
+            "only: send one to its URL, or use resume_webhook()"
+        )
+    return found
+
+
 async def metadata(world: World, keys: KeyService | None, found: Found) -> bytes:
     """What the hook was made with, as JSON text."""
     owner = await requests.require_head(world, found.token.run_id)
@@ -70,7 +81,7 @@ async def resume(
     With a key that such a run has received before there is nothing to do.
     """
     check_size(payload, "the payload of a hook")
-    found = found or await find(world, digest)
+    found = found or await find_for_payload(world, digest)
     name = passing.name_of(digest, key)
     if key is not None and tokens.mark_of(name) in found.data.delivered:
         return found

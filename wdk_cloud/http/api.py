@@ -140,7 +140,7 @@ class Api:
         order = await read_document(request, schema.ResumeOrder)
         token, namespace = request.path_params["token"], self._served.namespace_of(request)
         with bad_input():
-            found = await resuming.find(await current_world(namespace), hooks.digest_of(token))
+            found = await resuming.find_for_payload(await current_world(namespace), hooks.digest_of(token))
             known = self._served.known(namespace)
             resuming.check(found, encode(order.payload, known=known, path="payload"), known)
             await hooks.resume_hook(token, order.payload, order.key, namespace=namespace)
