@@ -30,7 +30,7 @@ RUNS_PER_LIFE = 3
 LONGEST_LIFE = 0.4  # seconds; a run takes about as long
 WORK = "0.02"  # seconds in each step, so that many deaths fall into one
 
-PATIENCE = 60.0
+PATIENCE = 25.0
 """Seconds until all runs have ended after the last death: less than a lease, whose end nobody may have to wait for."""
 
 CLIENTS_KILLED = 10
@@ -142,12 +142,23 @@ class Batch:
 
     async def end(self) -> None:
         """Wait for all of them."""
-        async with asyncio.timeout(PATIENCE):
-            for canonical, run in self.runs:
-                while canonical.act is not None and run.run_id not in self._cancelled:
-                    await self.act()
-                    await asyncio.sleep(0.01)  # until another process has written its note
-                await how_it_ended(run, PATIENCE)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                for canonical, run in self.runs:
+                    while canonical.act is not None and run.run_id not in self._cancelled:
+                        await self.act()
+                        await asyncio.sleep(0.01)  # until another process has written its note
+                    await how_it_ended(run, PATIENCE)
+        except TimeoutError as error:
+            for _, run in self.runs:
+                head = await self.crowd.world.runs.head(run.run_id)
+                if head is not None and not head.ended:
+                    error.add_note(f"not ended: {head}; its inbox: {await self.crowd.world.runs.items(*_key(head))}")
+            raise
+
+
+def _key(head):
+    return head.run_id, head.birth
 
 
 @pytest.mark.timeout(240)
