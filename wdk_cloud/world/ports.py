@@ -1,7 +1,7 @@
 """What a world must provide: the protocols. The records that travel through them are in `records.py`, and here, too.
 
 A world stores a run as a *head* (one record that every conditional write of the protocol asks), a *log* of batches, an
-*inbox*, *step items* for steps that run elsewhere, *labels*, *tokens* and *blobs*. Each method states what is atomic
+*inbox*, *step items* for steps that run elsewhere, *labels*, *tokens*, *blobs* and *streams*. Each method states what is atomic
 and what it raises. Common to all of them:
 
 - A conditional write that is refused returns what lies there, so that the caller decides without a second read.
@@ -67,6 +67,7 @@ __all__ = [
     "RunStore",
     "Status",
     "StepItem",
+    "StreamStore",
     "Subscription",
     "Token",
     "Trouble",
@@ -260,7 +261,7 @@ class RunStore(Protocol):
 
     async def erase(self, runs: Sequence[tuple[str, str]]) -> None:
         """Delete all that belongs to these runs (id and birth; at most a few hundred) but their heads: log, inbox,
-        steps, labels, tokens, blobs, and their messages where the queue can. When all that is durable, tombstones lose
+        steps, labels, tokens, blobs, streams, and their messages where the queue can. When all that is durable, tombstones lose
         `continued_to` and `length`, and their `wake_by` becomes 0. Repeating it finishes what a death left."""
         ...
 
@@ -283,6 +284,46 @@ class BlobStore(Protocol):
         ...
 
     async def get_blob(self, run_id: str, birth: str, name: str) -> bytes | None: ...
+
+
+class StreamStore(Protocol):
+    """What a run's steps write while they work. A stream is a row of objects, at ordinals from 0 without a gap; what is
+    in them is the engine's business (`engine/chunks.py`)."""
+
+    window: float
+    """Seconds in which a writer gathers chunks for its next object: what an object costs here, in time or money."""
+
+    async def register(self, run_id: str, birth: str, stream: str) -> None:
+        """Let the run know the stream; before its first object. Repeating it is harmless. Under a tombstone nothing is
+        registered."""
+        ...
+
+    async def registered(self, run_id: str, birth: str) -> list[str]:
+        """The streams of a run, by name."""
+        ...
+
+    async def put(self, run_id: str, birth: str, stream: str, ordinal: int, data: bytes) -> bytes | None:
+        """Write the object if there is none at its ordinal. None: written, or it is the same; else the one there. The
+        caller knows that the ordinal before is taken. Under a tombstone nothing is put.
+
+        Whoever subscribes to the run is told."""
+        ...
+
+    async def get(self, run_id: str, birth: str, stream: str, ordinal: int, most: int) -> list[bytes]:
+        """The objects from this ordinal on, in order: at least one if there is one, and no more after `most` bytes."""
+        ...
+
+    async def length(self, run_id: str, birth: str, stream: str) -> int:
+        """How many objects there are: the next free ordinal."""
+        ...
+
+    async def mark(self, run_id: str, birth: str, stream: str, time: float) -> None:
+        """Note that the stream's only producer was alive at this time. Under a tombstone nothing is noted."""
+        ...
+
+    async def marked(self, run_id: str, birth: str, stream: str) -> float | None:
+        """The latest mark; None if the stream has never had one."""
+        ...
 
 
 class Queue(Protocol):
@@ -367,6 +408,7 @@ class World(Protocol):
     """Seconds: a turn waits so long for a timer in process, instead of sending itself a message."""
     runs: RunStore
     blobs: BlobStore
+    streams: StreamStore
     queue: Queue
     receiver: Receiver | None
     clock: Clock
@@ -376,7 +418,8 @@ class World(Protocol):
         ...
 
     def subscribe(self, run_id: str) -> Subscription:
-        """To the end of a run: notified where the world can, polled with growing pauses elsewhere."""
+        """To the end of a run and to what its streams get: notified where the world can, polled with growing pauses
+        elsewhere."""
         ...
 
     async def open(self) -> None:

@@ -78,7 +78,7 @@ class Heads(Shelf):
         # Two callers may start one run id: the first one's head stays, and the other gets to see it.
         if sql.execute(_CREATE, (self._namespace, *head_to_row(head))).rowcount:
             if head.ended:
-                self._database.notices.ended(self._namespace, head.run_id)
+                self._database.notices.changed(self._namespace, head.run_id)
             return None
         row = sql.execute(_HEAD, (self._namespace, head.run_id)).fetchone()
         there = head_from_row(row)
@@ -169,7 +169,7 @@ class Heads(Shelf):
         rows = sql.execute(statement, (*values.values(), *key, holder, fence)).fetchall()
         if rows:
             if fields.get("status") in ENDED:
-                self._database.notices.ended(self._namespace, run_id)
+                self._database.notices.changed(self._namespace, run_id)
             return True, head_from_row(rows[0])
         there = sql.execute(_OWNED_HEAD, key).fetchone()
         if there is None:

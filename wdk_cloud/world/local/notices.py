@@ -47,7 +47,7 @@ class Waiter:
 
 
 class LocalSubscription:
-    """To the end of one run."""
+    """To the end of one run, and to what its streams get."""
 
     def __init__(self, notices: Notices, namespace: str, run_id: str) -> None:
         self.namespace = namespace
@@ -63,7 +63,7 @@ class LocalSubscription:
             self._waiting.set_result(None)
 
     async def wait(self, timeout: float) -> bool:
-        """True: the run may have ended. False: the (real) time is over."""
+        """True: the run may have ended, or one of its streams grown. False: the (real) time is over."""
         if not self._happened:
             loop = asyncio.get_running_loop()
             self._waiting = loop.create_future()
@@ -100,7 +100,7 @@ class Notices:
         self._tick: asyncio.TimerHandle | None = None
         self._seen_version = -1
         self._sent: dict[str, float] = {}
-        self._ended: set[int] = set()
+        self._changed: set[int] = set()
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -173,9 +173,9 @@ class Notices:
         if known is None or visible_at < known:
             self._sent[namespace] = visible_at
 
-    def ended(self, namespace: str, run_id: str) -> None:
-        """Called inside a transaction: when it is committed, tell that this run has ended."""
-        self._ended.add(run_mark(namespace, run_id))
+    def changed(self, namespace: str, run_id: str) -> None:
+        """Called inside a transaction: when it is committed, tell that this run has ended, or a stream of it grown."""
+        self._changed.add(run_mark(namespace, run_id))
 
     def tell_from_thread(self, namespace: str, visible_at: float) -> None:
         """A message's time was changed from another thread: somebody here may be waiting for a later one."""
@@ -185,40 +185,40 @@ class Notices:
 
     def discard(self) -> None:
         self._sent.clear()
-        self._ended.clear()
+        self._changed.clear()
 
     def publish(self) -> None:
         """After the commit."""
-        if not self._sent and not self._ended:
+        if not self._sent and not self._changed:
             return
         sent, self._sent = self._sent, {}
-        ended, self._ended = self._ended, set()
-        self._deliver_everywhere(sent, ended)
+        changed, self._changed = self._changed, set()
+        self._deliver_everywhere(sent, changed)
         # What is due later than the next look is found by the look.
         soon = self._database.clock.now() + 2 * LOOK_EVERY
-        wants = (MESSAGES if min(sent.values(), default=math.inf) <= soon else 0) | (RUNS if ended else 0)
+        wants = (MESSAGES if min(sent.values(), default=math.inf) <= soon else 0) | (RUNS if changed else 0)
         if wants:
             ports = self._database.read(
                 "SELECT port FROM listeners WHERE owner <> ? AND wants & ? <> 0", (self._database.owner, wants)
             )
-            ring([port for (port,) in ports], wants, ended)
+            ring([port for (port,) in ports], wants, changed)
 
-    def _deliver_everywhere(self, sent: dict[str, float], ended: Iterable[int]) -> None:
+    def _deliver_everywhere(self, sent: dict[str, float], changed: Iterable[int]) -> None:
         for notices in list(_open_here.get(self._database.path, ())):
-            notices.deliver(sent, ended, self._loop)
+            notices.deliver(sent, changed, self._loop)
 
-    def deliver(self, sent: dict[str, float], ended: Iterable[int], loop: asyncio.AbstractEventLoop | None) -> None:
+    def deliver(self, sent: dict[str, float], changed: Iterable[int], loop: asyncio.AbstractEventLoop | None) -> None:
         """Wake those of this world that wait for it; `loop` is the one that calls."""
         if self._loop is not loop:
             if self._loop is not None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits on it
-                    self._loop.call_soon_threadsafe(self.deliver, sent, ended, self._loop)
+                    self._loop.call_soon_threadsafe(self.deliver, sent, changed, self._loop)
             return
         for namespace, visible_at in sent.items():
             for waiter in self._waiters.get(namespace, ()):
                 if visible_at < waiter.due:
                     waiter.wake()
-        for mark in ended:
+        for mark in changed:
             for subscription in self._subscriptions.get(mark, ()):
                 subscription.notify()
 

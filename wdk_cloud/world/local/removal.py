@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder().encode
 
-_TABLES = ("log", "inbox", "steps", "labels", "tokens", "blobs")
+_TABLES = ("log", "inbox", "steps", "labels", "tokens", "blobs", "streams", "chunks")
 """All that belongs to a run but its head and its messages."""
 
 _KEY = " WHERE namespace = ? AND run_id = ? AND birth = ?"
@@ -64,7 +64,7 @@ class Removal(Shelf):
             return head
         head = tombstone(head, now)
         sql.execute(_BURY, (*head_to_row(head), *key))
-        self._database.notices.ended(self._namespace, head.run_id)
+        self._database.notices.changed(self._namespace, head.run_id)
         return head
 
     async def erase(self, runs: Sequence[tuple[str, str]]) -> None:

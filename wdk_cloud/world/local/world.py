@@ -12,10 +12,11 @@ from wdk_cloud.world.local.belongings import LocalBlobs
 from wdk_cloud.world.local.database import Database
 from wdk_cloud.world.local.queue import LocalQueue, LocalReceiver
 from wdk_cloud.world.local.store import LocalRuns
+from wdk_cloud.world.local.streams import LocalStreams
 
 if TYPE_CHECKING:
     from wdk_cloud.world.local.notices import LocalSubscription
-    from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore
+    from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore, StreamStore
 
 DEFAULT_PATH = ".wdk/local.db"
 VISIBILITY = 60.0
@@ -59,6 +60,7 @@ class LocalWorld:
         self.namespace = namespace
         self.runs: RunStore = LocalRuns(self._database, namespace)
         self.blobs: BlobStore = LocalBlobs(self._database, namespace)
+        self.streams: StreamStore = LocalStreams(self._database, namespace)
         self.queue: Queue = LocalQueue(self._database, namespace)
         self.receiver: Receiver | None = LocalReceiver(self._database, namespace, self._visibility)
 

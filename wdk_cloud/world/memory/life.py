@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Life:
-    __slots__ = ("blobs", "inbox", "labels", "log", "positions", "steps")
+    __slots__ = ("blobs", "inbox", "labels", "log", "marks", "positions", "steps", "streams")
 
     def __init__(self) -> None:
         self.log: dict[int, Batch] = {}
@@ -18,3 +18,5 @@ class Life:
         self.steps: dict[str, StepItem] = {}
         self.labels: Labels | None = None
         self.blobs: dict[str, bytes] = {}
+        self.streams: dict[str, list[bytes]] = {}
+        self.marks: dict[str, float] = {}

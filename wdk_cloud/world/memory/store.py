@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from wdk_cloud.world.memory.cursor import from_cursor, to_cursor
 from wdk_cloud.world.memory.life import Life
 from wdk_cloud.world.memory.removal import Removal
+from wdk_cloud.world.memory.streams import Streams
 from wdk_cloud.world.memory.watch import Watches
 from wdk_cloud.world.ports import (
     ENDED,
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from wdk_cloud.world.memory.queue import MemoryQueue
 
 
-class MemoryStore(Removal):
-    """RunStore and BlobStore.
+class MemoryStore(Removal, Streams):
+    """RunStore, BlobStore and StreamStore.
 
     No method suspends, so within one event loop each is atomic anyway. The lock is for the renewing thread and for
     workers on other loops: whatever reads and then writes does both inside it. A read of one entry needs none.

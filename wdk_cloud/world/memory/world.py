@@ -10,7 +10,7 @@ from wdk_cloud.world.memory.store import MemoryStore
 
 if TYPE_CHECKING:
     from wdk_cloud.world.memory.watch import Watch
-    from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore, World
+    from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore, StreamStore, World
 
 
 class MemoryWorld:
@@ -42,6 +42,7 @@ class MemoryWorld:
         self._store, queue = self._rooms.setdefault(namespace, (MemoryStore(new), new))
         self.runs: RunStore = self._store
         self.blobs: BlobStore = self._store
+        self.streams: StreamStore = self._store
         self.queue: Queue = queue
         self.receiver: Receiver | None = queue
 
