@@ -1,8 +1,8 @@
 """What a world must provide: the protocols. The records that travel through them are in `records.py`, and here, too.
 
 A world stores a run as a *head* (one record that every conditional write of the protocol asks), a *log* of batches, an
-*inbox*, *step items* for steps that run elsewhere, *labels*, *tokens*, *blobs* and *streams*. Each method states what is atomic
-and what it raises. Common to all of them:
+*inbox*, *step items* for steps that run elsewhere, *labels*, *tokens*, *blobs* and *streams*. Each method states what
+is atomic and what it raises. Common to all of them:
 
 - A conditional write that is refused returns what lies there, so that the caller decides without a second read.
 - A world's client may repeat a write whose answer was lost. Each conditional write therefore carries something that
@@ -261,8 +261,9 @@ class RunStore(Protocol):
 
     async def erase(self, runs: Sequence[tuple[str, str]]) -> None:
         """Delete all that belongs to these runs (id and birth; at most a few hundred) but their heads: log, inbox,
-        steps, labels, tokens, blobs, streams, and their messages where the queue can. When all that is durable, tombstones lose
-        `continued_to` and `length`, and their `wake_by` becomes 0. Repeating it finishes what a death left."""
+        steps, labels, tokens, blobs, streams, and their messages where the queue can. When all that is durable,
+        tombstones lose `continued_to` and `length`, and their `wake_by` becomes 0. Repeating it finishes what a death
+        left."""
         ...
 
     async def removable(self, *, ended_before: float, buried_before: float, limit: int) -> list[Head]:
