@@ -21,6 +21,7 @@ from benchmarks import (
     many_runs,
     processes,
     replay,
+    streams,
     webhooks,
 )
 from benchmarks.measuring import data_folder, machine
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Folder], Report]] = {
     "processes": processes.run,
     "hooks": hooks.run,
     "webhooks": webhooks.run,
+    "streams": streams.run,
     "step_to_step": latency.step_to_step,
     "replay": replay.run,
     "import": imports.run,

@@ -59,6 +59,7 @@ class MeteredWorld:
         self.clock = world.clock
         self.runs: Any = MeteredPort(world.runs, ports.RunStore, self.calls)
         self.blobs: Any = MeteredPort(world.blobs, ports.BlobStore, self.calls)
+        self.streams: Any = MeteredPort(world.streams, ports.StreamStore, self.calls)
         self.queue: Any = MeteredPort(world.queue, ports.Queue, self.calls)
         self.receiver: Any = world.receiver and MeteredPort(world.receiver, ports.Receiver, self.calls)
 

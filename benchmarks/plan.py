@@ -22,6 +22,12 @@ class Plan:
     """Wakes of a sleeping run from another process, and as many payloads for a run that waits for one."""
     hooks: int
     """Hooks that are open at once, and then resumed."""
+    chunks: int
+    """Small chunks of a stream, written and read back."""
+    live: tuple[int, int]
+    """Chunks that are written at 10 and at 1,000 a second."""
+    piped: int
+    """Bytes that go from step to step to step."""
     idle: float
     """Seconds for which idle workers are watched."""
     chain: int
@@ -52,6 +58,9 @@ FULL = Plan(
     starts=200,
     wakes=200,
     hooks=1_000,
+    chunks=50_000,
+    live=(50, 3_000),
+    piped=1024 * 1024 * 1024,
     idle=30.0,
     chain=1_000,
     replayed=(1_000, 5_000),
@@ -73,6 +82,9 @@ QUICK = Plan(
     starts=3,
     wakes=3,
     hooks=10,
+    chunks=500,
+    live=(3, 20),
+    piped=8 * 1024 * 1024,
     idle=0.2,
     chain=10,
     replayed=(10, 20),

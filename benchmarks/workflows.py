@@ -1,9 +1,11 @@
 """The workflows that are measured. Their steps do nothing, so that only the engine's work is left."""
 
 import asyncio
+import os
 import time
+from collections.abc import AsyncIterator
 
-from wdk_cloud import Hook, Workflows, create_hook, create_webhook, sleep
+from wdk_cloud import Hook, ReadableStream, Workflows, create_hook, create_webhook, get_writable, sleep
 
 app = Workflows()
 
@@ -111,6 +113,61 @@ async def elsewhere_in_a_row(steps: int) -> int:
 async def gathered_under_time_outs(steps: int) -> int:
     """Each step has a time-out of its own, and all of them are due at the same time."""
     return sum(await asyncio.gather(*(asyncio.wait_for(echo_inline(number), 1000) for number in range(steps))))
+
+
+@app.step
+async def write_chunks(chunks: int) -> int:
+    writer = get_writable(type=dict)
+    for number in range(chunks):
+        await writer.write({"number": number, "text": "a chunk"})
+    return chunks
+
+
+@app.workflow
+async def writing(chunks: int) -> int:
+    return await write_chunks(chunks)
+
+
+@app.step
+async def write_moments(chunks: int, pause: float) -> None:
+    """A chunk every so often, each with the moment before it was written, by the machine's monotonic clock."""
+    writer = get_writable(type=int)
+    due = time.monotonic()
+    for _ in range(chunks):
+        await writer.write(time.monotonic_ns())
+        due += pause
+        await asyncio.sleep(due - time.monotonic())
+
+
+@app.workflow
+async def writing_slowly(chunks: int, pause: float) -> None:
+    await write_moments(chunks, pause)
+
+
+@app.step
+async def blocks(size: int, count: int) -> AsyncIterator[bytes]:
+    block = os.urandom(size)
+    for _ in range(count):
+        yield block
+
+
+@app.step
+async def forward(stream: ReadableStream[bytes]) -> AsyncIterator[bytes]:
+    async for block in stream:
+        yield block
+
+
+@app.step
+async def measured(stream: ReadableStream[bytes]) -> int:
+    size = 0
+    async for block in stream:
+        size += len(block)
+    return size
+
+
+@app.workflow
+async def piped(size: int, count: int) -> int:
+    return await measured(await forward(await blocks(size, count)))
 
 
 SHAPES = {

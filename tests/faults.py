@@ -189,6 +189,7 @@ class FaultyWorld:
         self.clock = world.clock
         self.runs: Any = FaultyPort(world.runs, ports.RunStore, life)
         self.blobs: Any = FaultyPort(world.blobs, ports.BlobStore, life)
+        self.streams: Any = FaultyPort(world.streams, ports.StreamStore, life)
         self.queue: Any = FaultyPort(world.queue, ports.Queue, life)
         self.receiver: Any = world.receiver and FaultyPort(world.receiver, ports.Receiver, life)
 

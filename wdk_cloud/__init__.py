@@ -55,6 +55,7 @@ from wdk_cloud.hooks import BaseHook, Hook, create_hook, get_hook_by_token, resu
 from wdk_cloud.options import RetryPolicy
 from wdk_cloud.registration import register_serializable, serializable
 from wdk_cloud.signatures import github, slack, stripe
+from wdk_cloud.streams import ReadableStream, StreamInfo, WritableStream, get_writable
 from wdk_cloud.sync import start_sync
 from wdk_cloud.webhooks import Webhook, create_webhook, resume_webhook
 from wdk_cloud.webmessages import Request, Response
@@ -74,6 +75,7 @@ __all__ = [
     "MaxDeliveriesExceededError",
     "MaxEventsExceededError",
     "NondeterminismError",
+    "ReadableStream",
     "RemoteError",
     "Request",
     "Response",
@@ -93,6 +95,7 @@ __all__ = [
     "StepTimeoutError",
     "StreamClosedError",
     "StreamError",
+    "StreamInfo",
     "ThrottleError",
     "Webhook",
     "Workflow",
@@ -109,6 +112,7 @@ __all__ = [
     "Workflows",
     "WorldConfigurationError",
     "WorldUnavailableError",
+    "WritableStream",
     "continue_as_new",
     "create_hook",
     "create_webhook",
@@ -117,6 +121,7 @@ __all__ = [
     "get_run",
     "get_step_metadata",
     "get_workflow_metadata",
+    "get_writable",
     "github",
     "list_runs",
     "now",

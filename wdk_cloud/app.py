@@ -8,14 +8,14 @@ import re
 import typing
 import weakref
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, overload
 
 from wdk_cloud import registration
 from wdk_cloud.options import RetryPolicy, StartOptions, StepOptions
 from wdk_cloud.signature import Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.durations import Duration
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wdk_cloud.options import Dispatch
     from wdk_cloud.schedules import Schedule
     from wdk_cloud.signature import AnyFunction
+    from wdk_cloud.streams import ReadableStream
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,6 +56,8 @@ class Step(Generic[P, T]):
         self.options = options
         self.name = fn.__name__
         self.is_async = inspect.iscoroutinefunction(fn)
+        self.is_generator = inspect.isasyncgenfunction(fn)
+        """Its result is a stream, which it fills while the run goes on."""
         self.signature = Signature(fn)
         self._static = static
         update_wrapper(self, fn)
@@ -93,7 +96,7 @@ class Step(Generic[P, T]):
 
     @property
     def returns(self) -> object:
-        return self.signature.hints.get("return", Any)
+        return Any if self.is_generator else self.signature.hints.get("return", Any)
 
     def __repr__(self) -> str:
         return f"<step {self.id}>"
@@ -103,6 +106,11 @@ async def run_plain(step: Step[..., T], arguments: Mapping[str, object]) -> T:
     """Run the function once, as itself: no retries, nothing recorded. A plain function runs in a thread."""
     if step.is_async:
         return await step.signature.call(arguments)
+    if step.is_generator:
+        from wdk_cloud.streams import ReadableStream
+
+        produced: AsyncIterator[Any] = step.signature.call(arguments)
+        return cast("T", ReadableStream[Any].from_iterable(produced))
     return await asyncio.to_thread(step.signature.call, arguments)
 
 
@@ -195,6 +203,8 @@ class Workflows:
     @overload
     def step(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...
     @overload
+    def step(self, fn: Callable[P, AsyncIterator[T]], /) -> Step[P, ReadableStream[T]]: ...
+    @overload
     def step(self, fn: Callable[P, T], /) -> Step[P, T]: ...
     @overload
     def step(
@@ -253,8 +263,13 @@ class Workflows:
             raise TypeError(f"{function!r} is declared already; decorate the function once")
         if not inspect.isfunction(function):
             raise TypeError(f"@app.step takes a function, not {fn!r}; write @app.step(option=…) to give options")
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise TypeError(f"{function.__qualname__} is a generator; a step returns its result as one value")
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"{function.__qualname__} is a generator; a step returns its result as one value, or is an async "
+                "generator, whose result is a stream"
+            )
+        if inspect.isasyncgenfunction(function):
+            options = options.updated({"dispatch": "queue"})  # it goes on when its turn is over
         first = next(iter(inspect.signature(function).parameters), "")
         in_class = function.__qualname__.rpartition(".")[0].rpartition(".")[2] not in ("", "<locals>")
         if in_class and not static and first in ("self", "cls"):
@@ -365,6 +380,8 @@ if TYPE_CHECKING:
 
         @overload
         def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...
+        @overload
+        def __call__(self, fn: Callable[P, AsyncIterator[T]], /) -> Step[P, ReadableStream[T]]: ...
         @overload
         def __call__(self, fn: Callable[P, Awaitable[T]], /) -> Step[P, T]: ...
         @overload

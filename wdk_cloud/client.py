@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 from wdk_cloud import admission
 from wdk_cloud.app import Workflow, check_namespace, current_body
 from wdk_cloud.errors import WorkflowContextError
+from wdk_cloud.runstreams import RunStreams, uploads
 from wdk_cloud.world.opening import current_world
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class RunPage(list[RunInfo]):
         self.cursor = cursor
 
 
-class Run(Generic[T]):
+class Run(RunStreams, Generic[T]):
     """A handle on a run. Making one asks nothing; in a body its awaitable methods are recorded operations.
 
     Where the run has ended by `continue_as_new`, `return_value`, `status`, `attributes`, `cancel` and `wake_up` are
@@ -273,10 +274,11 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     from wdk_cloud.engine import requests
     from wdk_cloud.engine.version import version_of
 
-    data, digest, attributes = admission.check_start(workflow, args, kwargs)
+    body = current_body()
+    with uploads(allowed=body is None) as streams:
+        data, digest, attributes = admission.check_start(workflow, args, kwargs)
     options = workflow.options
     key = options.idempotency_key
-    body = current_body()
     if body is not None:
         if workflow.app.namespace != body.workflow.app.namespace:
             raise WorkflowContextError(
@@ -309,7 +311,11 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
         not_before=requests.due_of(options.delay, now),
         idempotency_key=key,
     )
-    return Run(await requests.start(world, keys, order), workflow)
+    run_id, is_new = await requests.start(world, keys, order)
+    run = Run(run_id, workflow)
+    if streams and is_new:
+        await run.upload(streams)
+    return run
 
 
 async def list_runs(

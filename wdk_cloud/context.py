@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from wdk_cloud.engine.replay import Body
+    from wdk_cloud.engine.writers import Writers
 
 MAX_ATTRIBUTES = 64
 MAX_KEY = 256
@@ -60,6 +61,7 @@ class StepContext:
     run_started: float
     url: str
     set_attributes: Callable[[dict[str, str | None]], Awaitable[None]]
+    streams: Writers
 
 
 step_context: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("wdk_step", default=None)

@@ -1,4 +1,4 @@
-"""register, registered, put, get, length, mark, marked."""
+"""put, get, length, mark, marked."""
 
 from __future__ import annotations
 
@@ -85,18 +85,8 @@ async def test_streams_lives_and_runs_do_not_see_each_other(place: WorldUnderTes
     assert await streams.length(RUN, BIRTH, "log") == 1
 
 
-async def test_streams_are_listed_by_name_once_registered(place: WorldUnderTest) -> None:
-    streams = place.world.streams
-    assert await streams.registered(RUN, BIRTH) == []
-    for name in ("progress", "", "log", "log"):
-        await streams.register(RUN, BIRTH, name)
-    await streams.register(RUN, OTHER_BIRTH, "of another life")
-    assert await streams.registered(RUN, BIRTH) == ["", "log", "progress"]
-
-
 async def test_the_latest_mark_is_kept(place: WorldUnderTest) -> None:
     streams = place.world.streams
-    await streams.register(RUN, BIRTH, "log")
     assert await streams.marked(RUN, BIRTH, "log") is None
     await streams.mark(RUN, BIRTH, "log", NOW)
     await streams.mark(RUN, BIRTH, "log", NOW + 20.0)
@@ -122,23 +112,19 @@ async def test_whoever_watches_the_run_is_told_of_an_object(place: WorldUnderTes
 async def test_nothing_is_written_under_a_tombstone(place: WorldUnderTest) -> None:
     await bury(place)
     streams = place.world.streams
-    await streams.register(RUN, BIRTH, "log")
     await streams.mark(RUN, BIRTH, "log", NOW)
     assert await put(place, 0, b"late") is None
-    assert await streams.registered(RUN, BIRTH) == []
     assert await streams.marked(RUN, BIRTH, "log") is None
     assert await get(place) == []
 
 
 async def test_an_erasure_takes_streams_along(place: WorldUnderTest) -> None:
     streams = place.world.streams
-    await streams.register(RUN, BIRTH, "log")
     await streams.mark(RUN, BIRTH, "log", NOW)
     await put(place, 0, b"data")
     await streams.put(RUN, OTHER_BIRTH, "log", 0, b"of another life")
     await bury(place)
     await place.runs.erase([(RUN, BIRTH)])
-    assert await streams.registered(RUN, BIRTH) == []
     assert await streams.marked(RUN, BIRTH, "log") is None
     assert await get(place) == []
     assert await streams.get(RUN, OTHER_BIRTH, "log", 0, MOST) == [b"of another life"]

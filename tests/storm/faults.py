@@ -735,6 +735,7 @@ class StormWorld:
         self.runs: Any = StormPort(world.runs, ports.RunStore, life)
         self.runs.bring_back = world.queue.extend
         self.blobs: Any = StormPort(world.blobs, ports.BlobStore, life)
+        self.streams: Any = StormPort(world.streams, ports.StreamStore, life)
         self.queue: Any = StormPort(world.queue, ports.Queue, life)
         self.receiver: Any = world.receiver and StormPort(world.receiver, ports.Receiver, life)
         if self.receiver is not None:

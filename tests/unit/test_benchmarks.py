@@ -34,6 +34,7 @@ PARTS = {
     "processes",
     "hooks",
     "webhooks",
+    "streams",
     "step_to_step",
     "replay",
     "import",

@@ -60,9 +60,11 @@ ADVICE = re.compile(
 PARTS_OF_OTHERS = {
     Path("wdk_cloud/codec/errors.py"),
     Path("wdk_cloud/codec/sealing.py"),
+    Path("wdk_cloud/engine/chunks.py"),
     Path("wdk_cloud/engine/payloads.py"),
 }
-"""What these raise as a SerializationError ends up in a CorruptedEventLogError, which names the run and what to do."""
+"""What these raise as a SerializationError ends up in a CorruptedEventLogError, or of a stream in a StreamError, which
+names the run and what to do."""
 
 GUARDED = Path("wdk_cloud/engine/guard.py")
 """Puts what to do into its message; those texts have a test of their own."""

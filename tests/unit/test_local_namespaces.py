@@ -31,11 +31,11 @@ from wdk_cloud import IdempotencyConflictError, Workflows, get_run, list_runs, s
 from wdk_cloud.testing import workflow_env
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.local import LocalWorld
-from wdk_cloud.world.ports import BlobStore, Delivery, Labels, Queue, Receiver, RunQuery, RunStore
+from wdk_cloud.world.ports import BlobStore, Delivery, Labels, Queue, Receiver, RunQuery, RunStore, StreamStore
 
 Do = Callable[[LocalWorld], Any]
 
-TABLES = ("heads", "log", "inbox", "steps", "labels", "tokens", "blobs", "messages")
+TABLES = ("heads", "log", "inbox", "steps", "labels", "tokens", "blobs", "chunks", "marks", "messages")
 
 FILL: dict[str, Do] = {
     "runs.create": lambda w: w.runs.create(a_head(idempotency_key="key", wake_by=1.0)),
@@ -46,6 +46,8 @@ FILL: dict[str, Do] = {
     "runs.put_labels": lambda w: w.runs.put_labels(RUN, BIRTH, Labels(values={"a": "1"}, position=1)),
     "runs.claim_token": lambda w: w.runs.claim_token(a_token()),
     "blobs.put_blob": lambda w: w.blobs.put_blob(RUN, BIRTH, "blob", b"blob"),
+    "streams.put": lambda w: w.streams.put(RUN, BIRTH, "log", 0, b"object"),
+    "streams.mark": lambda w: w.streams.mark(RUN, BIRTH, "log", NOW),
     "queue.send": lambda w: w.queue.send([(a_message("m"), 0.0), (a_message("later"), 60.0)]),
 }
 """Writes that put something of every kind there."""
@@ -61,6 +63,9 @@ READ: dict[str, Do] = {
     "runs.list_heads": lambda w: w.runs.list_heads(RunQuery()),
     "runs.overdue": lambda w: w.runs.overdue(NOW, 10),
     "blobs.get_blob": lambda w: w.blobs.get_blob(RUN, BIRTH, "blob"),
+    "streams.get": lambda w: w.streams.get(RUN, BIRTH, "log", 0, 100),
+    "streams.length": lambda w: w.streams.length(RUN, BIRTH, "log"),
+    "streams.marked": lambda w: w.streams.marked(RUN, BIRTH, "log"),
     "receiver.busy": lambda w: w.receiver.busy(),
 }
 
@@ -121,7 +126,7 @@ def on_file(folder: Path, body: Callable[[LocalWorld], Awaitable[None]]) -> None
 
 
 def test_every_method_of_every_port_is_tried_here() -> None:
-    ports = {"runs": RunStore, "blobs": BlobStore, "queue": Queue, "receiver": Receiver}
+    ports = {"runs": RunStore, "blobs": BlobStore, "streams": StreamStore, "queue": Queue, "receiver": Receiver}
     methods = {
         f"{name}.{method}"
         for name, port in ports.items()

@@ -62,7 +62,7 @@ def counted(bench: Bench) -> tuple[Any, list[str]]:
 
 
 async def created(bench: Bench, *orders: requests.Order) -> list[str]:
-    return [await requests.start(bench.world, None, each) for each in orders]
+    return [run_id for each in orders for run_id, _ in [await requests.start(bench.world, None, each)]]
 
 
 async def sent(bench: Bench) -> list[tuple[str, str, str]]:
@@ -92,7 +92,7 @@ def test_a_small_run_is_one_head_and_one_message_whose_identity_is_the_birth() -
     async def test() -> None:
         bench = Bench(app)
         world, calls = counted(bench)
-        assert await requests.start(world, None, order()) == "r"
+        assert await requests.start(world, None, order()) == ("r", True)
         assert calls == ["create", "send"]
         head = await bench.world.runs.head("r")
         assert head is not None
@@ -140,7 +140,7 @@ def test_a_caller_that_died_before_it_sent_starts_the_same_run_when_it_comes_aga
         assert await sent(bench) == []
         first = await bench.world.runs.head("r")
         assert first is not None
-        assert await requests.start(bench.world, None, order(idempotency_key="k")) == "r"
+        assert await requests.start(bench.world, None, order(idempotency_key="k")) == ("r", False)
         assert await sent(bench) == [("wake", "r", first.birth)]
 
     run(test)

@@ -37,7 +37,7 @@ async def retry(
         version = version_for(head, app)
         view = await read_run(scoped, run, decrypt=True)
         order = order_of(view, requests.new_run_id(scoped.clock.now()), version)
-        run_id = await requests.start(scoped, encryption_keys(), order)
+        run_id, _ = await requests.start(scoped, encryption_keys(), order)
     if as_json:
         print_json({"run_id": run_id, "retry_of": run})
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import os
 import sys
 import traceback
@@ -24,6 +25,7 @@ from wdk_cloud.errors import (
     StepFailedError,
     StepNotRegisteredError,
     StepTimeoutError,
+    StreamClosedError,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.options import StepOptions
     from wdk_cloud.world.ports import Clock
+
+
+log = logging.getLogger("wdk_cloud")
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -94,20 +99,45 @@ class Attempt:
             self._task.cancel()
             self._stops += isinstance(self._task, asyncio.Task)
 
+    def arguments(self) -> dict[str, object]:
+        return decode_arguments(self._arguments, self.step.annotations, known=self.known)
+
     async def run(self) -> Ending:
+        ending = await self._run()
+        streams = self.context.streams
+        if ending.kind == "failed" and streams.are_open:
+            ending = await self._with_what_it_wrote(ending)
+        streams.is_over = True
+        if ending.kind == "interrupted":
+            streams.abandon()
+        return ending
+
+    async def _run(self) -> Ending:
         if self._after is not None:
             await asyncio.wait([self._after])
         try:
-            arguments = decode_arguments(self._arguments, self.step.annotations, known=self.known)
-            result = await self._call(arguments)
+            result = await self._call(self.arguments())
             data = encode_result(result, f"step {self.step.id}", self.known)
-            return Ending("completed", check_size(data, f"the result of step {self.step.id}"))
+            check_size(data, f"the result of step {self.step.id}")
+            if self.context.streams.are_open:
+                await self.context.streams.drain()
+            return Ending("completed", data)
         except asyncio.CancelledError as error:
             return self._after_cancelled(error)
         except (KeyboardInterrupt, MemoryError) as error:
             return Ending("interrupted", cause=error)
         except BaseException as error:  # whatever a step raises is the end of its attempt
-            return self._failed(error)
+            return self.failed(error)
+
+    async def _with_what_it_wrote(self, ending: Ending) -> Ending:
+        """Readers see what a failed attempt has written, as far as its streams take it."""
+        try:
+            await self.context.streams.drain()
+        except asyncio.CancelledError as error:
+            return Ending("interrupted", cause=error)
+        except Exception as error:  # it has failed already, and is told of that
+            log.warning("%s: what it wrote before it failed is lost in part: %s", self._name(), error)
+        return ending
 
     def _name(self) -> str:
         return f"step {self.step.id} of run {self.context.run_id}"
@@ -177,7 +207,7 @@ class Attempt:
         if self._abandoned or (current is not None and current.cancelling()):
             return Ending("interrupted", cause=error)  # the worker shuts down, or its turn has given up
         if self._timed_out:
-            return self._failed(
+            return self.failed(
                 StepTimeoutError(
                     f"run {self.context.run_id}: attempt {self.context.attempt} of step {self.step.id} outlived its "
                     f"timeout of {self.options.timeout_seconds} s; give it a longer timeout=, or split its work"
@@ -185,10 +215,10 @@ class Attempt:
             )
         if self._cancelled:
             return Ending("failed", self._encoded(error), final=True)
-        return self._failed(error)
+        return self.failed(error)
 
-    def _failed(self, error: BaseException) -> Ending:
-        final = isinstance(error, FatalError | SerializationError | StepNotRegisteredError)
+    def failed(self, error: BaseException) -> Ending:
+        final = isinstance(error, FatalError | SerializationError | StepNotRegisteredError | StreamClosedError)
         retry_at = None
         if isinstance(error, RetryableError) and error.retry_after is not None:
             try:

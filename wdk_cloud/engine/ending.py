@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import passing, requests, succession
+from wdk_cloud.engine import passing, requests, streaming, succession
 from wdk_cloud.engine.inbox import Watch
 from wdk_cloud.engine.replay import CORRUPTED_EVENT_LOG
 from wdk_cloud.world.ports import HeadFields, InboxItem, Labels, Message, Trouble
@@ -47,6 +47,7 @@ async def follow(engine: Engine, head: Head, history: History | None = None) -> 
     if head.continued_to is not None:
         end = None if history is None else history.end
         await passing.pass_on(engine.world, engine.keys, head, items, end)
+    await streaming.close_all(engine.world, head, items)
     await tell_watchers(engine.world, engine.identity, head, items)
 
 

@@ -101,7 +101,7 @@ class Inbox:
         for item in items:
             if item.kind == "operation":
                 self._nudge(item)
-            elif item.kind != "watch":
+            elif item.kind not in ("watch", "stream"):
                 if item.kind != "step":
                     self._admitted[item.key] = len(item.data)
                 if item.key not in turn.history.admitted and item.key not in seen:

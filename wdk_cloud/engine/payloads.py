@@ -37,14 +37,14 @@ class Payloads:
         self._run_id = run_id
         self._birth = birth
         self._plain = key is None
-        self._sealer = Sealer(run_id, key)
+        self.sealer = Sealer(run_id, key)
 
     async def seal(self, kind: str, id: str, data: bytes) -> bytes:
         """What lies in a record for this payload: JSON text of at most about INLINE_LIMIT bytes."""
         if len(data) <= INLINE_LIMIT:
-            return data if self._plain else self._sealer.seal(kind, id, data)
-        sealed = self._sealer.seal(kind, id, data)
-        name = self._sealer.blob_name(data)
+            return data if self._plain else self.sealer.seal(kind, id, data)
+        sealed = self.sealer.seal(kind, id, data)
+        name = self.sealer.blob_name(data)
         await self._blobs.put_blob(self._run_id, self._birth, name, pack(sealed))
         return blob_reference(name, len(data))
 
@@ -55,9 +55,9 @@ class Payloads:
         try:
             reference = is_blob(data)
             if reference is None:
-                return self._sealer.open(kind, id, data)
-            opened = self._sealer.open(kind, id, unpack(await self._blob(reference)))
-            if self._sealer.blob_name(opened) != reference.name:
+                return self.sealer.open(kind, id, data)
+            opened = self.sealer.open(kind, id, unpack(await self._blob(reference)))
+            if self.sealer.blob_name(opened) != reference.name:
                 raise SerializationError(f"the blob {reference.name} does not hold what its name stands for")
             return opened
         except NewerFormatError:

@@ -196,11 +196,12 @@ async def _send_first(world: World, head: Head) -> None:
         await world.queue.send([(first, 0.0)])
 
 
-async def start(world: World, keys: KeyService | None, order: Order) -> str:
-    """`create`, with the errors of `start`: an id that is taken, a key that was used with another input."""
+async def start(world: World, keys: KeyService | None, order: Order) -> tuple[str, bool]:
+    """`create`, with the errors of `start`: an id that is taken, a key that was used with another input. The run's id,
+    and whether the run is new."""
     head, created = await create(world, keys, order)
     if created:
-        return head.run_id
+        return head.run_id, True
     if head.status == "deleted":
         raise RunExpiredError(order.run_id)
     if order.idempotency_key is not None:
@@ -208,7 +209,7 @@ async def start(world: World, keys: KeyService | None, order: Order) -> str:
             raise IdempotencyConflictError(head.run_id, order.idempotency_key)
     elif order.parent is None or head.parent != order.parent:
         raise RunExistsError(head.run_id)
-    return head.run_id
+    return head.run_id, False
 
 
 async def start_child(engine: Engine, *, parent: Head, root: str, call: str, order: Mapping[str, Any]) -> str:
@@ -238,7 +239,8 @@ async def start_child(engine: Engine, *, parent: Head, root: str, call: str, ord
         parent=None if idempotency_key is not None else f"{parent.run_id}/{parent.birth}/{call}",
         root=root,
     )
-    return await start(world, engine.keys, child)
+    started, _ = await start(world, engine.keys, child)
+    return started
 
 
 async def require_head(world: World, run_id: str) -> Head:

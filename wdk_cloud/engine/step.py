@@ -12,7 +12,7 @@ import msgspec
 from wdk_cloud.codec.errors import encode_error
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.context import StepContext, check_attribute_count
-from wdk_cloud.engine import outgoing, trouble
+from wdk_cloud.engine import outgoing, producing, trouble
 from wdk_cloud.engine.attempt import Attempt, Ending, exhausted
 from wdk_cloud.engine.inbox import AttributesItem, StepEnd, encode_item
 from wdk_cloud.engine.inline import INTERRUPTIONS_UNCHARGED
@@ -20,7 +20,16 @@ from wdk_cloud.engine.leasing import RENEW_AT
 from wdk_cloud.engine.loading import unwrapped
 from wdk_cloud.engine.orders import decode_order
 from wdk_cloud.engine.payloads import Payloads
-from wdk_cloud.errors import StepInterruptedError, StepNotRegisteredError, WorldUnavailableError
+from wdk_cloud.engine.results import encode_result
+from wdk_cloud.engine.writers import Writers
+from wdk_cloud.errors import (
+    SerializationError,
+    StepInterruptedError,
+    StepNotRegisteredError,
+    StreamClosedError,
+    WorldUnavailableError,
+)
+from wdk_cloud.streams import Handle, ReadableStream
 from wdk_cloud.world.ports import InboxItem, Message
 
 if TYPE_CHECKING:
@@ -198,12 +207,17 @@ async def _run(
         run_started=order.run_started,
         url=engine.settings.public_url,
         set_attributes=_attributes_setter(engine, message, item),
+        streams=Writers(
+            engine.world, engine.keys, (message.run_id, message.birth), payloads, item.step_id, step.app.known
+        ),
     )
     arguments = await payloads.open("input", item.step_id, bytes(order.input))
     claim = Claim(engine, delivery, item, order.cancellable, asked)
     if not claim.ensure():
         return False
     attempt = claim.attempt = Attempt(step, order.options, arguments, context, engine.world.clock, engine.executor)
+    if step.is_generator:
+        return await _produce(engine, delivery, payloads, order, item, attempt)
     engine.keeper.keep(claim)
     try:
         ending = await attempt.run()
@@ -220,6 +234,29 @@ async def _run(
     if claim.lost and ending.kind == "interrupted":
         return False
     return await _ended(engine, delivery, payloads, order, item, attempt, ending)
+
+
+async def _produce(
+    engine: Engine, delivery: Delivery, payloads: Payloads, order: StepOrder, item: StepItem, attempt: Attempt
+) -> bool:
+    """The step is complete as soon as its stream is there; what it yields comes after that."""
+    message, context = delivery.message, attempt.context
+    place = await context.streams.place(message.run_id, producing.stream_of(item.step_id))
+    try:
+        produced = attempt.step.signature.call(attempt.arguments())
+        upload = await producing.begin(place)
+    except StreamClosedError:
+        return True  # the run has ended
+    except (SerializationError, TypeError) as error:  # arguments that do not fit
+        failed = attempt.failed(error)
+        return await _ended(engine, delivery, payloads, order, item, attempt, failed)
+    handle = Handle(message.run_id, place.stream, attempt.step.app.namespace)
+    result = encode_result(ReadableStream[object](handle), f"step {attempt.step.id}", attempt.known)
+    if not await _record(engine, delivery, payloads, item, "completed", result, attempt=item.attempt):
+        return await _is_over(engine, message, item)
+    await nudge(engine, message.run_id, message.birth)
+    await producing.fill(engine, delivery, upload, context, produced)
+    return True
 
 
 def _is_last(engine: Engine, order: StepOrder, item: StepItem, ending: Ending) -> bool:
@@ -280,14 +317,35 @@ async def _end(
 ) -> bool:
     """The first end wins: a success asks only that there is none, a failure that the claim is still ours."""
     message = delivery.message
+    if not await _record(engine, delivery, payloads, item, kind, data, attempt=attempt):
+        return await _is_over(engine, message, item)
+    await nudge(engine, message.run_id, message.birth)
+    return True
+
+
+async def _record(
+    engine: Engine,
+    delivery: Delivery,
+    payloads: Payloads,
+    item: StepItem,
+    kind: Literal["completed", "failed"],
+    data: bytes,
+    *,
+    attempt: int | None,
+) -> bool:
+    """Whether this end stands."""
+    message = delivery.message
     field = "result" if kind == "completed" else "error"
     sealed = await payloads.seal(field, item.step_id, data)
     end = encode_item(StepEnd(item.step_id, kind, item.attempt, msgspec.Raw(sealed)))
-    written = await engine.world.runs.end_step(message.run_id, message.birth, item.step_id, attempt=attempt, end=end)
-    if not written:
-        there = await engine.world.runs.step(message.run_id, message.birth, item.step_id)
-        if there is None or there.end is None:
-            return False
+    return await engine.world.runs.end_step(message.run_id, message.birth, item.step_id, attempt=attempt, end=end)
+
+
+async def _is_over(engine: Engine, message: Message, item: StepItem) -> bool:
+    """After an end that was refused: whether another one stands, of which the run is told once more."""
+    there = await engine.world.runs.step(message.run_id, message.birth, item.step_id)
+    if there is None or there.end is None:
+        return False
     await nudge(engine, message.run_id, message.birth)
     return True
 

@@ -25,6 +25,7 @@ from wdk_cloud.engine.replay import MAX_DELIVERIES_EXCEEDED, MAX_EVENTS_EXCEEDED
 from wdk_cloud.engine.schedule import Schedule
 from wdk_cloud.engine.slices import BodyInterrupted
 from wdk_cloud.engine.waiting import Waiting
+from wdk_cloud.engine.writers import Writers
 from wdk_cloud.errors import (
     CorruptedEventLogError,
     MaxDeliveriesExceededError,
@@ -315,6 +316,7 @@ class Turn(Intake, Waiting):
         return state is not None and state.created.queued
 
     def step_context(self, started: ev.StepStarted) -> StepContext:
+        assert self.body is not None  # who else asks for steps
         return StepContext(
             run_id=self.head.run_id,
             call_id=started.id,
@@ -325,6 +327,7 @@ class Turn(Intake, Waiting):
             run_started=self.history.started_at or 0.0,
             url=self.engine.settings.public_url,
             set_attributes=self.inbox.attributes_setter(started),
+            streams=Writers(self.engine.world, self.engine.keys, self.key, self.payloads, started.id, self.body.known),
         )
 
     # -- waiting, releasing, ending ---------------------------------------------------------------------------------

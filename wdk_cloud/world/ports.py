@@ -294,15 +294,6 @@ class StreamStore(Protocol):
     window: float
     """Seconds in which a writer gathers chunks for its next object: what an object costs here, in time or money."""
 
-    async def register(self, run_id: str, birth: str, stream: str) -> None:
-        """Let the run know the stream; before its first object. Repeating it is harmless. Under a tombstone nothing is
-        registered."""
-        ...
-
-    async def registered(self, run_id: str, birth: str) -> list[str]:
-        """The streams of a run, by name."""
-        ...
-
     async def put(self, run_id: str, birth: str, stream: str, ordinal: int, data: bytes) -> bytes | None:
         """Write the object if there is none at its ordinal. None: written, or it is the same; else the one there. The
         caller knows that the ordinal before is taken. Under a tombstone nothing is put.

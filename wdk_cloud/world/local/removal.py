@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder().encode
 
-_TABLES = ("log", "inbox", "steps", "labels", "tokens", "blobs", "streams", "chunks")
+_TABLES = ("log", "inbox", "steps", "labels", "tokens", "blobs", "chunks", "marks")
 """All that belongs to a run but its head and its messages."""
 
 _KEY = " WHERE namespace = ? AND run_id = ? AND birth = ?"

@@ -101,19 +101,19 @@ CREATE INDEX heads_by_end ON heads (namespace, ended_at, run_id) WHERE ended_at 
 CREATE INDEX heads_to_erase ON heads (namespace, run_id) WHERE status = 'deleted' AND wake_by <> 0;
 """
 
-# An object may be large: a row number, as a blob has. The mark is that of a stream whose producer is not run again.
+# An object of a stream may be large: a row number, as a blob has. A mark is that of a producer that is not run again.
 VERSION_4 = """
-CREATE TABLE streams (
-    namespace TEXT NOT NULL, run_id TEXT NOT NULL, birth TEXT NOT NULL, stream TEXT NOT NULL, marked,
-    PRIMARY KEY (namespace, run_id, birth, stream)
-) WITHOUT ROWID;
-
 CREATE TABLE chunks (
     place INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL, run_id TEXT NOT NULL, birth TEXT NOT NULL, stream TEXT NOT NULL, ordinal INTEGER NOT NULL,
     data BLOB NOT NULL,
     UNIQUE (namespace, run_id, birth, stream, ordinal)
 );
+
+CREATE TABLE marks (
+    namespace TEXT NOT NULL, run_id TEXT NOT NULL, birth TEXT NOT NULL, stream TEXT NOT NULL, marked NOT NULL,
+    PRIMARY KEY (namespace, run_id, birth, stream)
+) WITHOUT ROWID;
 """
 
 MIGRATIONS: tuple[str, ...] = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)

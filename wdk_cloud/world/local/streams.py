@@ -1,4 +1,4 @@
-"""Streams: a row per object, and one per stream."""
+"""Streams: a row per object, and one for the mark of a producer."""
 
 from __future__ import annotations
 
@@ -23,16 +23,6 @@ AT_ONCE = 64
 
 class LocalStreams(Shelf):
     window = 0.002  # a commit takes a tenth of it
-
-    async def register(self, run_id: str, birth: str, stream: str) -> None:
-        await self._database.write(_register, (self._namespace, run_id, birth, stream))
-
-    async def registered(self, run_id: str, birth: str) -> list[str]:
-        rows = self._database.read(
-            "SELECT stream FROM streams WHERE namespace = ? AND run_id = ? AND birth = ? ORDER BY stream",
-            (self._namespace, run_id, birth),
-        )
-        return [stream for (stream,) in rows]
 
     async def put(self, run_id: str, birth: str, stream: str, ordinal: int, data: bytes) -> bytes | None:
         return await self._database.write(self._put, (self._namespace, run_id, birth, stream, ordinal, data))
@@ -70,23 +60,16 @@ class LocalStreams(Shelf):
 
     async def marked(self, run_id: str, birth: str, stream: str) -> float | None:
         rows = self._database.read(
-            f"SELECT marked FROM streams{_STREAM}",  # noqa: S608
+            f"SELECT marked FROM marks{_STREAM}",  # noqa: S608
             (self._namespace, run_id, birth, stream),
         )
         return rows[0][0] if rows else None
 
 
-def _register(sql: Connection, row: tuple[str, str, str, str]) -> None:
-    if not is_buried(sql, row):
-        sql.execute(
-            "INSERT INTO streams (namespace, run_id, birth, stream) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row
-        )
-
-
 def _mark(sql: Connection, row: tuple[str, str, str, str, float]) -> None:
     if not is_buried(sql, row):
         sql.execute(
-            "INSERT INTO streams (namespace, run_id, birth, stream, marked) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO marks (namespace, run_id, birth, stream, marked) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET marked = excluded.marked",
             row,
         )

@@ -23,14 +23,6 @@ class Streams:
     watches: Watches
     _lock: threading.Lock
 
-    async def register(self, run_id: str, birth: str, stream: str) -> None:
-        with self._lock:
-            self._life_to_write(run_id, birth).streams.setdefault(stream, [])
-
-    async def registered(self, run_id: str, birth: str) -> list[str]:
-        with self._lock:
-            return sorted(self._life(run_id, birth).streams)
-
     async def put(self, run_id: str, birth: str, stream: str, ordinal: int, data: bytes) -> bytes | None:
         # Races with other writers of the stream, and with its end: the first one has the ordinal.
         with self._lock:

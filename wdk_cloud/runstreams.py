@@ -1,0 +1,144 @@
+"""The streams of a run, as its handle shows them, and those among its arguments, which `start` uploads."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wdk_cloud.app import current_body
+from wdk_cloud.errors import WorkflowSandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator
+
+    from wdk_cloud.app import Workflow
+    from wdk_cloud.codec.known import KnownTypes
+    from wdk_cloud.streams import ReadableStream, StreamInfo
+    from wdk_cloud.world.ports import Head, World
+
+C = TypeVar("C")
+
+_running: set[asyncio.Task[None]] = set()
+"""Uploads, which nobody else may hold: the loop keeps only weak references to tasks."""
+
+
+class RunStreams:
+    """The part of `Run` that is about streams."""
+
+    run_id: str
+    _workflow: Workflow[..., Any] | None
+    _namespace: str | None
+    _uploads: tuple[asyncio.Task[None], ...] = ()
+
+    def readable(
+        self,
+        namespace: str | None = None,
+        start_index: int = 0,
+        type: type[C] | None = None,
+    ) -> ReadableStream[C]:
+        """A stream of the run, from the chunk with this index on; `async for` follows it live until it is closed.
+
+        A negative index counts back from the last chunk; one beyond either end is that end. Chunks are converted to
+        `type`. Iterating raises StreamError when the producer failed or died, WorkflowRunNotFoundError,
+        RunExpiredError, and in a body WorkflowSandboxError.
+        """
+        from wdk_cloud.streams import Handle, ReadableStream, stream_name
+
+        if not isinstance(start_index, int):
+            raise TypeError(f"start_index is a whole number, not {start_index!r}")
+        handle = Handle(self.run_id, stream_name(namespace), self._namespace or "")
+        annotation = Any if type is None else type
+        known = None if self._workflow is None else self._known()
+        return ReadableStream(handle, start_index=start_index, annotation=annotation, known=known)
+
+    async def readable_bytes(self, namespace: str | None = None, start_index: int = 0) -> AsyncIterator[bytes]:
+        """The chunks of a stream as bytes, as `readable` gives them: text in UTF-8, other values as lines of JSON."""
+        from wdk_cloud.streams import Handle, ReadableStream, stream_name
+
+        handle = Handle(self.run_id, stream_name(namespace), self._namespace or "")
+        async for _, data in ReadableStream(handle, start_index=start_index).raw():
+            yield data
+
+    async def stream_info(self, namespace: str | None = None) -> StreamInfo:
+        """The index of the last chunk, and whether the stream is closed. Raises WorkflowRunNotFoundError,
+        RunExpiredError, and in a body WorkflowSandboxError."""
+        from wdk_cloud.engine import streaming
+        from wdk_cloud.streams import StreamInfo, stream_name
+
+        name = stream_name(namespace)
+        _refuse_in_body(self.run_id, "stream_info()")
+        return StreamInfo(*await streaming.info(await self._world(), await self._head(), name))
+
+    async def list_streams(self) -> list[str]:
+        """The names of the run's streams, in order; the one without a namespace is "default". Raises as
+        `stream_info`."""
+        from wdk_cloud.engine import streaming
+
+        _refuse_in_body(self.run_id, "list_streams()")
+        head = await self._head()
+        return streaming.named(await (await self._world()).runs.items(head.run_id, head.birth, ()))
+
+    async def uploaded(self) -> None:
+        """Wait until the streams among the run's arguments are uploaded; on the handle that `start` gave.
+
+        Raises what producing or writing one failed with, of which its readers get StreamError.
+        """
+        if self._uploads:
+            await asyncio.gather(*map(asyncio.shield, self._uploads))
+
+    async def upload(self, streams: list[tuple[str, ReadableStream[Any]]]) -> None:
+        """For `start`: begin. Each stream has its first mark when this returns."""
+        from wdk_cloud.engine import producing
+        from wdk_cloud.engine.writers import place_of
+
+        world, known = await self._world(), self._known()
+        tasks: list[asyncio.Task[None]] = []
+        for name, stream in streams:
+            place = await place_of(world, _keys(), self.run_id, name)
+            upload = await producing.begin(place)
+            tasks.append(asyncio.create_task(upload.run(aiter(stream), known, "", tell=True)))
+        for task in tasks:
+            _running.add(task)
+            task.add_done_callback(_done)
+        self._uploads = tuple(tasks)
+
+    async def _world(self) -> World:
+        raise NotImplementedError
+
+    async def _head(self) -> Head:
+        raise NotImplementedError
+
+    def _known(self) -> KnownTypes:
+        raise NotImplementedError
+
+
+def _done(task: asyncio.Task[None]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # told by `uploaded()`, and to the stream's readers
+
+
+def _keys() -> Any:
+    from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
+
+    return _keys()
+
+
+def _refuse_in_body(run_id: str, what: str) -> None:
+    if current_body() is not None:
+        raise WorkflowSandboxError(f"a workflow body cannot ask for {what} of run {run_id}; do it in a step")
+
+
+@contextmanager
+def uploads(*, allowed: bool) -> Generator[list[tuple[str, ReadableStream[Any]]]]:
+    """While arguments are encoded: the streams among them that exist in this process only, with their new names."""
+    found: list[tuple[str, ReadableStream[Any]]] = []
+    if not allowed:
+        yield found
+        return
+    from wdk_cloud.streams import collecting
+
+    with collecting() as collected:
+        yield found
+    found.extend(collected)
