@@ -90,7 +90,9 @@ def _ratio(ours: list[float], bare: list[float]) -> float:
 
 def _throughput(plan: Plan, folder: Folder) -> tuple[list[float], list[float], list[float]]:
     """Chunks a second of each round: ours, and SQLite's in one transaction and with a commit each."""
-    ours, together, apart = [], [], []
+    ours: list[float] = []
+    together: list[float] = []
+    apart: list[float] = []
     for _ in range(plan.rounds):
         ours.append(plan.chunks / asyncio.run(_written_and_read(folder.new_database(), plan.chunks)))
         together.append(plan.chunks / _bare(folder.new_database(), plan.chunks, grouped=True))

@@ -117,7 +117,7 @@ async def gathered_under_time_outs(steps: int) -> int:
 
 @app.step
 async def write_chunks(chunks: int) -> int:
-    writer = get_writable(type=dict)
+    writer = get_writable()
     for number in range(chunks):
         await writer.write({"number": number, "text": "a chunk"})
     return chunks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from wdk_cloud.app import current_body
 from wdk_cloud.errors import WorkflowSandboxError
@@ -31,12 +31,15 @@ class RunStreams:
     _namespace: str | None
     _uploads: tuple[asyncio.Task[None], ...] = ()
 
+    @overload
+    def readable(self, namespace: str | None = None, start_index: int = 0) -> ReadableStream[Any]: ...
+    @overload
+    def readable(self, namespace: str | None, start_index: int, type: type[C]) -> ReadableStream[C]: ...
+    @overload
+    def readable(self, namespace: str | None = None, start_index: int = 0, *, type: type[C]) -> ReadableStream[C]: ...
     def readable(
-        self,
-        namespace: str | None = None,
-        start_index: int = 0,
-        type: type[C] | None = None,
-    ) -> ReadableStream[C]:
+        self, namespace: str | None = None, start_index: int = 0, type: type[Any] | None = None
+    ) -> ReadableStream[Any]:
         """A stream of the run, from the chunk with this index on; `async for` follows it live until it is closed.
 
         A negative index counts back from the last chunk; one beyond either end is that end. Chunks are converted to

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
 
 from wdk_cloud.app import check_namespace, current_body
 from wdk_cloud.codec.known import register_extension
@@ -139,11 +139,15 @@ class WritableStream(Generic[T]):
         )
 
 
+@overload
+def get_writable(namespace: str | None = None, *, resume: bool = False) -> WritableStream[Any]: ...
+@overload
+def get_writable(namespace: str | None, type: type[T], resume: bool = False) -> WritableStream[T]: ...
+@overload
+def get_writable(namespace: str | None = None, *, type: type[T], resume: bool = False) -> WritableStream[T]: ...
 def get_writable(
-    namespace: str | None = None,
-    type: type[T] | None = None,
-    resume: bool = False,
-) -> WritableStream[T]:
+    namespace: str | None = None, type: type[Any] | None = None, resume: bool = False
+) -> WritableStream[Any]:
     """A stream of this run: in a step to write to, in a body to pass on.
 
     `namespace` names one of several; `type` is that of its chunks. An attempt that follows another

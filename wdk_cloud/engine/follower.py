@@ -139,7 +139,6 @@ class Follower:
     async def _wait(self, watch: Subscription) -> bool:
         """Until there may be more; False when nothing comes any more."""
         place = self.place
-        told = await watch.wait(LOOK_EVERY)
         head = await place.world.runs.head(place.run_id)
         if head is None or head.birth != place.birth or head.status == "deleted":
             raise RunExpiredError(place.run_id)
@@ -149,7 +148,7 @@ class Follower:
                 return False
             if not await place.get(self._ordinal, 0):
                 await place.end_with_run()
-        elif not told:
+        elif not await watch.wait(LOOK_EVERY):
             await self._end_of_a_dead_producer(head.created_at)
         return True
 
