@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from wdk_cloud import client, hooks
 from wdk_cloud.errors import WorkflowContextError
+from wdk_cloud.syncwriting import WritableStream, get_writable
 from wdk_cloud.world import opening
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from wdk_cloud.app import Workflow
     from wdk_cloud.client import EventRecord, RunInfo, RunPage, Status
 
-__all__ = ["Run", "get_run", "list_runs", "resume_hook", "start", "start_sync"]
+__all__ = ["Run", "WritableStream", "get_run", "get_writable", "list_runs", "resume_hook", "start", "start_sync"]
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -26,6 +26,7 @@ from wdk_cloud import (
     get_step_metadata,
     get_writable,
     start,
+    sync,
 )
 from wdk_cloud.testing.environment import WorkflowEnv
 
@@ -259,6 +260,39 @@ def test_a_step_is_recorded_only_when_its_chunks_are_durable(play: Play) -> None
         return await env.run_to_end(await env.start(body))
 
     assert play.scene(scenario, app) == ["0"]
+
+
+def test_a_step_that_is_a_plain_function_writes_too(play: Play) -> None:
+    app = Workflows()
+
+    @app.step
+    def work() -> str:
+        writer = sync.get_writable(type=int)
+        writer.write_from(range(3))
+        writer.drain()
+        with sync.get_writable("other") as other:
+            other.write("text")
+        return repr(writer)
+
+    @app.step
+    async def wrong() -> str:
+        with pytest.raises(WorkflowContextError, match="in a step that is a plain `def` only"):
+            sync.get_writable()
+        return "refused"
+
+    @app.workflow
+    async def body() -> list[str]:
+        return [await work(), await wrong()]
+
+    async def scenario(env: WorkflowEnv) -> Any:
+        run = await finished(env, body)
+        return await run.return_value(), await chunks_of(run), await chunks_of(run, "other")
+
+    assert play.scene(scenario, app) == (
+        ["<sync <WritableStream 'default' of run run>>", "refused"],
+        [0, 1, 2],
+        ["text"],
+    )
 
 
 # -- closing -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from wdk_cloud.engine import requests
@@ -35,6 +36,8 @@ class Writers:
         self._payloads = payloads
         self._open: dict[tuple[str, str], Appender] = {}
         self.is_over = False
+        self.loop = asyncio.get_running_loop()
+        """Where its appenders write, for a step in a thread."""
 
     @property
     def are_open(self) -> bool:
