@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from wdk_cloud.engine.writers import Writers
 
 T = TypeVar("T")
+C = TypeVar("C")
+T_co = TypeVar("T_co", covariant=True)
 
 MAX_NAME = 128
 """Characters of a stream's name: it is part of URLs and of the names of objects."""
@@ -176,7 +178,7 @@ def encoded(chunk: object, known: KnownTypes) -> bytes:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-class ReadableStream(Generic[T]):
+class ReadableStream(Generic[T_co]):
     """A stream to read: `async for` follows it live until it is closed, each time from its beginning (or from where
     `run.readable()` was told to). In a body it can only be passed on.
 
@@ -189,7 +191,7 @@ class ReadableStream(Generic[T]):
         *,
         start_index: int = 0,
         annotation: object = Any,
-        source: AsyncIterable[T] | Iterable[T] | None = None,
+        source: AsyncIterable[T_co] | Iterable[T_co] | None = None,
         known: KnownTypes | None = None,
     ) -> None:
         self._handle = handle
@@ -199,19 +201,19 @@ class ReadableStream(Generic[T]):
         self._source = source
 
     @classmethod
-    def from_iterable(cls, chunks: AsyncIterable[T] | Iterable[T]) -> ReadableStream[T]:
+    def from_iterable(cls, chunks: AsyncIterable[C] | Iterable[C]) -> ReadableStream[C]:
         """A stream of these chunks, for an argument of `start`: it returns when the run is durable, and uploads them
         in the background (`await run.uploaded()`)."""
         if not hasattr(chunks, "__aiter__") and not hasattr(chunks, "__iter__"):
             raise TypeError(f"from_iterable() takes something to iterate over, not {type(chunks).__name__}")
-        return cls(Handle("", "", ""), source=chunks)
+        return ReadableStream(Handle("", "", ""), source=chunks)
 
     def __repr__(self) -> str:
         if self._source is not None:
             return "<ReadableStream of an iterable>"
         return f"<ReadableStream {self._handle.stream!r} of run {self._handle.run_id}>"
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    async def __aiter__(self) -> AsyncIterator[T_co]:
         if self._source is not None:
             async for chunk in _each(self._source):
                 yield chunk
@@ -219,7 +221,7 @@ class ReadableStream(Generic[T]):
         async for _, chunk in self.numbered():
             yield chunk
 
-    async def numbered(self) -> AsyncIterator[tuple[int, T]]:
+    async def numbered(self) -> AsyncIterator[tuple[int, T_co]]:
         """The chunks with their indexes, from 0: what a reader that comes back gives as `start_index`, plus one."""
         from wdk_cloud.codec.values import decode
         from wdk_cloud.engine.follower import Follower
@@ -229,7 +231,7 @@ class ReadableStream(Generic[T]):
         async for batch in Follower(place, known, self._start_index).batches():
             for number, data, is_value in batch:
                 chunk = decode(data, annotation, known=known, path="chunk") if is_value else data
-                yield number, cast("T", chunk)
+                yield number, cast("T_co", chunk)
 
     async def raw(self) -> AsyncIterator[tuple[int, bytes]]:
         """The chunks as bytes, with their indexes: text in UTF-8, other values as lines of JSON."""
