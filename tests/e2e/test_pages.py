@@ -66,11 +66,14 @@ def test_the_commands_of_a_page_do_what_it_shows(page, reader):
 
 
 def test_the_readme_can_be_followed_from_the_top_to_the_bottom(reader):
-    signup, program, review = [block for block in blocks(README) if block.language == "python"]
+    signup, program, review, progress = [block for block in blocks(README) if block.language == "python"]
     (reader / "signup.py").write_text(signup.text)
     (reader / review.file).write_text(review.text)
     Terminal(reader, "none").type(README)
     assert run_program(program, reader).splitlines()[-1] == "user-you@example.com"
+    typed = [entry for block in blocks(README) if block.language == "console" for entry in commands(block)]
+    (shown,) = [shown for command, shown in typed if command.endswith(f"python {progress.file}")]
+    assert run_program(progress, reader).splitlines() == shown
 
 
 def test_what_the_readme_types_with_curl_gets_the_answers_that_it_shows(reader, capsys):
