@@ -32,13 +32,15 @@ class RunStreams:
     _uploads: tuple[asyncio.Task[None], ...] = ()
 
     @overload
-    def readable(self, namespace: str | None = None, start_index: int = 0) -> ReadableStream[Any]: ...
+    def readable(self, namespace: str | None = None, start_index: int | None = 0) -> ReadableStream[Any]: ...
     @overload
-    def readable(self, namespace: str | None, start_index: int, type: type[C]) -> ReadableStream[C]: ...
+    def readable(self, namespace: str | None, start_index: int | None, type: type[C]) -> ReadableStream[C]: ...
     @overload
-    def readable(self, namespace: str | None = None, start_index: int = 0, *, type: type[C]) -> ReadableStream[C]: ...
     def readable(
-        self, namespace: str | None = None, start_index: int = 0, type: type[Any] | None = None
+        self, namespace: str | None = None, start_index: int | None = 0, *, type: type[C]
+    ) -> ReadableStream[C]: ...
+    def readable(
+        self, namespace: str | None = None, start_index: int | None = 0, type: type[Any] | None = None
     ) -> ReadableStream[Any]:
         """A stream of the run, from the chunk with this index on; `async for` follows it live until it is closed.
 
@@ -48,6 +50,8 @@ class RunStreams:
         """
         from wdk_cloud.streams import Handle, ReadableStream, stream_name
 
+        if start_index is None:  # a client that has seen nothing yet
+            start_index = 0
         if not isinstance(start_index, int):
             raise TypeError(f"start_index is a whole number, not {start_index!r}")
         handle = Handle(self.run_id, stream_name(namespace), self._namespace or "")
@@ -55,13 +59,9 @@ class RunStreams:
         known = None if self._workflow is None else self._known()
         return ReadableStream(handle, start_index=start_index, annotation=annotation, known=known)
 
-    async def readable_bytes(self, namespace: str | None = None, start_index: int = 0) -> AsyncIterator[bytes]:
+    def readable_bytes(self, namespace: str | None = None, start_index: int | None = 0) -> AsyncIterator[bytes]:
         """The chunks of a stream as bytes, as `readable` gives them: text in UTF-8, other values as lines of JSON."""
-        from wdk_cloud.streams import Handle, ReadableStream, stream_name
-
-        handle = Handle(self.run_id, stream_name(namespace), self._namespace or "")
-        async for _, data in ReadableStream(handle, start_index=start_index).raw():
-            yield data
+        return _without_numbers(self.readable(namespace, start_index))
 
     async def stream_info(self, namespace: str | None = None) -> StreamInfo:
         """The index of the last chunk, and whether the stream is closed. Raises WorkflowRunNotFoundError,
@@ -114,6 +114,11 @@ class RunStreams:
 
     def _known(self) -> KnownTypes:
         raise NotImplementedError
+
+
+async def _without_numbers(stream: ReadableStream[Any]) -> AsyncIterator[bytes]:
+    async for _, data in stream.raw():
+        yield data
 
 
 def _done(task: asyncio.Task[None]) -> None:

@@ -230,7 +230,8 @@ class ReadableStream(Generic[T_co]):
         annotation = self._annotation
         async for batch in Follower(place, known, self._start_index).batches():
             for number, data, is_value in batch:
-                chunk = decode(data, annotation, known=known, path="chunk") if is_value else data
+                path = f"{place}, chunk {number}"
+                chunk = decode(data, annotation, known=known, path=path) if is_value else data
                 yield number, cast("T_co", chunk)
 
     async def raw(self) -> AsyncIterator[tuple[int, bytes]]:
