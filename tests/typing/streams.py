@@ -80,6 +80,7 @@ async def passes_on() -> None:
 
 async def outside(run: Run[str]) -> None:
     assert_type(run.readable(type=Progress), ReadableStream[Progress])
+    assert_type(run.readable("progress", None, Progress), ReadableStream[Progress])
     async for progress in run.readable("progress", start_index=-1, type=Progress):
         assert_type(progress, Progress)
     async for index, text in run.readable(type=str).numbered():
@@ -88,6 +89,7 @@ async def outside(run: Run[str]) -> None:
     assert_type([number async for number in run.readable(type=int)], list[int])
     assert_type(run.readable(type=list[int]), ReadableStream[list[int]])
     assert_type(run.readable(), ReadableStream[Any])
+    assert_type(run.readable(start_index=None), ReadableStream[Any])
     async for chunk in get_run("run").readable("logs", 3):
         assert_type(chunk, Any)
     async for data in run.readable_bytes("logs", start_index=2):
