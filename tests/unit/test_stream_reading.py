@@ -11,6 +11,7 @@ import pytest
 from tests.contract.records import BIRTH, RUN
 from tests.unit.test_stream_writing import Store, a_place, frame, objects, read, run
 from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.engine import appender as appender_module
 from wdk_cloud.engine import follower as follower_module
 from wdk_cloud.engine.appender import Appender
 from wdk_cloud.engine.follower import MARK_AGE, Follower
@@ -22,6 +23,7 @@ from wdk_cloud.world.ports import HeadFields
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appender_module, "BREATH", float("inf"))
     monkeypatch.setattr(follower_module, "LOOK_EVERY", 0.002)
     monkeypatch.setattr(follower_module, "FIRST_PAUSE", 0.0)
 

@@ -21,6 +21,12 @@ from wdk_cloud.world.memory import MemoryWorld
 from wdk_cloud.world.ports import HeadFields
 
 
+@pytest.fixture(autouse=True)
+def _breathless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What shares an object must not depend on how quick this machine is."""
+    monkeypatch.setattr(appender_module, "BREATH", float("inf"))
+
+
 def frame(number: int, size: int = 0) -> bytes:
     return chunks.framed(str(number).encode().rjust(size, b" "), is_value=False)
 
@@ -89,6 +95,21 @@ def test_a_chunk_that_finds_the_writer_idle_goes_out_at_once() -> None:
         return [object.chunks for object in await objects(place)]
 
     assert run(story) == [1]
+
+
+def test_the_first_chunks_of_a_loop_that_only_writes_go_out_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> bool:
+        place, _ = await a_place()
+        writer = Appender(place)
+        number = 0
+        while not await objects(place):  # nothing else suspends here
+            number += 1
+            await writer.write(frame(number))
+        await writer.drain()
+        return sum(object.chunks for object in await objects(place)) == number
+
+    monkeypatch.setattr(appender_module, "BREATH", 0.0001)
+    assert run(story)
 
 
 def test_chunks_that_come_while_a_call_is_under_way_share_the_next_object() -> None:

@@ -29,6 +29,10 @@ BUFFERED = 4 * LARGEST_OBJECT
 PATIENCE = 30.0
 """Seconds of a store that fails, which a writer does not notice: a lease's length."""
 
+BREATH = 0.01
+"""Seconds after which a loop that only writes lets the event loop have a turn, so that its chunks go out meanwhile:
+short beside what a person notices, long beside a commit, which would be paid for each turn."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries, doubled each time
 
 
@@ -51,9 +55,11 @@ class Appender:
         self._error: Exception | None = None
         self._draining = 0
         """How many wait for everything to be durable."""
+        self._loop = asyncio.get_running_loop()
         self._hurry = asyncio.Event()
         self._room = asyncio.Event()
         self._not_before = 0.0
+        self._breathed = 0.0
         self.is_closed = False
 
     # -- for the producer -------------------------------------------------------------------------------------------
@@ -71,6 +77,9 @@ class Appender:
         self._go()
         if self.waiting >= LARGEST_OBJECT or len(self._frames) >= MOST_CHUNKS:
             self._hurry.set()
+        if (now := self._loop.time()) - self._breathed >= BREATH:
+            self._breathed = now
+            await asyncio.sleep(0)
         while self.waiting > BUFFERED and self._error is None:
             self._room.clear()
             await self._room.wait()
@@ -135,17 +144,16 @@ class Appender:
 
     async def _gather(self) -> None:
         """Wait until the window is over, unless there is enough for an object or somebody waits for it."""
-        loop = asyncio.get_running_loop()
-        pause = self._not_before - loop.time()
+        pause = self._not_before - self._loop.time()
         full = self.waiting >= LARGEST_OBJECT or len(self._frames) >= MOST_CHUNKS
         if pause > 0 and not full and not self._draining:
-            timer = loop.call_later(pause, self._hurry.set)
+            timer = self._loop.call_later(pause, self._hurry.set)
             try:
                 await self._hurry.wait()
             finally:
                 timer.cancel()
         self._hurry.clear()
-        self._not_before = loop.time() + self.place.world.streams.window
+        self._not_before = self._loop.time() + self.place.world.streams.window
 
     def _taken(self) -> list[bytes]:
         size = count = 0
