@@ -6,9 +6,6 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from wdk_cloud.app import current_body
-from wdk_cloud.errors import WorkflowSandboxError
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
@@ -67,18 +64,19 @@ class RunStreams:
         """The index of the last chunk, and whether the stream is closed. Raises WorkflowRunNotFoundError,
         RunExpiredError, and in a body WorkflowSandboxError."""
         from wdk_cloud.engine import streaming
-        from wdk_cloud.streams import StreamInfo, stream_name
+        from wdk_cloud.streams import StreamInfo, refuse_in_body, stream_name
 
         name = stream_name(namespace)
-        _refuse_in_body(self.run_id, "stream_info()")
+        refuse_in_body("ask for a stream's info")
         return StreamInfo(*await streaming.info(await self._world(), await self._head(), name))
 
     async def list_streams(self) -> list[str]:
         """The names of the run's streams, in order; the one without a namespace is "default". Raises as
         `stream_info`."""
         from wdk_cloud.engine import streaming
+        from wdk_cloud.streams import refuse_in_body
 
-        _refuse_in_body(self.run_id, "list_streams()")
+        refuse_in_body("list the streams of a run")
         head = await self._head()
         return streaming.named(await (await self._world()).runs.items(head.run_id, head.birth, ()))
 
@@ -131,11 +129,6 @@ def _keys() -> Any:
     from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
 
     return _keys()
-
-
-def _refuse_in_body(run_id: str, what: str) -> None:
-    if current_body() is not None:
-        raise WorkflowSandboxError(f"a workflow body cannot ask for {what} of run {run_id}; do it in a step")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from wdk_cloud.app import check_namespace, current_body
 from wdk_cloud.codec.known import register_extension
 from wdk_cloud.codec.refusal import Refusal
 from wdk_cloud.context import step_context
-from wdk_cloud.errors import WorkflowContextError, WorkflowSandboxError
+from wdk_cloud.errors import WorkflowContextError
 from wdk_cloud.world.opening import current_world
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ def stream_name(namespace: str | None) -> str:
             f"{OF_A_VALUE!r}, not {namespace!r}"
         )
     return namespace
+
+
+def refuse_in_body(what: str) -> None:
+    """Raises WorkflowSandboxError in a workflow body, whose run fails even if it catches that."""
+    if (body := current_body()) is not None:
+        from wdk_cloud.engine.guard import refuse
+
+        refuse(body.loop, what, "Do it in a step: a stream can be passed there.")
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -120,10 +128,7 @@ class WritableStream(Generic[T]):
             await self.close()
 
     async def _opened(self) -> Appender:
-        if current_body() is not None:
-            raise WorkflowSandboxError(
-                f"run {self._handle.run_id}: a workflow body cannot write to {self!r}; do it in a step: pass it there"
-            )
+        refuse_in_body("write to a stream")
         context = step_context.get()
         if context is None:
             raise WorkflowContextError(f"{self!r} is written by steps; call get_writable() in one, or pass it there")
@@ -248,10 +253,7 @@ class ReadableStream(Generic[T_co]):
         from wdk_cloud.engine.writers import place_of
         from wdk_cloud.references import types_known_to
 
-        if current_body() is not None:
-            raise WorkflowSandboxError(
-                f"run {self._handle.run_id}: a workflow body cannot read {self!r}; do it in a step: pass it there"
-            )
+        refuse_in_body("read a stream")
         handle, context = self._handle, step_context.get()
         if context is not None:
             place, known = await context.streams.place(handle.run_id, handle.stream), context.streams.known

@@ -405,7 +405,7 @@ def test_a_body_neither_writes_nor_reads(play: Play) -> None:
     for workflow in (writes, reads, asks):
         ended = play(workflow)
         assert isinstance(ended.error, WorkflowSandboxError)
-        assert "in a step" in str(ended.error)
+        assert "Do it in a step" in str(ended.error)
 
 
 def test_a_body_passes_a_writer_on_to_a_step_and_to_a_child(play: Play) -> None:
