@@ -245,7 +245,7 @@ def test_a_body_that_writes_is_refused_and_a_step_that_writes_for_it_is_not(stag
 
     wrong, right, nothing, data = stage.scene(scenario, in_steps)
     assert isinstance(wrong.error, WorkflowSandboxError)
-    assert "do it in a step" in str(wrong.error)
+    assert "Do it in a step" in str(wrong.error)
     assert (right.value, nothing, data) == (None, [], ["data"])
 
 
