@@ -17,6 +17,7 @@ from wdk_cloud.engine import events as ev
 
 if TYPE_CHECKING:
     from wdk_cloud.client import RunInfo
+    from wdk_cloud.streams import StreamInfo
 
 Document = dict[str, object]
 
@@ -56,6 +57,10 @@ def info_document(info: RunInfo) -> Document:
         "continued_from": info.continued_from,
         "continued_to": info.continued_to,
     }
+
+
+def stream_document(name: str, info: StreamInfo) -> Document:
+    return {"name": name, "tail_index": info.tail_index, "closed": info.closed}
 
 
 def event_document(run_id: str, position: int, event: ev.AnyEvent) -> Document:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.engine.appender import Appender
+    from wdk_cloud.engine.follower import Follower
     from wdk_cloud.engine.streaming import Place
     from wdk_cloud.engine.writers import Writers
 
@@ -241,12 +242,21 @@ class ReadableStream(Generic[T_co]):
 
     async def raw(self) -> AsyncIterator[tuple[int, bytes]]:
         """The chunks as bytes, with their indexes: text in UTF-8, other values as lines of JSON."""
+        async for batch in (await self.follower()).batches():
+            for number, data, is_value in batch:
+                yield number, as_bytes(data) if is_value else data
+
+    async def follower(self) -> Follower:
+        """One reader, for whoever passes the chunks on as they lie in the stream. Raises as iterating does."""
         from wdk_cloud.engine.follower import Follower
 
-        place, known = await self._opened()
-        async for batch in Follower(place, known, self._start_index).batches():
-            for number, data, is_value in batch:
-                yield number, _as_bytes(data) if is_value else data
+        if self._source is not None:
+            raise TypeError("a stream of an iterable is read where it was made; pass on one of a run, run.readable(…)")
+        return Follower(*await self._opened(), self._start_index)
+
+    def starting_at(self, index: int) -> ReadableStream[T]:
+        """The same stream, from the chunk with this index on."""
+        return ReadableStream(self._handle, start_index=index, annotation=self._annotation, known=self._known)
 
     async def _opened(self) -> tuple[Place, KnownTypes]:
         from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
@@ -265,7 +275,8 @@ class ReadableStream(Generic[T_co]):
         return place, known
 
 
-def _as_bytes(text: bytes) -> bytes:
+def as_bytes(text: bytes) -> bytes:
+    """A value's JSON text, as those read it who want bytes."""
     return json.loads(text).encode() if text.startswith(b'"') else text + b"\n"
 
 

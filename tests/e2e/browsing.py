@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -59,3 +60,60 @@ async def call(app: Any, scope: dict[str, Any], receive: Callable[[], Awaitable[
 
     await app(scope, receive, send)
     return sent
+
+
+class Listener:
+    """A client that reads a response while it comes, and hangs up when it likes. `window` is how many pieces a
+    connection takes before the client has read them; None: any number."""
+
+    def __init__(self, app: Any, scope: dict[str, Any], window: int | None = None) -> None:
+        self.messages = asyncio.Queue[dict[str, Any]](window or 0)
+        self.task = asyncio.create_task(app(scope, self._receive, self.messages.put))
+        self._asked = False
+        self._gone = asyncio.Event()
+        self._text = ""
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def hang_up(self) -> None:
+        """Returns when the app has ended the response."""
+        self._gone.set()
+        await self.task
+
+    async def start(self) -> dict[str, Any]:
+        """The status and the headers."""
+        return await self.messages.get()
+
+    async def piece(self) -> bytes | None:
+        """What comes next; None at the end."""
+        message = await self.messages.get()
+        return message["body"] or None if message["type"] == "http.response.body" else b""
+
+    async def event(self) -> dict[str, str] | None:
+        """The next server-sent event, with its fields; comments are the field ''. None at the end."""
+        while "\n\n" not in self._text:
+            piece = await self.piece()
+            if piece is None:
+                return None
+            self._text += piece.decode()
+        text, _, self._text = self._text.partition("\n\n")
+        return {name: value.removeprefix(" ") for name, _, value in (line.partition(":") for line in text.split("\n"))}
+
+    async def events(self) -> list[dict[str, str]]:
+        """Those that come until the end, without what keeps connections alive."""
+        found = []
+        while (event := await self.event()) is not None:
+            found += [event] if "data" in event else []
+        return found
+
+
+def listen(app: Any, path: str, *headers: tuple[str, str], window: int | None = None, method: str = "GET") -> Listener:
+    """A request by whoever knows TOKEN."""
+    path, _, query = path.partition("?")
+    scope = scope_of(method, path, [("authorization", f"Bearer {TOKEN}"), *headers])
+    return Listener(app, {**scope, "query_string": query.encode()}, window)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from tests.e2e.browsing import BASE, TOKEN, serve
-from wdk_cloud import Workflows, create_hook, get_run, resume_hook, start, worker
+from wdk_cloud import WorkflowRunCancelledError, Workflows, create_hook, get_run, resume_hook, start, worker
 from wdk_cloud.world.memory import MemoryWorld
 from wdk_cloud.world.opening import use_world
 
@@ -23,8 +23,11 @@ EXAMPLES = 30
 
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
-PATHS = {"run_id": ["alive", "deleted"], "token": ["open"]}
+PATHS = {"run_id": ["alive", "deleted"], "token": ["open"], "name": ["default"]}
 """What is there, put into some of the paths: random ones lead nowhere."""
+
+ENDED = {"run_id": ["ended", "deleted"]}
+"""For the streams, which are followed until their run has ended."""
 
 BEYOND_SCHEMA = ("start", "list_runs")
 """Arguments, delays and cursors are text that may make no sense all the same: 400 then."""
@@ -46,6 +49,10 @@ async def prepare(app: Workflows) -> None:
         await start(workflow.with_options(run_id="alive"))
         await start(workflow.with_options(run_id="kept"), 1)
         run = await start(workflow.with_options(run_id="deleted"), 2)
+        ended = await start(workflow.with_options(run_id="ended"), 3)
+        await ended.cancel()
+        with pytest.raises(WorkflowRunCancelledError):
+            await ended.return_value(timeout=10)
         while "hook_created" not in [event.type async for event in get_run("kept").events()]:
             await asyncio.sleep(0)
         await run.delete()
@@ -65,7 +72,7 @@ def test_random_requests_get_the_answers_that_the_document_tells_of(mode: Genera
     with use_world(MemoryWorld()):
         asyncio.run(prepare(app))
         operations = operations_of(serve(app))
-        assert len(operations) == 8
+        assert len(operations) == 10
         for operation in operations:
             fuzz(operation, mode, statuses)
         assert asyncio.run(end(app)) == [1, "payload"]
@@ -83,10 +90,11 @@ def operations_of(app: Any) -> list[Any]:
 
 
 def fuzz(operation: Any, mode: GenerationMode, statuses: Counter[int]) -> None:
-    places = [parameter for parameter in PATHS if f"{{{parameter}}}" in operation.path]
     label = operation.definition.raw["operationId"]
+    paths = {**PATHS, **ENDED} if label == "stream" else PATHS
+    places = [parameter for parameter in paths if f"{{{parameter}}}" in operation.path]
     acceptance = schemathesis.checks.CHECKS.get_one("positive_data_acceptance")
-    there = st.fixed_dictionaries({}, optional={name: st.sampled_from(PATHS[name]) for name in places})
+    there = st.fixed_dictionaries({}, optional={name: st.sampled_from(paths[name]) for name in places})
 
     @settings(
         max_examples=EXAMPLES,

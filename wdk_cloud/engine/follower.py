@@ -16,7 +16,7 @@ from wdk_cloud.engine.streaming import OF_A_VALUE
 from wdk_cloud.errors import RunExpiredError, StreamError, WorldUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from wdk_cloud.engine.streaming import Place
     from wdk_cloud.world.ports import Subscription
@@ -60,7 +60,7 @@ class Follower:
         self.index = 0
         """Of the next chunk."""
 
-    async def batches(self) -> AsyncIterator[list[Indexed]]:
+    async def batches(self) -> AsyncGenerator[list[Indexed], None]:
         """The chunks, as they come, until the stream is closed. Raises StreamError for one that ended with an error,
         RunExpiredError for one that was deleted meanwhile."""
         watch = self.place.world.subscribe(self.place.run_id)

@@ -9,46 +9,20 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from wdk_cloud.errors import (
-    FatalError,
-    HookNotFoundError,
-    IdempotencyConflictError,
-    RunExistsError,
-    RunExpiredError,
-    SerializationError,
-    ThrottleError,
-    WorkflowError,
-    WorkflowRunNotFoundError,
-    WorldUnavailableError,
-)
+from wdk_cloud.errors import FatalError, WorkflowError
+from wdk_cloud.http.problems import BAD_REQUEST, headers_of, problem, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
 
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
+    from starlette.types import Receive
 
 log = logging.getLogger("wdk_cloud.http")
 
-BAD_REQUEST = "bad-request"
-
-STATUSES: dict[type[WorkflowError], int] = {
-    SerializationError: 400,
-    HookNotFoundError: 404,
-    WorkflowRunNotFoundError: 404,
-    IdempotencyConflictError: 409,
-    RunExistsError: 409,
-    RunExpiredError: 410,
-    WorldUnavailableError: 503,
-    ThrottleError: 503,
-}
-"""Of the errors that callers cause, or may wait out; whatever else is raised is our matter: 500."""
-
 SLUGS = {404: "not-found", 405: "method-not-allowed"}
 """Of what the router refuses."""
-
-RETRY_AFTER = 1
-"""Seconds after which a world that did not answer may be asked again, where it says nothing itself."""
 
 
 class Refused(Exception):
@@ -68,7 +42,7 @@ def document(content: object, status: int = 200, headers: Mapping[str, str] | No
 
 
 def refusal(status: int, slug: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return document({"error": slug, "message": message}, status, headers)
+    return document(problem(slug, message), status, headers)
 
 
 @contextmanager
@@ -90,14 +64,20 @@ async def _on_router(_: Request, error: HTTPException) -> Response:
 
 
 async def _on_workflow_error(_: Request, error: WorkflowError) -> Response:
-    status = next((status for cls, status in STATUSES.items() if isinstance(error, cls)), 500)
-    headers: dict[str, str] = {}
-    if isinstance(error, WorldUnavailableError):
-        wait = error.retry_after if isinstance(error, ThrottleError) else None
-        headers["retry-after"] = str(max(RETRY_AFTER, round(wait or 0)))
+    return failure(error)
+
+
+def failure(error: WorkflowError) -> Response:
+    status = status_of(error)
     if status == 500:
         log.error("a request could not be answered", exc_info=error)
-    return refusal(status, error.slug, str(error), headers)
+    return refusal(status, error.slug, str(error), headers_of(error))
+
+
+async def hung_up(receive: Receive) -> None:
+    """Returns when the caller has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _on_disconnect(_: Request, __: Exception) -> Response:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from wdk_cloud import client, hooks, sources
 from wdk_cloud.admission import LONGEST_PAGE, check_reason, check_start
 from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
 from wdk_cloud.codec.values import decode_arguments, encode
-from wdk_cloud.documents import error_of, event_document, info_document, iso, value_of
+from wdk_cloud.documents import error_of, event_document, info_document, iso, stream_document, value_of
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine import requests, resuming
 from wdk_cloud.errors import WorkflowNotRegisteredError
-from wdk_cloud.http import schema
-from wdk_cloud.http.answers import BAD_REQUEST, Refused, bad_input, document
+from wdk_cloud.http import bodies, schema
+from wdk_cloud.http.answers import Refused, bad_input, document
 from wdk_cloud.http.bodies import read_document, whole_number
+from wdk_cloud.http.problems import BAD_REQUEST
+from wdk_cloud.http.starlette import stream_response
 from wdk_cloud.references import types_known_to
 from wdk_cloud.world.opening import current_world
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from wdk_cloud.app import Workflow
     from wdk_cloud.client import Run
     from wdk_cloud.http.served import Served
+    from wdk_cloud.streams import ReadableStream
     from wdk_cloud.world.ports import Status
 
 
@@ -112,6 +115,24 @@ class Api:
         cursor = str(found[-1]["position"]) if more else None
         return document({"run_id": head.run_id, "events": found, "cursor": cursor})
 
+    async def streams(self, request: Request) -> Response:
+        run = self._run(request)
+        names = await run.list_streams()
+        found = [stream_document(name, await run.stream_info(name)) for name in names]
+        return document({"run_id": run.run_id, "streams": found})
+
+    async def stream(self, request: Request) -> Response:
+        """Follows it; the id of the last event that a client has seen says more than the query that it began with."""
+        query, headers = request.query_params, request.headers
+        start = bodies.index(query.get("start_index", "0"), "start_index")
+        form = query.get("format") or ("raw" if _wants_bytes(headers.get("accept", "")) else "sse")
+        if form not in get_args(schema.Form):
+            raise Refused(400, BAD_REQUEST, f"format must be one of {', '.join(get_args(schema.Form))}")
+        run = self._run(request)
+        with bad_input():
+            stream: ReadableStream[Any] = run.readable(request.path_params["name"], start)
+        return stream_response(stream, last_event_id=headers.get("last-event-id"), raw=form == "raw")
+
     async def cancel(self, request: Request) -> Response:
         order = await read_document(request, schema.CancelOrder, optional=True)
         run = self._run(request)
@@ -167,6 +188,11 @@ class Api:
     def _run(self, request: Request) -> Run[Any]:
         with bad_input():
             return client.get_run(request.path_params["run_id"], namespace=self._served.namespace_of(request))
+
+
+def _wants_bytes(accept: str) -> bool:
+    named = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return "application/octet-stream" in named and "text/event-stream" not in named
 
 
 def _moment(text: str | None, what: str) -> datetime | None:

@@ -13,9 +13,10 @@ from starlette.routing import Route
 from wdk_cloud import sources
 from wdk_cloud.errors import WorkflowError, WorldConfigurationError
 from wdk_cloud.http import authentication, flow, schema
-from wdk_cloud.http.answers import BAD_REQUEST, Refused, document, handlers
+from wdk_cloud.http.answers import Refused, document, handlers
 from wdk_cloud.http.api import Api
 from wdk_cloud.http.authentication import guarded
+from wdk_cloud.http.problems import BAD_REQUEST
 from wdk_cloud.http.receiver import Receiver
 from wdk_cloud.http.secrecy import hide_tokens
 from wdk_cloud.http.served import Served
@@ -121,8 +122,9 @@ def _api(served: Served, authenticator: Authenticator) -> list[Route]:
     for path in dict.fromkeys(op.path for op in schema.OPERATIONS):
         by_method = {op.method: _checked(op, getattr(api, op.name)) for op in schema.OPERATIONS if op.path == path}
         endpoint = guarded(authenticator, _of_method(by_method))
-        # A token may have slashes in it; a path that ends in one is another token.
-        routes += _route(f"api/{path}".replace("{token}", "{token:path}"), endpoint, *by_method)
+        # A token, or a name, may have slashes in it; a path that ends in one is another token.
+        whole = path.replace("{token}", "{token:path}").replace("{name}", "{name:path}")
+        routes += _route(f"api/{whole}", endpoint, *by_method)
     return routes
 
 

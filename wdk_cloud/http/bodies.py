@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from wdk_cloud.http.answers import BAD_REQUEST, Refused
+from wdk_cloud.http.answers import Refused
+from wdk_cloud.http.problems import BAD_REQUEST, LONGEST_INDEX
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -73,4 +74,12 @@ def whole_number(text: str, name: str, least: int, most: int) -> int:
     """A number in a query."""
     if not (text.isascii() and text.isdigit()) or len(text) > 9 or not least <= int(text) <= most:
         raise Refused(400, BAD_REQUEST, f"{name} must be a whole number from {least:,} to {most:,}")
+    return int(text)
+
+
+def index(text: str, name: str) -> int:
+    """A number in a query that may be negative, and count from the end."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > LONGEST_INDEX:
+        raise Refused(400, BAD_REQUEST, f"{name} is a whole number; a negative one counts back from the end")
     return int(text)

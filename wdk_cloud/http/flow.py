@@ -9,7 +9,8 @@ from starlette.requests import Request
 
 from wdk_cloud.engine.delivery import deliver
 from wdk_cloud.http import bodies
-from wdk_cloud.http.answers import BAD_REQUEST, RETRY_AFTER, Refused, document, refusal
+from wdk_cloud.http.answers import Refused, document, refusal
+from wdk_cloud.http.problems import BAD_REQUEST, RETRY_AFTER
 from wdk_cloud.world.ports import Delivery, Message
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from wdk_cloud.engine import receiving
 from wdk_cloud.errors import HookNotFoundError, WorkflowError, WorldUnavailableError
 from wdk_cloud.hooks import digest_of
 from wdk_cloud.http import bodies
-from wdk_cloud.http.answers import BAD_REQUEST, RETRY_AFTER, Refused
+from wdk_cloud.http.answers import Refused, hung_up
+from wdk_cloud.http.problems import BAD_REQUEST, RETRY_AFTER
 from wdk_cloud.webhooks import ROUTE
 from wdk_cloud.webmessages import Request, Response
 from wdk_cloud.world.opening import current_world
@@ -105,7 +106,7 @@ def _message(request: HttpRequest, url: str, body: bytes) -> Request:
 async def _while_they_wait(request: HttpRequest, pending: receiving.Pending) -> Response:
     """The answer, unless its caller hangs up: then nobody waits, and the run goes on with the request."""
     answer = asyncio.ensure_future(pending.response())
-    gone = asyncio.ensure_future(_hung_up(request))
+    gone = asyncio.ensure_future(hung_up(request.receive))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -115,11 +116,6 @@ async def _while_they_wait(request: HttpRequest, pending: receiving.Pending) -> 
         for task in (answer, gone):
             task.cancel()
         await asyncio.gather(answer, gone, return_exceptions=True)
-
-
-async def _hung_up(request: HttpRequest) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _send(response: Response, send: Send) -> None:

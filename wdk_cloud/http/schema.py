@@ -10,12 +10,17 @@ from msgspec import Meta, Struct
 
 from wdk_cloud.admission import LONGEST_PAGE, MAX_IDEMPOTENCY_KEY
 from wdk_cloud.hooks import MAX_TOKEN
+from wdk_cloud.http.problems import LONGEST_INDEX
+from wdk_cloud.streams import MAX_NAME
 from wdk_cloud.world.ports import Status
 
 Document = dict[str, Any]
 
 EVENTS_PAGE = 1000
 """Events on one page unless the caller wants fewer."""
+
+Form = Literal["sse", "raw"]
+"""How a stream is sent: as server-sent events, or as bytes."""
 
 _RunId = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9_-]+$"})]
 _Key = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY})]
@@ -108,6 +113,18 @@ class Events(Struct):
     cursor: str | None
 
 
+class StreamLine(Struct):
+    name: str
+    tail_index: int
+    """Of the last chunk; -1 before the first."""
+    closed: bool
+
+
+class Streams(Struct):
+    run_id: str
+    streams: list[StreamLine]
+
+
 class HookDetails(Struct):
     hook_id: str
     run_id: str
@@ -137,12 +154,14 @@ class Operation:
     method: str
     path: str
     summary: str
-    answer: type[Struct]
+    answer: type[Struct] | None
+    """None: a stream, as events or as bytes."""
     status: int = 200
     body: type[Struct] | None = None
     optional: bool = False
     refusals: tuple[int, ...] = ()
     query: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
 
 
 OPERATIONS = (
@@ -167,6 +186,17 @@ OPERATIONS = (
         Events,
         refusals=(400, 404, 410),
         query=("limit", "after"),
+    ),
+    Operation("streams", "GET", "runs/{run_id}/streams", "The streams of a run", Streams, refusals=(400, 404, 410)),
+    Operation(
+        "stream",
+        "GET",
+        "runs/{run_id}/streams/{name}",
+        "A stream, live until it is closed",
+        None,
+        refusals=(400, 404, 410),
+        query=("start_index", "format"),
+        header=("Last-Event-ID",),
     ),
     Operation(
         "cancel",
@@ -213,11 +243,18 @@ _QUERY: dict[str, Document] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE},
     "cursor": {"type": "string"},
     "after": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+    "start_index": {"type": "integer", "minimum": -(10**LONGEST_INDEX) + 1, "maximum": 10**LONGEST_INDEX - 1},
+    "format": {"enum": list(get_args(Form))},
+}
+
+_HEADER: dict[str, Document] = {
+    "Last-Event-ID": {"type": "integer", "minimum": 0, "maximum": 10**LONGEST_INDEX - 1},
 }
 
 _PATH: dict[str, Document] = {
     "run_id": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9_-]+$"},
     "token": {"type": "string", "minLength": 1, "maxLength": MAX_TOKEN, "pattern": "^[!-~]+$"},
+    "name": {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": "^[!-?A-~][!-~]*$"},
 }
 
 _REFUSALS = {
@@ -232,12 +269,29 @@ _REFUSALS = {
     503: "The world did not answer; try again",
 }
 
+_EVENT: Document = {
+    "type": "object",
+    "description": "A chunk, with its index as id and its value as JSON in data; at last an end, or an error",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"enum": ["end", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "retry": {"type": "integer"},
+    },
+    "additionalProperties": False,
+}
+
+_STREAM: Document = {
+    "text/event-stream": {"schema": _EVENT},
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+}
+
 _TEMPLATE = "#/components/schemas/{name}"
 
 
 def openapi(version: str, base: str) -> Document:
     """The OpenAPI document of the API; `base` is the path before the routes."""
-    structs = [op.answer for op in OPERATIONS] + [op.body for op in OPERATIONS if op.body is not None] + [Problem]
+    structs = [struct for op in OPERATIONS for struct in (op.answer, op.body) if struct is not None] + [Problem]
     schemas, components = msgspec.json.schema_components(list(dict.fromkeys(structs)), ref_template=_TEMPLATE)
     del schemas  # each is a reference to its component
     paths: dict[str, Document] = {}
@@ -259,7 +313,9 @@ def _operation(op: Operation) -> Document:
     in_path = [name for name in _PATH if f"{{{name}}}" in op.path]
     parameters = [{"name": name, "in": "path", "required": True, "schema": _PATH[name]} for name in in_path]
     parameters += [{"name": name, "in": "query", "schema": _QUERY[name]} for name in (*op.query, "namespace")]
-    answers = {str(op.status): {"description": op.summary, "content": _json(op.answer)}}
+    parameters += [{"name": name, "in": "header", "schema": _HEADER[name]} for name in op.header]
+    content = _STREAM if op.answer is None else _json(op.answer)
+    answers = {str(op.status): {"description": op.summary, "content": content}}
     for status in sorted((*op.refusals, 401, 500, 503)):
         answers[str(status)] = {"description": _REFUSALS[status], "content": _json(Problem)}
     told: Document = {
