@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -115,8 +115,9 @@ class RunStreams:
 
 
 async def _without_numbers(stream: ReadableStream[Any]) -> AsyncIterator[bytes]:
-    async for _, data in stream.raw():
-        yield data
+    async with aclosing(stream.raw()) as chunks:
+        async for _, data in chunks:
+            yield data
 
 
 def _done(task: asyncio.Task[None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
 
@@ -15,7 +15,7 @@ from wdk_cloud.errors import WorkflowContextError
 from wdk_cloud.world.opening import current_world
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable
     from types import TracebackType
 
     from wdk_cloud.codec.known import KnownTypes
@@ -224,27 +224,31 @@ class ReadableStream(Generic[T_co]):
             async for chunk in _each(self._source):
                 yield chunk
             return
-        async for _, chunk in self.numbered():
-            yield chunk
+        async with aclosing(self.numbered()) as chunks:
+            async for _, chunk in chunks:
+                yield chunk
 
-    async def numbered(self) -> AsyncIterator[tuple[int, T_co]]:
+    async def numbered(self) -> AsyncGenerator[tuple[int, T_co], None]:
         """The chunks with their indexes, from 0: what a reader that comes back gives as `start_index`, plus one."""
         from wdk_cloud.codec.values import decode
         from wdk_cloud.engine.follower import Follower
 
         place, known = await self._opened()
         annotation = self._annotation
-        async for batch in Follower(place, known, self._start_index).batches():
-            for number, data, is_value in batch:
-                path = f"{place}, chunk {number}"
-                chunk = decode(data, annotation, known=known, path=path) if is_value else data
-                yield number, cast("T_co", chunk)
+        # Whoever stops in the middle ends the subscription at once, and not when the garbage is collected.
+        async with aclosing(Follower(place, known, self._start_index).batches()) as batches:
+            async for batch in batches:
+                for number, data, is_value in batch:
+                    path = f"{place}, chunk {number}"
+                    chunk = decode(data, annotation, known=known, path=path) if is_value else data
+                    yield number, cast("T_co", chunk)
 
-    async def raw(self) -> AsyncIterator[tuple[int, bytes]]:
+    async def raw(self) -> AsyncGenerator[tuple[int, bytes], None]:
         """The chunks as bytes, with their indexes: text in UTF-8, other values as lines of JSON."""
-        async for batch in (await self.follower()).batches():
-            for number, data, is_value in batch:
-                yield number, as_bytes(data) if is_value else data
+        async with aclosing((await self.follower()).batches()) as batches:
+            async for batch in batches:
+                for number, data, is_value in batch:
+                    yield number, as_bytes(data) if is_value else data
 
     async def follower(self) -> Follower:
         """One reader, for whoever passes the chunks on as they lie in the stream. Raises as iterating does."""
@@ -254,7 +258,7 @@ class ReadableStream(Generic[T_co]):
             raise TypeError("a stream of an iterable is read where it was made; pass on one of a run, run.readable(…)")
         return Follower(*await self._opened(), self._start_index)
 
-    def starting_at(self, index: int) -> ReadableStream[T]:
+    def starting_at(self, index: int) -> ReadableStream[T_co]:
         """The same stream, from the chunk with this index on."""
         return ReadableStream(self._handle, start_index=index, annotation=self._annotation, known=self._known)
 
