@@ -13,22 +13,34 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from wdk_cloud import client, hooks
+from wdk_cloud import client, hooks, streams
 from wdk_cloud.errors import WorkflowContextError
 from wdk_cloud.syncwriting import WritableStream, get_writable
 from wdk_cloud.world import opening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from datetime import datetime
 
     from wdk_cloud.app import Workflow
     from wdk_cloud.client import EventRecord, RunInfo, RunPage, Status
+    from wdk_cloud.streams import StreamInfo
 
-__all__ = ["Run", "WritableStream", "get_run", "get_writable", "list_runs", "resume_hook", "start", "start_sync"]
+__all__ = [
+    "ReadableStream",
+    "Run",
+    "WritableStream",
+    "get_run",
+    "get_writable",
+    "list_runs",
+    "resume_hook",
+    "start",
+    "start_sync",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C")
 T_co = TypeVar("T_co", covariant=True)
 
 LAST_WORDS = 5.0
@@ -55,41 +67,71 @@ class Run(Generic[T_co]):
         return self._run.run_id
 
     def status(self) -> Status:
-        return _wait("status", self._run.status)
+        return wait("status", self._run.status)
 
     def exists(self) -> bool:
-        return _wait("exists", self._run.exists)
+        return wait("exists", self._run.exists)
 
     def info(self) -> RunInfo:
-        return _wait("info", self._run.info)
+        return wait("info", self._run.info)
 
     def attributes(self) -> dict[str, str]:
-        return _wait("attributes", self._run.attributes)
+        return wait("attributes", self._run.attributes)
 
     def return_value(self, timeout: float | None = None) -> T_co:
-        return _wait("return_value", lambda: self._run.return_value(timeout))
+        return wait("return_value", lambda: self._run.return_value(timeout))
 
     def events(self) -> Iterator[EventRecord]:
         async def collected() -> list[EventRecord]:
             return [event async for event in self._run.events()]
 
-        return iter(_wait("events", collected))
+        return iter(wait("events", collected))
+
+    def readable(
+        self, namespace: str | None = None, start_index: int = 0, type: type[C] | None = None
+    ) -> ReadableStream[C]:
+        return ReadableStream(self._run.readable(namespace, start_index, type))
+
+    def readable_bytes(self, namespace: str | None = None, start_index: int = 0) -> Iterator[bytes]:
+        return each("readable_bytes", lambda: self._run.readable_bytes(namespace, start_index))
+
+    def stream_info(self, namespace: str | None = None) -> StreamInfo:
+        return wait("stream_info", lambda: self._run.stream_info(namespace))
+
+    def list_streams(self) -> list[str]:
+        return wait("list_streams", self._run.list_streams)
+
+    def uploaded(self) -> None:
+        wait("uploaded", self._run.uploaded)
 
     def cancel(self, reason: str | None = None) -> None:
-        _wait("cancel", lambda: self._run.cancel(reason))
+        wait("cancel", lambda: self._run.cancel(reason))
 
     terminate = cancel
 
     def wake_up(self) -> None:
-        _wait("wake_up", self._run.wake_up)
+        wait("wake_up", self._run.wake_up)
 
     def delete(self) -> None:
-        _wait("delete", self._run.delete)
+        wait("delete", self._run.delete)
+
+
+class ReadableStream(Generic[T]):
+    """A stream of a run: `for` follows it live until it is closed, and blocks for as long as nothing comes."""
+
+    def __init__(self, stream: streams.ReadableStream[T]) -> None:
+        self.stream = stream
+
+    def __repr__(self) -> str:
+        return f"<sync {self.stream!r}>"
+
+    def __iter__(self) -> Iterator[T]:
+        return each("readable", lambda: aiter(self.stream))
 
 
 def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
     """`wdk_cloud.start`, which see: returns when the run is durable and enqueued."""
-    return Run(_wait("start", lambda: client.start(workflow, *args, **kwargs)))
+    return Run(wait("start", lambda: client.start(workflow, *args, **kwargs)))
 
 
 start_sync = start
@@ -112,7 +154,7 @@ def list_runs(
     namespace: str | None = None,
 ) -> RunPage:
     """One page of runs, newest first."""
-    return _wait(
+    return wait(
         "list_runs",
         lambda: client.list_runs(workflow, status, version, since, until, limit, cursor, namespace=namespace),
     )
@@ -122,7 +164,7 @@ def resume_hook(
     token: str | hooks.Hook[Any], payload: object = None, key: str | None = None, *, namespace: str | None = None
 ) -> None:
     """`wdk_cloud.resume_hook`, which see: returns when the payload is durable."""
-    _wait("resume_hook", lambda: hooks.resume_hook(token, payload, key, namespace=namespace))
+    wait("resume_hook", lambda: hooks.resume_hook(token, payload, key, namespace=namespace))
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
@@ -167,7 +209,7 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def _wait(name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def wait(name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if asyncio._get_running_loop() is not None:
         raise WorkflowContextError(
             f"wdk_cloud.sync: {name}() blocks, and this thread runs an event loop, which would stand still: use the "
@@ -180,3 +222,23 @@ def _wait(name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except BaseException:
         future.cancel()  # Ctrl-C ends the wait: what nobody waits for is not asked again and again
         raise
+
+
+def each(name: str, make: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+    """What an async generator gives, one after the other; it is closed with the iterator."""
+    source = make()
+
+    async def following() -> tuple[T] | None:
+        async for item in source:
+            return (item,)
+        return None
+
+    async def closed() -> None:
+        if (close := getattr(source, "aclose", None)) is not None:
+            await close()
+
+    try:
+        while (item := wait(name, following)) is not None:
+            yield item[0]
+    finally:
+        wait(name, closed)

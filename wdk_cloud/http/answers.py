@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
 from wdk_cloud.errors import FatalError, WorkflowError
-from wdk_cloud.http.problems import BAD_REQUEST, headers_of, problem, status_of
+from wdk_cloud.http.problems import BAD_REQUEST, Malformed, problem_of, told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.types import Receive
-
-log = logging.getLogger("wdk_cloud.http")
 
 SLUGS = {404: "not-found", 405: "method-not-allowed"}
 """Of what the router refuses."""
@@ -42,7 +39,7 @@ def document(content: object, status: int = 200, headers: Mapping[str, str] | No
 
 
 def refusal(status: int, slug: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return document(problem(slug, message), status, headers)
+    return document(told(slug, message), status, headers)
 
 
 @contextmanager
@@ -67,11 +64,9 @@ async def _on_workflow_error(_: Request, error: WorkflowError) -> Response:
     return failure(error)
 
 
-def failure(error: WorkflowError) -> Response:
-    status = status_of(error)
-    if status == 500:
-        log.error("a request could not be answered", exc_info=error)
-    return refusal(status, error.slug, str(error), headers_of(error))
+def failure(error: WorkflowError | Malformed) -> Response:
+    status, content, headers = problem_of(error)
+    return document(content, status, headers)
 
 
 async def hung_up(receive: Receive) -> None:

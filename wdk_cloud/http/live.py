@@ -7,10 +7,11 @@ import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wdk_cloud import sync
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.values import encode
 from wdk_cloud.errors import WorkflowError
-from wdk_cloud.http.problems import BAD_REQUEST, LONGEST_INDEX, problem
+from wdk_cloud.http.problems import LONGEST_INDEX, Malformed, told
 from wdk_cloud.streams import ReadableStream, as_bytes
 
 if TYPE_CHECKING:
@@ -31,13 +32,6 @@ BEGIN = b"retry: 1000\n\n"
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 """The second tells nginx, and those that follow it, to pass each piece on as it comes."""
-
-
-class Malformed(ValueError):
-    """What a client has sent is no index of a chunk."""
-
-    def problem(self) -> dict[str, str]:
-        return problem(BAD_REQUEST, str(self))
 
 
 class Live:
@@ -62,6 +56,11 @@ class Live:
         return _bytes(self._follower) if self._raw else _events(self._follower)
 
 
+def of_a_run(stream: ReadableStream[Any] | sync.ReadableStream[Any]) -> ReadableStream[Any]:
+    """What blocks and what is awaited are two handles on one stream."""
+    return stream.stream if isinstance(stream, sync.ReadableStream) else stream
+
+
 def index_behind(last_event_id: str) -> int:
     if not (last_event_id.isascii() and last_event_id.isdigit()) or len(last_event_id) > LONGEST_INDEX:
         raise Malformed("Last-Event-ID is the index of a chunk, the id of the last event that came: a whole number")
@@ -81,7 +80,7 @@ async def _events(follower: Follower) -> AsyncGenerator[bytes, None]:
             async for batch in batches:
                 yield SILENCE if batch is None else b"".join(map(_event, batch))
         except WorkflowError as error:
-            yield _named("error", problem(error.slug, str(error)))
+            yield _named("error", told(error.slug, str(error)))
         else:
             yield _named("end", {"tail_index": follower.index - 1})
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from typing import NamedTuple
+
 from wdk_cloud.errors import (
     HookNotFoundError,
     IdempotencyConflictError,
@@ -13,6 +16,8 @@ from wdk_cloud.errors import (
     WorkflowRunNotFoundError,
     WorldUnavailableError,
 )
+
+log = logging.getLogger("wdk_cloud.http")
 
 BAD_REQUEST = "bad-request"
 
@@ -35,16 +40,31 @@ LONGEST_INDEX = 15
 """Digits of the index of a chunk: more than any stream will have chunks."""
 
 
-def status_of(error: WorkflowError) -> int:
-    return next((status for cls, status in STATUSES.items() if isinstance(error, cls)), 500)
+class Malformed(ValueError):
+    """What a client has sent is no index of a chunk."""
 
 
-def headers_of(error: WorkflowError) -> dict[str, str]:
-    if not isinstance(error, WorldUnavailableError):
-        return {}
-    wait = error.retry_after if isinstance(error, ThrottleError) else None
-    return {"retry-after": str(max(RETRY_AFTER, round(wait or 0)))}
+class Problem(NamedTuple):
+    """An answer, as any framework can give it; `document` is JSON."""
+
+    status: int
+    document: dict[str, str]
+    headers: dict[str, str]
 
 
-def problem(slug: str, message: str) -> dict[str, str]:
+def problem_of(error: WorkflowError | Malformed) -> Problem:
+    """What is our own matter is logged."""
+    if isinstance(error, Malformed):
+        return Problem(400, told(BAD_REQUEST, str(error)), {})
+    status = next((status for cls, status in STATUSES.items() if isinstance(error, cls)), 500)
+    headers: dict[str, str] = {}
+    if isinstance(error, WorldUnavailableError):
+        wait = error.retry_after if isinstance(error, ThrottleError) else None
+        headers["retry-after"] = str(max(RETRY_AFTER, round(wait or 0)))
+    if status == 500:
+        log.error("a request could not be answered", exc_info=error)
+    return Problem(status, told(error.slug, str(error)), headers)
+
+
+def told(slug: str, message: str) -> dict[str, str]:
     return {"error": slug, "message": message}

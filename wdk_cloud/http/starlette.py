@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from wdk_cloud.errors import WorkflowError
 from wdk_cloud.http import answers, live
+from wdk_cloud.http.problems import Malformed
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -28,8 +29,8 @@ def stream_response(stream: ReadableStream[Any], *, last_event_id: str | None = 
     """
     try:
         return LiveResponse(live.Live(stream, last_event_id, raw=raw))
-    except live.Malformed as error:
-        return answers.document(error.problem(), 400)
+    except Malformed as error:
+        return answers.failure(error)
 
 
 class CutOff(Exception):
