@@ -12,14 +12,19 @@ from tests.e2e.pages import PATIENCE, ROOT, environment
 from wdk_cloud.cli.program import program
 
 SIGNUP = """
-from wdk_cloud import FatalError, Workflows, create_hook
+from wdk_cloud import FatalError, Workflows, create_hook, get_writable
 
 app = Workflows()
+
+@app.step
+async def greet(email: str) -> None:
+    await get_writable().write(f"hello, {email}")
 
 @app.workflow
 async def signup(email: str) -> str:
     if "@" not in email:
         raise FatalError(f"{email} is not an address")
+    await greet(email)
     return email
 
 @app.workflow
@@ -114,6 +119,12 @@ def test_the_example_of_a_help_works(words, reader):
     if name == "start":
         server = reader.served("wdk worker")
         assert json.loads(reader.type(example)) == "you@example.com"
+        assert stopped(server) == 0
+        return
+    if name in ("streams", "stream"):
+        server = reader.served("wdk worker")
+        reader.type("wdk start signup you@example.com --run-id wrun_0123 --wait")
+        assert {"streams": '"name": "default"', "stream": "hello, you@example.com"}[name] in reader.type(example)
         assert stopped(server) == 0
         return
     if name in ("retry", "replay"):

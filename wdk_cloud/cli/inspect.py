@@ -1,11 +1,11 @@
-"""`wdk inspect runs|run|steps|events|hooks`: look at runs, as tables for people or JSON for programs."""
+"""`wdk inspect runs|run|steps|events|hooks|streams|stream`: look at runs, as tables for people or JSON for programs."""
 
 from typing import Annotated
 
 import typer
 
 from wdk_cloud import client
-from wdk_cloud.cli import hooks, jsonout, tables
+from wdk_cloud.cli import hooks, jsonout, streams, tables
 from wdk_cloud.cli.console import UsageError, command, open_world
 from wdk_cloud.cli.options import (
     AppSpec,
@@ -41,6 +41,7 @@ def add_to(program: typer.Typer) -> None:
     group.command("steps", epilog="Example: wdk inspect steps wrun_0123 --json")(steps)
     group.command("events", epilog="Example: wdk inspect events wrun_0123 --json > history.json")(events)
     hooks.add_to_inspect(group)
+    streams.add_to_inspect(group)
     program.add_typer(group, name="inspect")
 
 
