@@ -11,7 +11,7 @@ import asyncio
 import atexit
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from wdk_cloud import client, hooks, streams
 from wdk_cloud.errors import WorkflowContextError
@@ -87,10 +87,17 @@ class Run(Generic[T_co]):
 
         return iter(wait("events", collected))
 
+    @overload
+    def readable(self, namespace: str | None = None, start_index: int = 0) -> ReadableStream[Any]: ...
+    @overload
+    def readable(self, namespace: str | None, start_index: int, type: type[C]) -> ReadableStream[C]: ...
+    @overload
+    def readable(self, namespace: str | None = None, start_index: int = 0, *, type: type[C]) -> ReadableStream[C]: ...
     def readable(
-        self, namespace: str | None = None, start_index: int = 0, type: type[C] | None = None
-    ) -> ReadableStream[C]:
-        return ReadableStream(self._run.readable(namespace, start_index, type))
+        self, namespace: str | None = None, start_index: int = 0, type: type[Any] | None = None
+    ) -> ReadableStream[Any]:
+        """As `wdk_cloud.Run.readable`, which see; `for` follows it."""
+        return ReadableStream(self._run.readable(namespace, start_index, Any if type is None else type))
 
     def readable_bytes(self, namespace: str | None = None, start_index: int = 0) -> Iterator[bytes]:
         return each("readable_bytes", lambda: self._run.readable_bytes(namespace, start_index))

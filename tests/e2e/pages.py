@@ -203,6 +203,7 @@ class Terminal:
             raise AssertionError(f"$ {command}\n" + "\n".join(said))
         if shown:
             assert without_blanks(quiet(said)) == quiet(shown), f"$ {command}"
+        return said
 
     def call(self, command, shown):
         if "RUN_ID" in command:

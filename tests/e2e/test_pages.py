@@ -65,10 +65,12 @@ def test_the_commands_of_a_page_do_what_it_shows(page, reader):
     Terminal(reader, "signup:app").type(page)
 
 
+@pytest.mark.timeout(120)  # it types as many
 def test_the_readme_can_be_followed_from_the_top_to_the_bottom(reader):
     signup, program, review, progress = [block for block in blocks(README) if block.language == "python"]
     (reader / "signup.py").write_text(signup.text)
-    (reader / review.file).write_text(review.text)
+    for block in (review, progress):
+        (reader / block.file).write_text(block.text)
     Terminal(reader, "none").type(README)
     assert run_program(program, reader).splitlines()[-1] == "user-you@example.com"
     typed = [entry for block in blocks(README) if block.language == "console" for entry in commands(block)]
@@ -86,7 +88,7 @@ def test_what_the_readme_types_with_curl_gets_the_answers_that_it_shows(reader, 
         for block in blocks(README)
         if block.language == "console"
         for entry in commands(block)
-        if "curl" in entry[0]
+        if re.match(r"curl .*\bURL\b", entry[0])
     ]
 
     async def main():
@@ -102,6 +104,28 @@ def test_what_the_readme_types_with_curl_gets_the_answers_that_it_shows(reader, 
 
     assert len(typed) == 2
     assert asyncio.run(main()) == "ada@example.com has approved the report"
+
+
+def test_what_the_readme_types_to_follow_a_run_shows_its_progress(reader):
+    """Against `wdk dev`, with the reader's own curl; blank lines between events are not shown."""
+    (code,) = [block for block in blocks(README) if block.file == "progress.py"]
+    (reader / "progress.py").write_text(code.text)
+    typed = [entry for block in blocks(README) if block.language == "console" for entry in commands(block)]
+    (dev,) = [command for command, _ in typed if command.startswith("WDK_APP=progress:app")]
+    (export,) = [command for command, _ in typed if command.startswith("export WDK_API_TOKEN=")]
+    (start,) = [command for command, _ in typed if command.startswith("wdk start bakery")]
+    ((follow, shown),) = [entry for entry in typed if entry[0].startswith("curl -N")]
+    terminal = Terminal(reader, "none")
+    try:
+        terminal.enter(export, [])
+        said = terminal.start_server(dev, [])
+        terminal.enter(start, [])
+        (base,) = [line.split()[1] for line in said if line.startswith("http ")]
+        command = f"BASE={base}; {follow.replace('RUN_ID', terminal.run_id)}"
+        followed = subprocess.run(["bash", "-c", command], env=terminal.env, capture_output=True, text=True, timeout=30)
+    finally:
+        terminal.leave()
+    assert [line for line in followed.stdout.splitlines() if line] == shown
 
 
 def test_the_table_of_settings_names_every_variable_that_the_code_reads_and_no_other():
