@@ -138,6 +138,24 @@ def test_a_client_that_hangs_up_leaves_the_run_and_the_server_unharmed(dev: Dev)
     assert not any("Traceback" in line for line in dev.said), dev.said
 
 
+def test_a_client_that_follows_a_stream_when_the_server_stops_is_cut_off_without_a_word(dev: Dev) -> None:
+    run_id = dev.start("approval")
+    dev.hear("mailed ")
+    with (
+        httpx.Client(base_url=dev.base, headers=dev.client.headers, timeout=20) as follower,
+        follower.stream("GET", f"/api/runs/{run_id}/streams/default") as response,
+    ):
+        lines = response.iter_lines()
+        assert next(lines) == "retry: 1000"
+        before = len(dev.said)
+        assert dev.stop() == 0
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(lines)
+    assert [line for line in dev.said[before:] if "DEBUG" not in line] == [
+        "stopping; runs go on when the next worker starts"
+    ]
+
+
 def test_a_body_that_breaks_off_is_not_delivered(dev: Dev) -> None:
     run_id = dev.start("approval")
     url = httpx.URL(dev.hear("mailed ").partition(" ")[2])

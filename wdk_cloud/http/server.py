@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-PATIENCE = 1
-"""Seconds that callers who wait for an answer get when the server stops."""
+PATIENCE = 1.0
+"""Seconds that callers who wait for an answer, or follow a stream, get when the server stops."""
 
 
 class _Beside(uvicorn.Server):
@@ -40,7 +40,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncGenerator[None]
         log_config=None,
         log_level="warning",
         server_header=False,
-        timeout_graceful_shutdown=PATIENCE,
+        timeout_graceful_shutdown=10,  # never reached: whoever is left after our patience is cut off before
     )
     server = _Beside(config)
     task = asyncio.create_task(server.serve([listener]), name="wdk-http")
@@ -48,4 +48,8 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncGenerator[None]
         yield
     finally:
         server.should_exit = True
+        await asyncio.wait((task,), timeout=PATIENCE)
+        # To the app this is a caller who hangs up; uvicorn would break it off, and log that as a failure.
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
         await task
