@@ -88,18 +88,20 @@ class Run(Generic[T_co]):
         return iter(wait("events", collected))
 
     @overload
-    def readable(self, namespace: str | None = None, start_index: int = 0) -> ReadableStream[Any]: ...
+    def readable(self, namespace: str | None = None, start_index: int | None = 0) -> ReadableStream[Any]: ...
     @overload
-    def readable(self, namespace: str | None, start_index: int, type: type[C]) -> ReadableStream[C]: ...
+    def readable(self, namespace: str | None, start_index: int | None, type: type[C]) -> ReadableStream[C]: ...
     @overload
-    def readable(self, namespace: str | None = None, start_index: int = 0, *, type: type[C]) -> ReadableStream[C]: ...
     def readable(
-        self, namespace: str | None = None, start_index: int = 0, type: type[Any] | None = None
+        self, namespace: str | None = None, start_index: int | None = 0, *, type: type[C]
+    ) -> ReadableStream[C]: ...
+    def readable(
+        self, namespace: str | None = None, start_index: int | None = 0, type: type[Any] | None = None
     ) -> ReadableStream[Any]:
         """As `wdk_cloud.Run.readable`, which see; `for` follows it."""
         return ReadableStream(self._run.readable(namespace, start_index, Any if type is None else type))
 
-    def readable_bytes(self, namespace: str | None = None, start_index: int = 0) -> Iterator[bytes]:
+    def readable_bytes(self, namespace: str | None = None, start_index: int | None = 0) -> Iterator[bytes]:
         return each("readable_bytes", lambda: self._run.readable_bytes(namespace, start_index))
 
     def stream_info(self, namespace: str | None = None) -> StreamInfo:
