@@ -124,7 +124,8 @@ def introduce(apps: Sequence[Workflows], world: World, listener: Listener | None
     first = workflows[0]
     words = " ".join(name.upper() for name in first.signature.hints if name != "return")
     lines = {
-        "workflows": ", ".join(workflow.fn.__qualname__ for workflow in workflows) + f" (and {steps} steps)",
+        "workflows": ", ".join(workflow.fn.__qualname__ for workflow in workflows)
+        + f" (and {steps} step{'s' * (steps != 1)})",
         "schedules": ", ".join(
             f"{workflow.fn.__qualname__} ({workflow.schedule.text} {workflow.schedule.timezone})"
             for workflow in workflows
