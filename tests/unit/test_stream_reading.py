@@ -13,6 +13,7 @@ from tests.unit.test_stream_writing import Store, a_place, frame, objects, read,
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.engine import appender as appender_module
 from wdk_cloud.engine import follower as follower_module
+from wdk_cloud.engine import patience
 from wdk_cloud.engine.appender import Appender
 from wdk_cloud.engine.follower import MARK_AGE, Follower
 from wdk_cloud.engine.streaming import Place
@@ -25,7 +26,7 @@ from wdk_cloud.world.ports import HeadFields
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appender_module, "BREATH", float("inf"))
     monkeypatch.setattr(follower_module, "LOOK_EVERY", 0.002)
-    monkeypatch.setattr(follower_module, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.0)
 
 
 async def end_the_run(place: Place) -> None:

@@ -11,7 +11,7 @@ from tests.contract.records import BIRTH, RUN, a_head
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.sealing import Sealer
 from wdk_cloud.engine import appender as appender_module
-from wdk_cloud.engine import chunks
+from wdk_cloud.engine import chunks, patience
 from wdk_cloud.engine.appender import Appender
 from wdk_cloud.engine.follower import Follower
 from wdk_cloud.engine.streaming import Place
@@ -202,7 +202,7 @@ def test_a_writer_that_is_far_ahead_waits_for_the_store() -> None:
 
 
 def test_an_answer_that_is_lost_after_the_write_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(appender_module, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.0)
 
     async def story() -> list[tuple[int, bytes]]:
         place, store = await a_place()
@@ -220,7 +220,7 @@ def test_an_answer_that_is_lost_after_the_write_doubles_nothing(monkeypatch: pyt
 def test_a_store_that_does_not_answer_for_long_is_told_by_the_next_write_and_by_drain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(appender_module, "PATIENCE", 0.0)
+    monkeypatch.setattr(patience, "PATIENCE", 0.0)
 
     async def story() -> int:
         place, store = await a_place()

@@ -12,7 +12,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from wdk_cloud.engine import chunks
-from wdk_cloud.errors import WorldUnavailableError
 
 if TYPE_CHECKING:
     from wdk_cloud.engine.streaming import Place
@@ -26,14 +25,9 @@ MOST_CHUNKS = 1000
 BUFFERED = 4 * LARGEST_OBJECT
 """Bytes that may wait; a writer that is ahead by more waits itself. Four objects keep a store busy meanwhile."""
 
-PATIENCE = 30.0
-"""Seconds of a store that fails, which a writer does not notice: a lease's length."""
-
 BREATH = 0.01
 """Seconds after which a loop that only writes lets the event loop have a turn, so that its chunks go out meanwhile:
 short beside what a person notices, long beside a commit, which would be paid for each turn."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries, doubled each time
 
 
 class Appender:
@@ -177,7 +171,7 @@ class Appender:
             ordinal, first = self._at
             body = self.place.seal(ordinal, group)
             object = chunks.Object("chunks", first, len(group), body, self._producer, self._written, nonce)
-            there = await self._put(ordinal, object)
+            there = await self.place.put(ordinal, object)  # ours is known by its nonce
             if there is None:
                 self._at = ordinal + 1, first + len(group)
                 return
@@ -189,19 +183,6 @@ class Appender:
         if there.kind == "error":
             raise self.place.broken()
         self._at = ordinal + 1, there.next
-
-    async def _put(self, ordinal: int, object: chunks.Object) -> chunks.Object | None:
-        """With patience: an answer that was lost is asked for again, and ours is known by its nonce."""
-        pause, waited = FIRST_PAUSE, 0.0
-        while True:
-            try:
-                return await self.place.put(ordinal, object)
-            except WorldUnavailableError:
-                if waited >= PATIENCE:
-                    raise
-            await asyncio.sleep(pause)
-            waited += pause
-            pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _find_place(self) -> None:
         await self.place.register()

@@ -6,14 +6,13 @@ far behind holds an object or two at a time.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from wdk_cloud.codec.errors import decode_error, encode_error
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.engine import chunks
 from wdk_cloud.engine.streaming import OF_A_VALUE
-from wdk_cloud.errors import RunExpiredError, StreamError, WorldUnavailableError
+from wdk_cloud.errors import RunExpiredError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -33,11 +32,6 @@ MARK_EVERY = 20.0
 MARK_AGE = 60.0
 """Seconds after which it is taken for dead: three marks did not come. A reader finds it out within a minute and a half
 of the death, whatever the clocks say within some seconds."""
-
-PATIENCE = 30.0
-"""Seconds of a store that fails, which a reader does not notice."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries, doubled each time
 
 
 class Indexed(NamedTuple):
@@ -67,7 +61,7 @@ class Follower:
         try:
             await self._go_to_start()
             while True:
-                objects = await self._read()
+                objects = await self.place.get(self._ordinal, READ_AT_ONCE)
                 for object in objects:
                     if object.kind != "chunks":
                         if object.kind == "closed":
@@ -124,22 +118,10 @@ class Follower:
 
     # -- waiting ----------------------------------------------------------------------------------------------------
 
-    async def _read(self) -> list[chunks.Object]:
-        pause, waited = FIRST_PAUSE, 0.0
-        while True:
-            try:
-                return await self.place.get(self._ordinal, READ_AT_ONCE)
-            except WorldUnavailableError:
-                if waited >= PATIENCE:
-                    raise
-            await asyncio.sleep(pause)
-            waited += pause
-            pause = min(2 * pause, LONGEST_PAUSE)
-
     async def _wait(self, watch: Subscription) -> bool:
         """Until there may be more; False when nothing comes any more."""
         place = self.place
-        head = await place.world.runs.head(place.run_id)
+        head = await place.head()
         if head is None or head.birth != place.birth or head.status == "deleted":
             raise RunExpiredError(place.run_id)
         if head.ended:
@@ -154,7 +136,7 @@ class Follower:
 
     async def _end_of_a_dead_producer(self, created_at: float) -> None:
         place = self.place
-        marked = await place.world.streams.marked(place.run_id, place.birth, place.stream)
+        marked = await place.marked()
         if marked is None and place.stream.startswith(OF_A_VALUE):
             marked = created_at  # whoever started the run with a stream died before the first mark
         if marked is None or place.world.clock.now() - marked < MARK_AGE:

@@ -50,9 +50,7 @@ class Mark:
             self._task.cancel()
 
     async def put(self) -> None:
-        place = self._place
-        now = place.world.clock.now()
-        await place.world.streams.mark(place.run_id, place.birth, place.stream, now)
+        await self._place.mark(self._place.world.clock.now())
 
     async def _go_on(self) -> None:
         clock = self._place.world.clock

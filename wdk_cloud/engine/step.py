@@ -19,6 +19,7 @@ from wdk_cloud.engine.inline import INTERRUPTIONS_UNCHARGED
 from wdk_cloud.engine.leasing import RENEW_AT
 from wdk_cloud.engine.loading import unwrapped
 from wdk_cloud.engine.orders import decode_order
+from wdk_cloud.engine.patience import patiently
 from wdk_cloud.engine.payloads import Payloads
 from wdk_cloud.engine.results import encode_result
 from wdk_cloud.engine.writers import Writers
@@ -33,6 +34,8 @@ from wdk_cloud.streams import Handle, ReadableStream
 from wdk_cloud.world.ports import InboxItem, Message
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from wdk_cloud.engine.orders import StepOrder
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.world.ports import Delivery, StepItem
@@ -252,9 +255,10 @@ async def _produce(
         return await _ended(engine, delivery, payloads, order, item, attempt, failed)
     handle = Handle(message.run_id, place.stream, attempt.step.app.namespace)
     result = encode_result(ReadableStream[object](handle), f"step {attempt.step.id}", attempt.known)
-    if not await _record(engine, delivery, payloads, item, "completed", result, attempt=item.attempt):
+    # From here on nobody else produces: who comes later finds the end of the step.
+    if not await _record(engine, delivery, payloads, item, "completed", result, attempt=item.attempt, patient=True):
         return await _is_over(engine, message, item)
-    await nudge(engine, message.run_id, message.birth)
+    await patiently(lambda: nudge(engine, message.run_id, message.birth))
     await producing.fill(engine, delivery, upload, context, produced)
     return True
 
@@ -332,13 +336,18 @@ async def _record(
     data: bytes,
     *,
     attempt: int | None,
+    patient: bool = False,
 ) -> bool:
     """Whether this end stands."""
     message = delivery.message
     field = "result" if kind == "completed" else "error"
     sealed = await payloads.seal(field, item.step_id, data)
     end = encode_item(StepEnd(item.step_id, kind, item.attempt, msgspec.Raw(sealed)))
-    return await engine.world.runs.end_step(message.run_id, message.birth, item.step_id, attempt=attempt, end=end)
+
+    def put() -> Awaitable[bool]:
+        return engine.world.runs.end_step(message.run_id, message.birth, item.step_id, attempt=attempt, end=end)
+
+    return await (patiently(put) if patient else put())
 
 
 async def _is_over(engine: Engine, message: Message, item: StepItem) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.codec.sealing import Sealer
 from wdk_cloud.engine import chunks
+from wdk_cloud.engine.patience import patiently
 from wdk_cloud.errors import SerializationError, StreamClosedError, StreamError
 from wdk_cloud.world.ports import InboxItem
 
@@ -28,7 +29,7 @@ OF_A_VALUE = "@"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stream lies, and what opens it."""
+    """Where a stream lies, and what opens it. A store that fails is asked again for a while (`patience.py`)."""
 
     world: World
     run_id: str
@@ -43,31 +44,42 @@ class Place:
         """Let the run know the stream, which its end will close. Raises StreamClosedError when it has ended."""
         runs = self.world.runs
         item = InboxItem(key=REGISTERED + self.stream, kind="stream", data=b"", time=self.world.clock.now())
-        await runs.put_item(self.run_id, self.birth, item)
-        head = await runs.head(self.run_id)
+        await patiently(lambda: runs.put_item(self.run_id, self.birth, item))
+        head = await self.head()
         if head is None or head.birth != self.birth or head.ended:
             raise self.closed()
 
     async def is_registered(self) -> bool:
-        return self.stream in registered(await self.world.runs.items(self.run_id, self.birth, ()))
+        return self.stream in registered(await patiently(lambda: self.world.runs.items(self.run_id, self.birth, ())))
+
+    async def head(self) -> Head | None:
+        """Of its run."""
+        return await patiently(lambda: self.world.runs.head(self.run_id))
 
     async def put(self, ordinal: int, object: chunks.Object) -> chunks.Object | None:
-        there = await self.world.streams.put(self.run_id, self.birth, self.stream, ordinal, chunks.encode(object))
+        streams, data = self.world.streams, chunks.encode(object)
+        there = await patiently(lambda: streams.put(self.run_id, self.birth, self.stream, ordinal, data))
         return None if there is None else self._decoded(there)
 
     async def get(self, ordinal: int, most: int) -> list[chunks.Object]:
-        found = await self.world.streams.get(self.run_id, self.birth, self.stream, ordinal, most)
+        streams = self.world.streams
+        found = await patiently(lambda: streams.get(self.run_id, self.birth, self.stream, ordinal, most))
         return [self._decoded(data) for data in found]
 
     async def last(self) -> tuple[int, chunks.Object | None]:
         """The next free ordinal, and the object before it."""
-        length = await self.world.streams.length(self.run_id, self.birth, self.stream)
-        while length:
+        while length := await patiently(lambda: self.world.streams.length(self.run_id, self.birth, self.stream)):
             found = await self.get(length - 1, 0)
             if found:
                 return length, found[0]
-            length = await self.world.streams.length(self.run_id, self.birth, self.stream)
         return 0, None
+
+    async def mark(self, time: float) -> None:
+        """Its producer was alive then."""
+        await patiently(lambda: self.world.streams.mark(self.run_id, self.birth, self.stream, time))
+
+    async def marked(self) -> float | None:
+        return await patiently(lambda: self.world.streams.marked(self.run_id, self.birth, self.stream))
 
     def seal(self, ordinal: int, frames: list[bytes]) -> bytes:
         return chunks.sealed(self.sealer, self.stream, ordinal, frames)
