@@ -46,7 +46,7 @@ class Appender:
         self._to_skip = 0
         """Chunks that an earlier attempt has written, of those that will be written again."""
         self._task: asyncio.Task[None] | None = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._draining = 0
         """How many wait for everything to be durable."""
         self._loop = asyncio.get_running_loop()
@@ -119,6 +119,7 @@ class Appender:
     def _go(self) -> None:
         if self._task is None and self._frames and self._error is None:
             self._task = asyncio.create_task(self._write_all())
+            self._task.add_done_callback(self._is_gone)
 
     async def _write_all(self) -> None:
         try:
@@ -128,13 +129,24 @@ class Appender:
                 await self._write_group(group)
                 self._room.set()
         except Exception as error:
-            # Each write and drain from now on raises it, and the step's attempt waits for its drain.
-            self._error = error
-            self._frames.clear()
+            self._fail(error)
         finally:
             self._task = None
             self._hurry.clear()
             self._room.set()
+
+    def _is_gone(self, task: asyncio.Task[None]) -> None:
+        """It may have been stopped with its process, even before it began: nobody is to wait for it, nor begin it again."""
+        if task.cancelled() or task.exception() is not None:
+            self._fail(task.exception() if not task.cancelled() else asyncio.CancelledError())
+        if self._task is task:
+            self._task = None
+            self._room.set()
+
+    def _fail(self, error: BaseException | None) -> None:
+        """Each write and drain from now on raises it, and the step's attempt waits for its drain."""
+        self._error = error
+        self._frames.clear()
 
     async def _gather(self) -> None:
         """Wait until the window is over, unless there is enough for an object or somebody waits for it."""
