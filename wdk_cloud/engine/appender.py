@@ -179,7 +179,7 @@ class Appender:
         assert self._at is not None  # found
         nonce = chunks.new_nonce()
         self._written += len(group)
-        while True:
+        while group:
             ordinal, first = self._at
             body = self.place.seal(ordinal, group)
             object = chunks.Object("chunks", first, len(group), body, self._producer, self._written, nonce)
@@ -188,6 +188,19 @@ class Appender:
                 self._at = ordinal + 1, first + len(group)
                 return
             self._go_behind(ordinal, there)
+            if self._resume and there.producer == self._producer:
+                group = self._without(group, there.written)
+
+    def _without(self, group: list[bytes], written: int) -> list[bytes]:
+        """What is left of it, when another attempt has written so many: one that was given up, and went on."""
+        ahead = written - (self._written - len(group))
+        if ahead > len(group):
+            skipped = self._frames[: ahead - len(group)]
+            self._frames = self._frames[len(skipped) :]
+            self.waiting -= sum(map(len, skipped))
+            self._to_skip += ahead - len(group) - len(skipped)
+            self._written = written
+        return group[max(0, ahead) :]
 
     def _go_behind(self, ordinal: int, there: chunks.Object) -> None:
         if there.kind in ("closed", "cut"):

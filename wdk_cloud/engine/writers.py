@@ -54,7 +54,9 @@ class Writers:
         key = (run_id, stream)
         if key not in self._open:
             place = await self.place(run_id, stream)
-            self._open.setdefault(key, Appender(place, self.call, resume=resume))
+            # The id of a call is that of its run's: a child that writes its parent's stream is somebody else.
+            producer = self.call if run_id == self.run_id else f"{self.run_id}/{self.call}"
+            self._open.setdefault(key, Appender(place, producer, resume=resume))
         return self._open[key]
 
     async def drain(self) -> None:
