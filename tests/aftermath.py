@@ -7,6 +7,7 @@ import pytest
 
 from tests.canonical import Canonical, Note, chain_of, how_it_ended
 from tests.histories import check_one_history, lost_its_last_attempt, read_log
+from tests.poured import check_streams
 from wdk_cloud import Run, RunInfo, StepInterruptedError, WorkflowRunFailedError, list_runs
 from wdk_cloud.context import step_id
 from wdk_cloud.engine import events as ev
@@ -22,7 +23,7 @@ async def all_runs() -> list[RunInfo]:
     return infos
 
 
-CHILDREN = {"parent": 1, "parent_of_continued": 2, "contested": 1, "exchanged": 1}
+CHILDREN = {"parent": 1, "parent_of_continued": 2, "contested": 1, "exchanged": 1, "forwarded": 1}
 """Of those canonicals that have some."""
 
 
@@ -47,13 +48,14 @@ class Aftermath:
             lost = lost_its_last_attempt(events) or lost
         assert len(children) == CHILDREN.get(canonical.name, 0) or lost
         await check_end(canonical, run, lost)
+        await check_streams(canonical, self.world, run.run_id, complete=not lost)
         return lost
 
 
 async def check_end(canonical: Canonical, run: Run, lost: bool) -> None:
     ended = await how_it_ended(run)
     if not lost:
-        assert ended == canonical.ends
+        assert ended in (canonical.ends, canonical.when_cut_short)
         assert await run.attributes() == dict(canonical.labels)
     elif ended != canonical.ends:
         with pytest.raises(WorkflowRunFailedError) as failed:

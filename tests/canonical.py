@@ -12,7 +12,7 @@ import hmac
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from wdk_cloud import (
     FatalError,
     HookConflictError,
     HookNotFoundError,
+    ReadableStream,
     Request,
     Response,
     RetryPolicy,
@@ -28,16 +29,19 @@ from wdk_cloud import (
     StepFailedError,
     StepInterruptedError,
     StepTimeoutError,
+    StreamError,
     Workflow,
     WorkflowRunCancelledError,
     WorkflowRunFailedError,
     Workflows,
+    WritableStream,
     continue_as_new,
     create_hook,
     create_webhook,
     get_run,
     get_step_metadata,
     get_workflow_metadata,
+    get_writable,
     github,
     remove_attributes,
     resume_hook,
@@ -51,6 +55,10 @@ app = Workflows()
 
 WORK = float(os.environ.get("WDK_TEST_WORK", "0"))
 JOURNAL = os.environ.get("WDK_TEST_JOURNAL")
+
+MARK_AGE = 3.0
+"""Seconds, where processes are killed in real time, after which a producer is taken for dead: theirs are through in one
+second, and nobody is to wait for a minute."""
 
 SECRET = "PROVIDER_SECRET_OF_TESTS"
 os.environ.setdefault(SECRET, "known to the provider and to us")
@@ -207,6 +215,64 @@ async def offer(token: str) -> str:
 async def large_elsewhere(letter: str, size: int) -> str:
     async with noted():
         return letter * size
+
+
+@app.step
+async def report(n: int) -> None:
+    """Two streams; an attempt that follows another writes both of them again."""
+    async with noted():
+        words, log = get_writable(type=str), get_writable("log", type=int)
+        for i in range(n):
+            await words.write(f"word {i}")
+            await words.drain()
+            await log.write(i)
+            await log.drain()
+
+
+@app.step
+async def go_on(n: int) -> None:
+    """One that goes on where the attempt before was."""
+    async with noted():
+        writer = get_writable("resumed", type=int, resume=True)
+        for i in range(n):
+            await writer.write(i)
+            await writer.drain()
+
+
+@app.step
+async def fill(writable: WritableStream[int], n: int) -> None:
+    async with noted():
+        await writable.write_from(range(n))
+
+
+@app.step
+async def count_up(n: int) -> AsyncIterator[int]:
+    """It begins when it is recorded, so that it notes nothing."""
+    for i in range(n):
+        if WORK:
+            await asyncio.sleep(WORK)
+        yield i
+
+
+@app.step
+async def doubled(numbers: ReadableStream[int]) -> AsyncIterator[int]:
+    async for number in numbers:
+        yield 2 * number
+
+
+@app.step
+async def count_all(numbers: ReadableStream[int], expected: list[int]) -> str:
+    """Whether all have come; of a producer that died what was durable comes, and then StreamError."""
+    async with noted():
+        found: list[int] = []
+        try:
+            async for number in numbers:
+                found.append(number)
+        except StreamError:
+            assert found == expected[: len(found)], found
+            return "cut short"
+        assert found == expected, found
+        return "all"
 
 
 # -- workflows --------------------------------------------------------------------------------------------------------
@@ -492,6 +558,35 @@ async def answered() -> Any:
     return request.json()
 
 
+@app.workflow
+async def reported(n: int) -> str:
+    await report(n)
+    await go_on(n)
+    return "reported"
+
+
+@app.workflow
+async def filled(writable: WritableStream[int], n: int) -> None:
+    await fill(writable, n)
+
+
+@app.workflow
+async def forwarded(n: int) -> str:
+    """A child writes a stream of its parent."""
+    await (await start(filled, get_writable("theirs", type=int), n)).return_value()
+    return "filled"
+
+
+@app.workflow
+async def produced(n: int) -> str:
+    return await count_all(await count_up(n), list(range(n)))
+
+
+@app.workflow
+async def transformed(n: int) -> str:
+    return await count_all(await doubled(await count_up(n)), [2 * i for i in range(n)])
+
+
 # -- what to do with them, and what to expect -------------------------------------------------------------------------
 
 
@@ -518,6 +613,12 @@ class Canonical:
     ends: Ended
     bodies: Mapping[str, int]
     """How often the bodies of the steps of each name begin when nothing disturbs the run (and its child)."""
+    when_cut_short: Ended | None = None
+    """How it ends when a death took a producer, which is not run again."""
+    streams: Mapping[str, Sequence[object]] = field(default_factory=dict[str, Sequence[object]])
+    """What lies in those that it names; an attempt that was interrupted may have left a part of it before."""
+    resumed: frozenset[str] = frozenset()
+    """Those of them of which nothing is left twice."""
     when_interrupted: Ended | None = None
     """How it ends when a death took a step's last attempt."""
     act: Act | None = None
@@ -693,6 +794,31 @@ CANONICALS = [
         Ended(7),
         {"offer": 1, "reply": 1},
         act=Act("offer", _requests(201, 7, waits=True)),
+    ),
+    Canonical(
+        reported,
+        (3,),
+        Ended("reported"),
+        {"report": 1, "go_on": 1},
+        streams={"default": ["word 0", "word 1", "word 2"], "log": [0, 1, 2], "resumed": [0, 1, 2]},
+        resumed=frozenset({"resumed"}),
+    ),
+    Canonical(forwarded, (3,), Ended("filled"), {"fill": 1}, streams={"theirs": [0, 1, 2]}),
+    Canonical(
+        produced,
+        (3,),
+        Ended("all"),
+        {"count_all": 1},
+        when_cut_short=Ended("cut short"),
+        steps_await_the_clock=True,  # a reader learns by it that its producer has died
+    ),
+    Canonical(
+        transformed,
+        (3,),
+        Ended("all"),
+        {"count_all": 1},
+        when_cut_short=Ended("cut short"),
+        steps_await_the_clock=True,
     ),
 ]
 

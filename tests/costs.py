@@ -59,6 +59,19 @@ CALLS = {
     "requested": "acknowledge*3 acquire*3 append*3 change*2 claim_token free_token items*2 mark_dirty read receive*2",
     "fixed_answer": "acknowledge*5 acquire*5 append*3 change*2 claim_token free_token items*2 mark_dirty read receive*2",
     "answered": "acknowledge*2 acquire*2 append*4 change*2 claim_token free_token items*2 read receive*2",
+    "reported": "acknowledge acquire append*3 change get*3 head*3 items length*6 put*12 put_item*3 receive",
+    "forwarded": (
+        "acknowledge*3 acquire*3 append*6 change*3 create get head*5 items*4 length*2 put*2 put_item*3 put_labels*2 "
+        "read*2 read_at receive*3 send*2"
+    ),
+    "produced": (
+        "acknowledge*3 acquire*2 append*3 change*2 claim_step end_step get*5 head*6 items*2 length*3 mark put*2 "
+        "put_item*3 read receive*3 send*2"
+    ),
+    "transformed": (
+        "acknowledge*5 acquire*3 append*4 change*3 claim_step*2 end_step*2 get*10 head*12 items*3 length*6 mark*2 "
+        "put*4 put_item*6 read*2 receive*5 send*4"
+    ),
 }
 """The answered calls on the memory world, by method."""
 
@@ -87,6 +100,10 @@ CALLS_ON_LOCAL = {
     "requested": "acknowledge*3 acquire*3 append*3 change*2 claim_token free_token items*2 mark_dirty read receive*3",
     "fixed_answer": (
         "acknowledge*5 acquire*5 append*4 change*3 claim_token free_token items*3 mark_dirty read*2 receive*5"
+    ),
+    "transformed": (
+        "acknowledge*5 acquire*3 append*4 change*3 claim_step*2 end_step*2 get*8 head*11 items*3 length*6 mark*2 "
+        "put*4 put_item*6 read*2 receive*5 send*4"
     ),
 }
 """Writes end a little later there, a group at a time: what comes meanwhile finds the run held, or its turn asleep."""
@@ -182,6 +199,21 @@ LOG = {
         "run_created run_started hook_created step_created step_started step_completed hook_received step_created "
         "step_started step_completed run_completed"
     ),
+    "reported": (
+        "run_created run_started step_created step_started step_completed step_created step_started step_completed "
+        "run_completed"
+    ),
+    "forwarded": (
+        "run_created run_started operation_created operation_completed operation_created operation_completed "
+        "run_completed"
+    ),
+    "produced": (
+        "run_created run_started step_created step_completed step_created step_started step_completed run_completed"
+    ),
+    "transformed": (
+        "run_created run_started step_created step_completed step_created step_completed step_created step_started "
+        "step_completed run_completed"
+    ),
 }
 """The types of the events, in order; the same on each world."""
 
@@ -208,6 +240,7 @@ LOGS_OF_THE_CHILD = {
             "step_started step_completed run_completed"
         )
     ],
+    "forwarded": ["run_created run_started step_created step_started step_completed run_completed"],
 }
 """Of the child, and of the runs that went on for it."""
 

@@ -23,7 +23,7 @@ from wdk_cloud.world.local import LocalWorld, processes
 from wdk_cloud.world.local import notices as local_notices
 
 if TYPE_CHECKING:
-    from wdk_cloud.world.ports import Subscription, World
+    from wdk_cloud.world.ports import Clock, Subscription, World
 
 
 class Dead(BaseException):
@@ -177,6 +177,34 @@ class FaultyPort:
         return self._life.call_now(name, method, args, kwargs)
 
 
+class ByTheClock:
+    """A subscription whose waits are over by the clock of a test; without one only when there is something to tell."""
+
+    def __init__(self, subscription: Subscription, clock: Clock | None) -> None:
+        self._subscription = subscription
+        self._clock = clock
+        self.close = subscription.close
+
+    async def wait(self, timeout: float) -> bool:
+        told = asyncio.ensure_future(self._subscription.wait(NEVER))
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        handle = None
+        if self._clock is not None:
+            when = round(self._clock.now() + timeout, 6)
+            handle = self._clock.call_at(when, lambda: over.done() or over.set_result(None))
+        try:
+            await asyncio.wait([told, over], return_when=asyncio.FIRST_COMPLETED)
+            return told.done() and told.result()
+        finally:
+            told.cancel()
+            if handle is not None:
+                handle.cancel()
+
+
+NEVER = 3600.0
+"""Seconds of the machine."""
+
+
 class FaultyWorld:
     """`world` as the worker of this life sees it."""
 
@@ -190,6 +218,7 @@ class FaultyWorld:
         self.runs: Any = FaultyPort(world.runs, ports.RunStore, life)
         self.blobs: Any = FaultyPort(world.blobs, ports.BlobStore, life)
         self.streams: Any = FaultyPort(world.streams, ports.StreamStore, life)
+        self.streams.window = 0.0  # in the machine's time no call is to be made
         self.queue: Any = FaultyPort(world.queue, ports.Queue, life)
         self.receiver: Any = world.receiver and FaultyPort(world.receiver, ports.Receiver, life)
 
@@ -197,7 +226,7 @@ class FaultyWorld:
         return FaultyWorld(self._world.scoped(namespace), self._life)
 
     def subscribe(self, run_id: str) -> Subscription:
-        return self._world.subscribe(run_id)
+        return ByTheClock(self._world.subscribe(run_id), self.clock)
 
     async def open(self) -> None:
         """Whoever made the world opens it."""

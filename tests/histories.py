@@ -17,8 +17,8 @@ from tests.faults import Call, Dead, FaultyWorld, Life, a_process_of
 from wdk_cloud import Run, client, start, worker
 from wdk_cloud.codec import keys, sealing
 from wdk_cloud.context import step_id
+from wdk_cloud.engine import chunks, passing, receiving, requests, service
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import passing, receiving, requests, service
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing.environment import WorkflowEnv
 from wdk_cloud.world.local import LocalWorld
@@ -45,7 +45,7 @@ def fixed_draws(first: int = 0) -> Iterator[SimpleNamespace]:
 
     system = SimpleNamespace(urandom=urandom, environ=os.environ)
     with ExitStack() as stack:
-        for module in (client, keys, passing, receiving, requests, sealing, service):
+        for module in (chunks, client, keys, passing, receiving, requests, sealing, service):
             stack.callback(setattr, module, "os", module.os)
             module.os = system
         yield state
@@ -124,7 +124,10 @@ def all_that_lies_in(world: World) -> object:
             (
                 heads,
                 tokens,
-                [(key, life.log, life.inbox, life.steps, life.labels, life.blobs) for key, life in lives.items()],
+                [
+                    (key, life.log, life.inbox, life.steps, life.labels, life.blobs, life.streams, life.marks)
+                    for key, life in lives.items()
+                ],
                 [(id, entry.message, entry.ticket, entry.receipt) for id, entry in entries.items()],
             )
             for heads, tokens, lives, entries in rooms
@@ -158,6 +161,8 @@ class EndRecorded:
 
     run_id: str
     step_id: str
+    end: bytes
+    """A producer whose answer was lost stores the same once more."""
 
 
 def watch(call: Call, answer: Any) -> None:
@@ -168,7 +173,7 @@ def watch(call: Call, answer: Any) -> None:
         case "claim_step", (run_id, _, call_id), (True, item):
             journal.append(Claimed(run_id, step_id(run_id, call_id), item.attempt))
         case "end_step", (run_id, _, call_id), True if not call_id.startswith(("resume:", "reply:")):
-            journal.append(EndRecorded(run_id, step_id(run_id, call_id)))
+            journal.append(EndRecorded(run_id, step_id(run_id, call_id), call.kwargs["end"]))
         case _:
             pass
 
@@ -200,7 +205,7 @@ def check_bodies(
     with writes under way, which may be in the log although nobody noted when they came there.
     """
     created: set[str] = set()
-    ended: set[str] = set()
+    ended: dict[str, bytes] = {}
     counted: set[tuple[str, int]] = set()
     over: set[str] = set()
     excused = set(taken_early)
@@ -215,9 +220,8 @@ def check_bodies(
                 over.add(step_id(run_id, id))
             case Claimed(_, id, attempt):
                 counted.add((id, attempt))
-            case EndRecorded(_, id):
-                assert id not in ended, f"a second end of {id} was stored"
-                ended.add(id)
+            case EndRecorded(_, id, end):
+                assert ended.setdefault(id, end) == end, f"a second end of {id} was stored"
                 if begun_late is not None:
                     excused |= {claimed for claimed in counted if claimed[0] == id} - begun_late
                 over.add(id)

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import sys
 
-from tests.canonical import app, sequence
+from tests.canonical import MARK_AGE, app, sequence
 from wdk_cloud import start, worker
-from wdk_cloud.engine import delivery, turn  # noqa: F401 - what the first delivery would import
+from wdk_cloud.engine import delivery, follower, turn  # noqa: F401 - what the first delivery would import
 from wdk_cloud.world.local import LocalWorld
 from wdk_cloud.world.opening import use_world
 
@@ -24,6 +24,7 @@ def say(word: str) -> None:
 
 async def serve() -> None:
     """A worker, and no sweep; until the test goes away."""
+    follower.MARK_AGE = MARK_AGE
     world = LocalWorld()
     await world.open()
     with use_world(world):

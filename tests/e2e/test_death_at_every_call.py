@@ -24,6 +24,7 @@ from tests.histories import (
     read_log,
     watch,
 )
+from tests.poured import check_streams
 from wdk_cloud.engine import events as ev
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.local import LocalWorld
@@ -70,7 +71,9 @@ async def judge(canonical: Canonical, play: Play, died: bool):
     expected = canonical.ends
     if died and canonical.when_interrupted is not None and lost_its_last_attempt(events):
         expected = canonical.when_interrupted
-    assert await ended_as(play) == expected
+    ended = await ended_as(play)
+    assert ended == expected or (died and ended == canonical.when_cut_short)
+    await check_streams(canonical, play.world, play.run.run_id)
     labels = await play.world.runs.labels(head.run_id, head.birth)
     assert labels.values == dict(canonical.labels)
     if not died:

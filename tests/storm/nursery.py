@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.canonical import CANONICALS, Canonical, app, how_it_ended
+from tests.canonical import CANONICALS, MARK_AGE, Canonical, app, how_it_ended
 from wdk_cloud import Run, start, worker
-from wdk_cloud.engine import delivery, turn  # noqa: F401 - what the first delivery would import
+from wdk_cloud.engine import delivery, follower, turn  # noqa: F401 - what the first delivery would import
 from wdk_cloud.world.local import LocalWorld
 from wdk_cloud.world.opening import use_world
 
@@ -44,6 +44,7 @@ async def order(number: int) -> Run[Any]:
 
 async def serve() -> None:
     """A worker, and no sweep."""
+    follower.MARK_AGE = MARK_AGE
     world = LocalWorld()
     await world.open()
     with use_world(world):
