@@ -354,3 +354,57 @@ def test_sealed_chunks_lie_there_unreadable_and_open_in_their_place_only() -> No
     assert hidden
     assert found == [(0, b"a secret"), (1, b"another")]
     assert "cannot be decrypted" in str(error)
+
+
+# -- when things go wrong ----------------------------------------------------------------------------------------------
+
+
+def test_a_store_that_fails_while_a_stream_is_closed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.0)
+
+    async def story() -> list[chunks.Kind]:
+        place, store = await a_place()
+        writer = Appender(place)
+        await writer.write(frame(0))
+        await writer.drain()
+        store.refuse = 3
+        await writer.close()
+        return [object.kind for object in await objects(place)]
+
+    assert run(story) == ["chunks", "closed"]
+
+
+def test_nobody_waits_for_a_writer_that_was_stopped_before_it_began() -> None:
+    async def story() -> int:
+        place, _ = await a_place()
+        writer = Appender(place)
+        others = asyncio.all_tasks()
+        await writer.write(frame(0))
+        (begun,) = asyncio.all_tasks() - others
+        begun.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writer.drain()
+        return len(await objects(place))
+
+    assert run(story) == 0
+
+
+def test_with_resume_an_attempt_that_goes_on_beside_the_next_one_doubles_nothing() -> None:
+    async def story() -> list[tuple[int, bytes]]:
+        place, _ = await a_place()
+        given_up = Appender(place, "step#1", resume=True)
+        await given_up.write(frame(0))
+        await given_up.drain()
+        following = Appender(place, "step#1", resume=True)
+        for number in range(2):
+            await following.write(frame(number))
+        await following.drain()
+        for number in (1, 2, 3):  # together: the first of them is there already
+            await given_up.write(frame(number))
+        await given_up.drain()
+        for number in (2, 3, 4):
+            await following.write(frame(number))
+        await following.close()
+        return await read(place)
+
+    assert run(story) == [(number, b"%d" % number) for number in range(5)]

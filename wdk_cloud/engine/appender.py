@@ -136,7 +136,7 @@ class Appender:
             self._room.set()
 
     def _is_gone(self, task: asyncio.Task[None]) -> None:
-        """It may have been stopped with its process, even before it began: nobody is to wait for it, nor begin it again."""
+        """It may have been stopped with its process, even before it began: nobody waits for it, or begins it again."""
         if task.cancelled() or task.exception() is not None:
             self._fail(task.exception() if not task.cancelled() else asyncio.CancelledError())
         if self._task is task:
