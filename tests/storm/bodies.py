@@ -6,27 +6,33 @@ Steps note in the journal that an attempt has begun; slow ones take their time o
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 from tests.canonical import note
 from tests.storm.programs import FAR, Node, token_of
+from tests.storm.streamed import piped, stream_of
 from wdk_cloud import (
     FatalError,
     Hook,
     HookConflictError,
     HookNotFoundError,
+    ReadableStream,
     RetryPolicy,
     StepFailedError,
     StepInterruptedError,
+    StreamError,
     WorkflowRunCancelledError,
     Workflows,
+    WritableStream,
     continue_as_new,
     create_hook,
     get_hook_by_token,
     get_step_metadata,
     get_workflow_metadata,
+    get_writable,
     patched,
     resume_hook,
     set_attributes,
@@ -46,6 +52,12 @@ clock: VirtualClock | None = None
 
 begun_at: dict[tuple[str, int], float] = {}
 """When each attempt began."""
+
+produced: Counter[str] = Counter()
+"""How often each producer has begun, by its step; it is recorded before it does."""
+
+cut_short: set[int] = set()
+"""The producers whose chunks have not all come to those who wait for them."""
 
 
 def begin() -> None:
@@ -167,6 +179,94 @@ async def offer(n: int, token: str | None) -> int | str:
     return n
 
 
+# -- steps that write and read ----------------------------------------------------------------------------------------
+
+
+async def _pour(writable: WritableStream[list[int]], writer: int, count: int, failures: int) -> None:
+    attempt = get_step_metadata().attempt
+    for i in range(count):
+        if attempt <= failures and i > count // 2:
+            break
+        await writable.write([writer, attempt, i])
+        if i % 2:
+            await writable.drain()
+    if attempt <= failures:
+        raise ConnectionError(f"not yet: {writer}")
+
+
+@app.step(name="write", max_retries=PATIENT, retry=RetryPolicy(delay=2))
+async def write(n: int, writer: int, count: int, resume: bool, failures: int) -> int:
+    begin()
+    await _pour(get_writable(stream_of(n), resume=resume), writer, count, failures)
+    return n
+
+
+@app.step(name="write_far", max_retries=PATIENT, retry=RetryPolicy(delay=2), dispatch="queue")
+async def write_far(n: int, writer: int, count: int, resume: bool, failures: int) -> int:
+    begin()
+    await _pour(get_writable(stream_of(n), resume=resume), writer, count, failures)
+    return n
+
+
+@app.step(name="write_to", max_retries=PATIENT)
+async def write_to(writable: WritableStream[list[int]], n: int, count: int) -> int:
+    begin()
+    await _pour(writable, 0, count, 0)
+    return n
+
+
+@app.step(name="produce", max_retries=PATIENT)
+async def produce(n: int, count: int, pause: float) -> AsyncIterator[list[int]]:
+    produced[get_step_metadata().step_id] += 1
+    for i in range(count):
+        if pause:
+            await _work(pause)
+        yield [n, i, count]
+
+
+@app.step(name="transform", max_retries=PATIENT)
+async def transform(stream: ReadableStream[list[int]], hop: int) -> AsyncIterator[list[int]]:
+    produced[get_step_metadata().step_id] += 1
+    async for chunk in stream:
+        yield [*chunk, hop]
+
+
+@app.step(name="consume", max_retries=PATIENT)
+async def consume(stream: ReadableStream[list[int]], n: int, leave: int) -> tuple[list[list[int]], bool]:
+    begin()
+    return await _all_of(stream, n, leave)
+
+
+@app.step(name="consume_far", max_retries=PATIENT, dispatch="queue")
+async def consume_far(stream: ReadableStream[list[int]], n: int, leave: int) -> tuple[list[list[int]], bool]:
+    begin()
+    return await _all_of(stream, n, leave)
+
+
+async def _all_of(stream: ReadableStream[list[int]], n: int, leave: int) -> tuple[list[list[int]], bool]:
+    """The chunks, and whether they are all. Leaves after some, and comes back for what follows."""
+    found: list[list[int]] = []
+    handle = stream._handle
+    try:
+        while True:
+            last = len(found) + leave
+            async for number, chunk in ReadableStream[list[int]](handle, start_index=len(found)).numbered():
+                assert number == len(found), f"chunk {number} comes after {len(found)}"
+                found.append(chunk)
+                if len(found) == last:
+                    break
+            else:
+                return found, True
+    except StreamError:
+        cut_short.add(n)
+        return found, False
+
+
+@app.workflow(name="pour")
+async def pour(writable: WritableStream[list[int]], n: int, count: int) -> int:
+    return await write_to(writable, n, count)
+
+
 @app.workflow(name="storm")
 async def storm(program: list[Any]) -> Any:
     return await perform(program)
@@ -271,6 +371,8 @@ async def compose(kind: str, rest: list[Any]) -> Any:  # noqa: C901 -- a case fo
             return await wait_for_payloads(kind, rest)
         case (("contend" | "sends_itself"), _):
             return await wait_for_payloads(kind, rest)
+        case (("writes" | "forwarded" | "piped" | "unread" | "left"), _):
+            return await through_a_stream(kind, rest)
         case "cancelled_child", [n, inner]:
             run = await start(storm, inner)
             await run.cancel()
@@ -326,6 +428,42 @@ async def race(kind: str, rest: list[Any]) -> Any:  # noqa: C901 -- a case for e
             return "forgotten"
         case _:
             raise AssertionError(f"no such node: {kind} {rest}")
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+
+async def through_a_stream(kind: str, rest: list[Any]) -> Any:
+    match kind, rest:
+        case "writes", [n, counts, where, resume, failures]:
+            step = write_far if where == "far" else write
+            await asyncio.gather(*(step(n, at, count, resume, failures) for at, count in enumerate(counts)))
+            return n
+        case "forwarded", [n, count]:
+            return await (await start(pour, get_writable(stream_of(n)), n, count)).return_value()
+        case "piped", [n, count, hops, readers, leave, pause, where]:
+            stream = await produce(n, count, pause)
+            for hop in range(hops):
+                stream = await transform(stream, hop)
+            step = consume_far if where == "far" else consume
+            read = await asyncio.gather(*(step(stream, n, leave) for _ in range(readers)))
+            found, complete = read[0]
+            assert all(one == read[0] for one in read), f"not every reader sees the same: {read}"
+            assert found == (whole := piped(n, count, hops)) or (not complete and found == whole[: len(found)]), read
+            return n
+        case "unread", [n, count, pause]:
+            await produce(n, count, pause)
+            return n
+        case "left", [n, count]:
+            _left = asyncio.create_task(_written(n, count))  # noqa: RUF006
+            await asyncio.sleep(0)
+            return n
+        case _:
+            raise AssertionError(f"no such node: {kind} {rest}")
+
+
+async def _written(n: int, count: int) -> int:
+    return await write_far(n, 0, count, False, 0)
 
 
 # -- hooks ------------------------------------------------------------------------------------------------------------

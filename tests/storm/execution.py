@@ -29,12 +29,14 @@ from tests.storm import bodies
 from tests.storm.faults import LEASE, POISON, StormLife, StormWorld, Weather, life_of, task_factory
 from tests.storm.granted import Claims, Leases, Tokens
 from tests.storm.programs import Expected, Node, expect
+from tests.storm.readers import Readers, pauses_on
 from tests.storm.senders import Senders
+from tests.storm.streamed import check_streams
 from wdk_cloud import start, worker
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inline import INTERRUPTIONS_UNCHARGED
 from wdk_cloud.engine.replay import MAX_DELIVERIES_EXCEEDED
-from wdk_cloud.errors import WorkflowRunFailedError
+from wdk_cloud.errors import StreamError, WorkflowRunFailedError
 from wdk_cloud.worker import Worker
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.local import LocalWorld
@@ -79,6 +81,11 @@ class Execution:
     leases: Leases = field(default_factory=Leases)
     tokens: Tokens = field(default_factory=Tokens)
 
+    poured: dict[tuple[str, str], list[Any]] = field(default_factory=dict[tuple[str, str], "list[Any]"])
+    """The chunks in the streams that the program names, by run and name."""
+    is_poisoned: bool = False
+    """Its run failed, as it was to."""
+
     def begun_late(self) -> set[tuple[str, int]]:
         """The attempts whose bodies began when their claims, never renewed, were over."""
         return {
@@ -104,9 +111,11 @@ async def execute(
     await world.open()
     journal.clear()
     bodies.begun_at.clear()
+    bodies.cut_short.clear()
+    bodies.produced.clear()
     bodies.clock = clock
     try:
-        with fixed_draws(), use_world(world):
+        with fixed_draws(), use_world(world), pauses_on(clock):
             run = await start(bodies.storm.with_options(run_id="run"), program)
             hands = (crew or Crew)(world, clock, weather, workers, execution)
             await hands.work_until_over()
@@ -129,12 +138,15 @@ class Crew:
         self._hosts: list[tuple[StormLife, asyncio.Task[None], list[Worker]]] = []
         self._stop = asyncio.Event()
         self._senders = Senders(execution.program, world, clock, weather)
+        self._readers = Readers(execution.expected.streams, world, clock, weather)
 
     async def work_until_over(self) -> None:
         try:
+            self._readers.begin()
             await self._work()
         finally:
             await self._senders.stop()
+            await self._readers.stop()
             self._stop.set()
             for life, _, _ in self._hosts:
                 life.suspended_until = 0.0
@@ -154,6 +166,9 @@ class Crew:
 
     async def judge(self, run: Any) -> None:
         await judge(self._execution, self._world, run)
+        for stream, found in self._readers.found.items():
+            if found != (there := self._execution.poured.get(("run", stream), [])) and not self._execution.is_poisoned:
+                raise Violation(f"a reader of {stream} has read {found}, and there is {there}")
         if self._senders.turned_away and self._execution.weather.curse is not POISON:
             raise Violation(f"somebody waits for payloads that were turned away: {self._senders.turned_away}")
 
@@ -183,7 +198,7 @@ class Crew:
         head = await last_head(self._world, "run")
         if not head.ended or any(life.suspended for life, _, _ in self._hosts):
             return False
-        return not self._busy()
+        return not self._busy() and self._readers.are_done
 
     def _busy(self) -> bool:
         return any(not one.idle for _, _, workers in self._hosts for one in workers)
@@ -259,6 +274,7 @@ async def judge(execution: Execution, world: World, run: Any) -> None:
         execution.logs["run"] = batches
         check_one_history(head, batches)
         check_interruptions(batches)
+        execution.is_poisoned = True
         return
     try:
         value = await run.return_value(timeout=10)
@@ -274,6 +290,10 @@ async def judge(execution: Execution, world: World, run: Any) -> None:
         all_noted=isinstance(world, MemoryWorld),
     )
     check_once()
+    if twice := [step_id for step_id, times in bodies.produced.items() if times > 1]:
+        raise Violation(f"producers began more than once: {twice}")
+    if bodies.cut_short and execution.weather.spares_producers:
+        raise Violation(f"producers that nothing happened to were cut short: {bodies.cut_short}")
     if isinstance(world, MemoryWorld):  # on a file the claim of a dead process is over, and not all it wrote was noted
         if taken := execution.claims.taken_alive:
             raise Violation(f"taken over while their claims were alive: {taken}")
@@ -302,10 +322,19 @@ async def judge_chain(
             raise Violation(f"the labels of {following} are {found}, not {labels}")
         check_commands(part, events)
         taken = check_payloads(events, taken)
+        await _judge_streams(execution, world, head.run_id, part)
         await _judge_children(execution, world, following, events, part)
         following, part = head.continued_to, part if part.status == "cancelled" else part.then
     if part is not None and part.status != "cancelled":
         raise Violation(f"{run_id} was to go on as another run")
+
+
+async def _judge_streams(execution: Execution, world: World, run_id: str, expected: Expected) -> None:
+    try:
+        poured = await check_streams(world, run_id, expected.streams)
+    except (AssertionError, StreamError) as error:
+        raise Violation(f"streams of {run_id}: {error}") from error
+    execution.poured.update(((run_id, stream), found) for stream, found in poured.items())
 
 
 async def _judge_children(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tests.faults import Call, Dead, Life
+from tests.faults import ByTheClock, Call, Dead, Life
 from tests.storm.meetings import ASIDE, CALLS, NOBODY, SOME_TURNS, STANDSTILL, Meeting, Meetings
 from wdk_cloud.errors import ThrottleError, WorldUnavailableError
 from wdk_cloud.world import ports
@@ -81,6 +81,9 @@ BEHIND = "acknowledge behind the next"
 ARRIVES = "the acknowledgement arrives"
 """Just then; and the answer is lost."""
 
+HARMLESS = {"throttle", "lose the request", "lose the answer", "send twice", "delay", "lose the acknowledgement"}
+"""To a producer: whatever it asks for it asks for again."""
+
 MEETING = (*WAITS, *OVERTAKEN, STALE, BEHIND)
 
 
@@ -120,6 +123,8 @@ class Theme:
     """Its programs have no timers (`programs.generate`)."""
     hooked: bool = False
     """Each of its programs has hooks."""
+    streamed: bool = False
+    """Each of its programs has streams."""
     limits: tuple[float, ...] = (0.0,)
     """Seconds that a delivery has; 0: any number. Its programs are brief (`programs.generate`)."""
 
@@ -220,6 +225,24 @@ THEMES = (
         aim="the end of a run",
         hooked=True,
     ),
+    # Writers of one stream that meet each other, and its end.
+    Theme(
+        {"overtaken": 2, "wait before": 4, "die after": 2, "die before": 1, "lose the answer": 2, "suspend": 1},
+        most=(2, 6, 12),
+        rates=(0.2, 0.5),
+        slow=(0.0,),
+        methods=("put", "length", "put_item", "end_step", "mark"),
+        streamed=True,
+    ),
+    # An outage is no death, and readers do not notice it.
+    Theme(
+        {"lose the request": 1, "throttle": 1, "lose the answer": 3},
+        most=(4, 12),
+        rates=(0.1, 0.4),
+        slow=(0.0,),
+        methods=("put", "get", "length", "put_item", "mark", "marked", "head", "end_step"),
+        streamed=True,
+    ),
 )
 
 MOST_SLOW = 300
@@ -259,6 +282,8 @@ class Weather:
     """Its program has no timers."""
     hooked: bool = False
     """Its program has hooks."""
+    streamed: bool = False
+    """Its program has streams."""
     late: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict[str, "Callable[[], Awaitable[None]]"])
     """Acknowledgements that arrive when somebody takes the run with the same message."""
     watched: set[tuple[int, Any]] = field(default_factory=set[tuple[int, Any]])
@@ -320,8 +345,15 @@ class Weather:
             aim=theme.aim,
             far=theme.far,
             hooked=theme.hooked,
+            streamed=theme.streamed,
             fitting=True,
         )
+
+    @property
+    def spares_producers(self) -> bool:
+        """Whether nothing has struck that a producer may end early by."""
+        kinds = {fault.kind for fault in self.struck}
+        return kinds <= HARMLESS and not self.limit and all(abs(offset) <= 20.0 for offset in self.offsets.values())
 
     def offset(self, worker: int) -> float:
         """By how much the clock of this worker is off."""
@@ -722,6 +754,10 @@ class SkewedClock:
         return self._clock.every(seconds, unless_gone)
 
 
+FIRST_READER = 500_000
+"""Its number among the workers of a weather, and those of the readers that follow; each has a thousand lives."""
+
+
 class StormWorld:
     """`world`, as one worker of the storm sees it."""
 
@@ -736,6 +772,7 @@ class StormWorld:
         self.runs.bring_back = world.queue.extend
         self.blobs: Any = StormPort(world.blobs, ports.BlobStore, life)
         self.streams: Any = StormPort(world.streams, ports.StreamStore, life)
+        self.streams.window = 0.0  # the machine's time, in which nothing is to happen
         self.queue: Any = StormPort(world.queue, ports.Queue, life)
         self.receiver: Any = world.receiver and StormPort(world.receiver, ports.Receiver, life)
         if self.receiver is not None:
@@ -745,7 +782,9 @@ class StormWorld:
         return StormWorld(self._world.scoped(namespace), self._life)
 
     def subscribe(self, run_id: str) -> Subscription:
-        return self._world.subscribe(run_id)
+        watch = self._world.subscribe(run_id)
+        # A reader that is no worker is told of everything, however long a run sleeps.
+        return ByTheClock(watch, None if self._life.number >= FIRST_READER else self._life.clock)
 
     async def open(self) -> None:
         """Whoever made the world opens it."""

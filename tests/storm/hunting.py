@@ -24,7 +24,9 @@ BETWEEN = 10_000
 def drawn(seed: int) -> tuple[Node, Weather]:
     """One program of the short storm, and its weather."""
     weather = Weather.themed(seed)
-    return generate(seed, brief=bool(weather.limit), far=weather.far, hooked=weather.hooked), weather
+    return generate(
+        seed, brief=bool(weather.limit), far=weather.far, hooked=weather.hooked, streamed=weather.streamed
+    ), weather
 
 
 def themed(seed: int) -> Execution:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.storm.streamed import SHARE, Plan, Streams, stream_of
+
 Node = list[Any]
 """`[kind, argument, …]`; the arguments are numbers, texts, nodes and lists of nodes."""
 
@@ -64,7 +66,14 @@ class Generator:
     """Draws one program; the same seed gives the same program."""
 
     def __init__(
-        self, seed: int, *, early: bool = False, brief: bool = False, far: bool = False, hooked: bool = False
+        self,
+        seed: int,
+        *,
+        early: bool = False,
+        brief: bool = False,
+        far: bool = False,
+        hooked: bool = False,
+        streamed: bool = False,
     ) -> None:
         self._random = random.Random(seed)
         self._brief = brief
@@ -78,6 +87,8 @@ class Generator:
         self._afresh = None if early else random.Random(f"{seed} afresh")
         self._hooks = Hooks(random.Random(f"{seed} hooks"), far=far, hooked=hooked)
         self._hooked = hooked or (not early and self._hooks.random.random() < 0.45)
+        self._streams = Streams(random.Random(f"{seed} streams"), brief=brief, far=far)
+        self._streamed = streamed or (not early and self._streams.random.random() < SHARE)
 
     def program(self) -> Node:
         """A sequence of some branches: a dozen durable commands or more, several at once."""
@@ -85,7 +96,8 @@ class Generator:
         if self._random.random() < 0.15 and not self._brief and not self._far:
             nodes.append(["cancel_all", self._random.randint(2, 5)])
         again = self._again(0.1)
-        return ["seq", self._hooks.among(nodes, again) if self._hooked else [*nodes, *again]]
+        nodes = self._hooks.among(nodes, again) if self._hooked else [*nodes, *again]
+        return ["seq", self._streams.among(nodes) if self._streamed else nodes]
 
     def _again(self, probability: float) -> list[Node]:
         """What a run may end with: another one that goes on for it, which may end so as well."""
@@ -256,11 +268,20 @@ class Hooks:
         return self.random.choice((["add", n], ["far", n]) if self._far else (["add", n], ["far", n], ["nap", 0.5]))
 
 
-def generate(seed: int, *, early: bool = False, brief: bool = False, far: bool = False, hooked: bool = False) -> Node:
+def generate(
+    seed: int,
+    *,
+    early: bool = False,
+    brief: bool = False,
+    far: bool = False,
+    hooked: bool = False,
+    streamed: bool = False,
+) -> Node:
     """`early`: of the kinds that there were when the first seeds went wrong, which still must give the same programs.
     `brief`: what its inline steps take fits into a short delivery; none of them waits for what begins behind it.
-    `far`: only steps elsewhere and children take it on. `hooked`: it has hooks; about half of the others have some."""
-    return Generator(seed, early=early, brief=brief, far=far, hooked=hooked).program()
+    `far`: only steps elsewhere and children take it on. `hooked`: it has hooks; about half of the others have some.
+    `streamed`: it has streams; about a third of the others have some."""
+    return Generator(seed, early=early, brief=brief, far=far, hooked=hooked, streamed=streamed).program()
 
 
 # -- what it must yield -----------------------------------------------------------------------------------------------
@@ -278,6 +299,8 @@ class Expected:
     may: Counter[str] = field(default_factory=Counter[str])
     """What may be missing as well: left behind, or cancelled before it was written."""
     children: list[Expected] = field(default_factory=list["Expected"])
+    streams: dict[str, Plan] = field(default_factory=dict[str, Plan])
+    """Those that it names."""
     then: Expected | None = None
     """Of the run that goes on for it; the value, the status and the labels are those of the last."""
 
@@ -346,6 +369,8 @@ def _value(node: Node, expected: Expected, into: Counter[str]) -> Any:  # noqa: 
             return [before, _received(n, how, payloads, expected, into)]
         case (("conflict" | "theirs" | "contest" | "anew" | "released" | "in_turn"), [n, payload]):
             return _contended(kind, n, payload, expected, into)
+        case (("writes" | "forwarded" | "piped" | "unread" | "left"), _):
+            return _poured(kind, rest, expected, into)
         case _:
             return _raced(kind, rest, expected, into)
 
@@ -370,6 +395,29 @@ def _received(n: int, how: str, payloads: list[Any], expected: Expected, into: C
             pass
     taken = [payload for payload in payloads if not payload[4]]
     return [[number for sender, _, number, _, _ in taken if sender == one] for one in sorted({p[0] for p in taken})]
+
+
+def _poured(kind: str, rest: list[Any], expected: Expected, into: Counter[str]) -> Any:
+    match kind, rest:
+        case "writes", [n, counts, where, resume, _]:
+            into["write_far" if where == "far" else "write"] += len(counts)
+            expected.streams[stream_of(n)] = Plan(tuple(counts), resume)
+        case "forwarded", [n, count]:
+            into.update(("start", "run.return_value"))
+            expected.streams[stream_of(n)] = Plan((count,), resume=False)
+            expected.children.append(Expected(n, must=Counter({"write_to": 1})))
+        case "piped", [n, _, hops, readers, _, _, where]:
+            into["produce"] += 1
+            into["transform"] += hops
+            into["consume_far" if where == "far" else "consume"] += readers
+        case "unread", [n, _, _]:
+            into["produce"] += 1
+        case _, [n, count]:
+            expected.may["write_far"] += 1
+            expected.streams[stream_of(n)] = Plan((count,), resume=False, all_written=False)
+        case _:
+            raise ValueError(f"no such node here: {kind} {rest}")
+    return n
 
 
 def _contended(kind: str, n: int, payload: int, expected: Expected, into: Counter[str]) -> Any:
