@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.faults import Call, Dead, FaultyWorld, Life, a_process_of
 from wdk_cloud import Run, client, start, worker
 from wdk_cloud.codec import keys, sealing
 from wdk_cloud.context import step_id
-from wdk_cloud.engine import chunks, passing, receiving, requests, service
+from wdk_cloud.engine import appender, chunks, passing, receiving, requests, service
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing.environment import WorkflowEnv
@@ -48,6 +49,8 @@ def fixed_draws(first: int = 0) -> Iterator[SimpleNamespace]:
         for module in (chunks, client, keys, passing, receiving, requests, sealing, service):
             stack.callback(setattr, module, "os", module.os)
             module.os = system
+        stack.callback(setattr, appender, "BREATH", appender.BREATH)
+        appender.BREATH = inf  # of the machine's time, which is another one each time
         yield state
 
 
