@@ -146,13 +146,13 @@ PROTOCOL = {
     "the end of a step before its message": (
         Patch(
             "engine.step:_end",
-            "    written = await",
-            "    await nudge(engine, message.run_id, message.birth)\n    written = await",
+            "    if not await _record(",
+            "    await nudge(engine, message.run_id, message.birth)\n    if not await _record(",
         ),
         Patch(
             "engine.step:_end",
-            "            return False\n    await nudge(engine, message.run_id, message.birth)\n",
-            "            return False\n",
+            "    await nudge(engine, message.run_id, message.birth)\n    return True",
+            "    return True",
         ),
     ),
     "a request before its message": (
@@ -394,4 +394,61 @@ TOKENS = {
 }
 """PROTOCOL.md, "Tokens", and what the modules that keep to it say besides."""
 
-MUTATIONS = [Mutation(rule, patches) for rule, patches in (PROTOCOL | DESIGN | TOKENS).items()]
+STREAMS = {
+    "a step is recorded when its chunks are durable": (
+        Patch("engine.attempt:Attempt._run", "await self.context.streams.drain()", "pass"),
+    ),
+    "who is refused an ordinal goes behind what lies there": (
+        Patch(
+            "engine.appender:Appender._go_behind",
+            "self._at = ordinal + 1, there.next",
+            "self._at = ordinal + 1, there.first",
+        ),
+    ),
+    "an object whose answer was lost is not written again": (
+        Patch(f"{_STORE}.put", "return None if there == data else there", "return there"),
+    ),
+    "a store that fails a writer or a reader is asked again": (
+        Patch("engine.patience:patiently", "if waited >= PATIENCE:", "if True:"),
+    ),
+    "a producer is recorded when its first mark is durable": (
+        Patch("engine.producing:begin", "    await mark.put()\n", ""),
+    ),
+    "a producer marks its stream again and again": (Patch("engine.producing:Mark._go_on", "await self.put()", "pass"),),
+    "a producer is recorded before it produces": (
+        Patch(
+            "engine.step:_produce",
+            "    result = encode_result(",
+            "    await producing.fill(engine, delivery, upload, context, produced)\n    result = encode_result(",
+        ),
+    ),
+    "of a producer that was recorded nobody begins another": (
+        Patch(
+            "engine.step:_produce",
+            "        return await _is_over(engine, message, item)",
+            "        pass",
+        ),
+    ),
+    "the end of a run closes its streams": (
+        Patch("engine.ending:follow", "    await streaming.close_all(engine.world, head, items)\n", ""),
+    ),
+    "a stream whose run ends before its producer is cut off": (
+        Patch(
+            "engine.streaming:Place.end_with_run",
+            '"cut" if self.stream.startswith(OF_A_VALUE) else "closed"',
+            '"closed"',
+        ),
+    ),
+    "with `resume` what the step has written is left out": (
+        Patch("engine.appender:Appender._find_place", "self._written = self._to_skip =", "self._written ="),
+    ),
+    "with `resume` it is left out beside an attempt that was given up as well": (
+        Patch("engine.appender:Appender._without", "return group[max(0, ahead) :]", "return group"),
+    ),
+    "a reader that comes back begins at its index": (
+        Patch("engine.follower:Follower._chunks", "if index >= self.index", "if index >= 0"),
+    ),
+}
+"""DESIGN.md 6, and what the modules about streams say besides."""
+
+MUTATIONS = [Mutation(rule, patches) for rule, patches in (PROTOCOL | DESIGN | TOKENS | STREAMS).items()]
