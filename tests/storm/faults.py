@@ -327,10 +327,11 @@ class Weather:
         )
 
     @classmethod
-    def themed(cls, seed: int) -> Weather:
-        """Of each theme in turn: what the short storm brings."""
+    def themed(cls, seed: int, themes: int = len(THEMES)) -> Weather:
+        """Of each theme in turn: what the short storm brings. `themes`: of how many, the first ones; new ones come
+        last, and change which of them a seed meets."""
         rng = random.Random(f"themed {seed}")
-        theme = THEMES[seed % len(THEMES)]
+        theme = THEMES[seed % themes]
         return cls(
             rate=rng.choice(theme.rates),
             left=rng.choice(theme.most),

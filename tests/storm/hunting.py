@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from tests.storm.campaign import workers_of
 from tests.storm.execution import Execution, execute
-from tests.storm.faults import Weather
+from tests.storm.faults import THEMES, Weather
 from tests.storm.mutations import MUTATIONS, Mutation, applied
 from tests.storm.programs import Node, generate
 
@@ -21,24 +21,24 @@ BETWEEN = 10_000
 """Programs from one seed to the next: none of two sequences is the same."""
 
 
-def drawn(seed: int) -> tuple[Node, Weather]:
-    """One program of the short storm, and its weather."""
-    weather = Weather.themed(seed)
+def drawn(seed: int, themes: int = len(THEMES)) -> tuple[Node, Weather]:
+    """One program of the short storm, and its weather, one of so many themes."""
+    weather = Weather.themed(seed, themes)
     return generate(
         seed, brief=bool(weather.limit), far=weather.far, hooked=weather.hooked, streamed=weather.streamed
     ), weather
 
 
-def themed(seed: int) -> Execution:
+def themed(seed: int, themes: int = len(THEMES)) -> Execution:
     """It is carried out."""
-    program, weather = drawn(seed)
+    program, weather = drawn(seed, themes)
     return asyncio.run(execute(program, weather, workers=workers_of(seed, "memory")))
 
 
-def found(seed: int) -> bool:
+def found(seed: int, themes: int = len(THEMES)) -> bool:
     """Whether anything goes wrong with this program."""
     try:
-        themed(seed)
+        themed(seed, themes)
     except Exception:  # whatever it is, it is what we look for
         return True
     return False
