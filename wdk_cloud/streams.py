@@ -165,7 +165,8 @@ def get_writable(
     name = stream_name(namespace)
     body, context = current_body(), step_context.get()
     if body is not None:
-        return WritableStream(Handle(body.run_id, name, body.workflow.app.namespace), annotation=type or Any)
+        handle = Handle(body.run_id, name, body.workflow.app.namespace)
+        return WritableStream(handle, annotation=type or Any, resume=resume)
     if context is None:
         raise WorkflowContextError("get_writable() works in a step or a workflow body only; call it there")
     return WritableStream(Handle(context.run_id, name, ""), annotation=type or Any, resume=resume)
@@ -344,11 +345,13 @@ def _readable_from(parts: Any) -> ReadableStream[Any]:
 
 
 def _parts_of_writable(stream: WritableStream[Any]) -> dict[str, object]:
-    return stream._handle._asdict()  # pyright: ignore[reportPrivateUsage] -- its own module
+    parts = stream._handle._asdict()  # pyright: ignore[reportPrivateUsage] -- its own module
+    return {**parts, "resume": True} if stream._resume else parts  # pyright: ignore[reportPrivateUsage]
 
 
 def _writable_from(parts: Any) -> WritableStream[Any]:
-    return WritableStream(_handle_from(parts))
+    resume = parts.pop("resume", False)
+    return WritableStream(_handle_from(parts), resume=resume)
 
 
 register_extension(ReadableStream, "stream", _parts_of_readable, _readable_from)

@@ -384,6 +384,26 @@ def test_a_step_that_is_tried_again_writes_again_or_goes_on(play: Play, resume: 
     assert play.scene(scenario, app) == expected
 
 
+def test_a_writer_that_a_body_passes_on_goes_on_where_the_step_was(play: Play) -> None:
+    app = Workflows()
+
+    @app.step(retry=RetryPolicy(delay="1s"))
+    async def work(writer: WritableStream[int]) -> None:
+        for number in range(3):
+            if number == 2 and get_step_metadata().attempt == 1:
+                raise RuntimeError("in the middle")
+            await writer.write(number)
+
+    @app.workflow
+    async def body() -> None:
+        await work(get_writable(type=int, resume=True))
+
+    async def scenario(env: WorkflowEnv) -> Any:
+        return await chunks_of(await finished(env, body))
+
+    assert play.scene(scenario, app) == [0, 1, 2]
+
+
 # -- in bodies ---------------------------------------------------------------------------------------------------------
 
 

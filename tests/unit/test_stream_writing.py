@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from tests.contract.records import BIRTH, RUN, a_head
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.sealing import Sealer
 from wdk_cloud.engine import appender as appender_module
-from wdk_cloud.engine import chunks, patience
+from wdk_cloud.engine import chunks, patience, producing
 from wdk_cloud.engine.appender import Appender
 from wdk_cloud.engine.follower import Follower
 from wdk_cloud.engine.streaming import Place
-from wdk_cloud.errors import StreamClosedError, WorldUnavailableError
+from wdk_cloud.errors import StreamClosedError, StreamError, WorldUnavailableError
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.memory import MemoryWorld
 from wdk_cloud.world.ports import HeadFields
@@ -408,3 +409,25 @@ def test_with_resume_an_attempt_that_goes_on_beside_the_next_one_doubles_nothing
         return await read(place)
 
     assert run(story) == [(number, b"%d" % number) for number in range(5)]
+
+
+def test_a_producer_that_a_reader_took_for_dead_stops_and_says_so() -> None:
+    async def story() -> tuple[list[int], str]:
+        place, _ = await a_place()
+        produced: list[int] = []
+
+        async def numbers() -> AsyncIterator[int]:
+            for number in range(1000):
+                produced.append(number)
+                yield number
+                await asyncio.sleep(0)
+
+        upload = await producing.begin(place)
+        await place.end(frame(0))  # as a reader does that finds no mark for a minute
+        with pytest.raises(StreamError) as caught:
+            await upload.run(numbers(), KnownTypes(), "produce#1")
+        return produced, str(caught.value)
+
+    produced, said = run(story)
+    assert len(produced) < 1000
+    assert "has ended with the error of its producer" in said

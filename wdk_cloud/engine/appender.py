@@ -46,7 +46,8 @@ class Appender:
         self._to_skip = 0
         """Chunks that an earlier attempt has written, of those that will be written again."""
         self._task: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
+        """What writing has failed with; each write and drain raises it."""
         self._draining = 0
         """How many wait for everything to be durable."""
         self._loop = asyncio.get_running_loop()
@@ -74,7 +75,7 @@ class Appender:
         if (now := self._loop.time()) - self._breathed >= BREATH:
             self._breathed = now
             await asyncio.sleep(0)
-        while self.waiting > BUFFERED and self._error is None:
+        while self.waiting > BUFFERED and self.error is None:
             self._room.clear()
             await self._room.wait()
 
@@ -89,8 +90,8 @@ class Appender:
                     await asyncio.wait([self._task])
         finally:
             self._draining -= 1
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     async def close(self, error: bytes | None = None) -> None:
         """Write what waits, then end the stream, with an error if one is given."""
@@ -109,15 +110,15 @@ class Appender:
             self._task.cancel()
 
     def _check(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         if self.is_closed:
             raise self.place.closed()
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
     def _go(self) -> None:
-        if self._task is None and self._frames and self._error is None:
+        if self._task is None and self._frames and self.error is None:
             self._task = asyncio.create_task(self._write_all())
             self._task.add_done_callback(self._is_gone)
 
@@ -145,7 +146,7 @@ class Appender:
 
     def _fail(self, error: BaseException | None) -> None:
         """Each write and drain from now on raises it, and the step's attempt waits for its drain."""
-        self._error = error
+        self.error = error
         self._frames.clear()
 
     async def _gather(self) -> None:

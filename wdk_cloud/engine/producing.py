@@ -17,7 +17,7 @@ from wdk_cloud.engine.appender import Appender
 from wdk_cloud.engine.follower import MARK_EVERY
 from wdk_cloud.engine.leasing import RENEW_AT
 from wdk_cloud.engine.streaming import OF_A_VALUE, Place
-from wdk_cloud.errors import StreamClosedError, StreamError, WorldUnavailableError
+from wdk_cloud.errors import StreamError, WorldUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,8 +90,8 @@ async def fill(
     try:
         await upload.run(produced, context.streams.known, context.call_id)
         await context.streams.drain()
-    except StreamClosedError as error:
-        log.info("%s", error)  # the run has ended, or somebody closed the stream: nobody wants more
+    except StreamError as error:
+        log.info("%s", error)  # the run has ended, or a reader took us for dead: nobody wants more
     finally:
         context.streams.is_over = True
         engine.keeper.drop(production)
@@ -109,7 +109,7 @@ class Upload:
         """Write all that is produced, and close the stream; with an error, if producing it raises, which is raised
         here too if somebody is to be told.
 
-        Raises StreamClosedError when the stream takes no more, WorldUnavailableError when the store does not.
+        Raises StreamError when the stream takes no more, WorldUnavailableError when the store does not.
         """
         from wdk_cloud.streams import encoded
 
@@ -119,14 +119,15 @@ class Upload:
             async for chunk in produced:
                 await appender.write(encoded(chunk, known))
             await appender.close()
-        except (StreamClosedError, WorldUnavailableError):
-            appender.abandon()
-            raise
         except asyncio.CancelledError:
             reason = f"{self.place}: its producer was stopped, and is not run again; what came before is complete"
             await appender.close(_error(StreamError(reason), known))
             raise
-        except Exception as error:  # of the generator, or a chunk that cannot be recorded: the readers' business
+        except Exception as error:
+            if error is appender.error:  # the stream takes no more, or the store does not
+                appender.abandon()
+                raise
+            # Of the generator, or a chunk that cannot be recorded: its readers are told.
             await appender.close(_error(error, known))
             if tell:
                 raise
