@@ -15,7 +15,7 @@ from wdk_cloud.errors import WorkflowContextError
 from wdk_cloud.world.opening import current_world
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable
     from types import TracebackType
 
     from wdk_cloud.codec.known import KnownTypes
@@ -83,6 +83,7 @@ class WritableStream(Generic[T]):
         self._resume = resume
         self._appender: Appender | None = None
         self._writers: Writers | None = None
+        self._encoded: Callable[[object, KnownTypes], bytes] = _not_opened
 
     def __repr__(self) -> str:
         return f"<WritableStream {self._handle.stream!r} of run {self._handle.run_id}>"
@@ -98,7 +99,7 @@ class WritableStream(Generic[T]):
         assert self._writers is not None  # opened
         if self._writers.is_over:
             raise self._too_late()
-        await appender.write(encoded(chunk, self._writers.known))
+        await appender.write(self._encoded(chunk, self._writers.known))
 
     async def write_from(self, chunks: AsyncIterable[T] | Iterable[T]) -> None:
         """Write each of them."""
@@ -135,7 +136,9 @@ class WritableStream(Generic[T]):
             raise WorkflowContextError(f"{self!r} is written by steps; call get_writable() in one, or pass it there")
         if context.streams.is_over:
             raise self._too_late()
-        self._writers = context.streams
+        from wdk_cloud.engine.chunks import encoded
+
+        self._writers, self._encoded = context.streams, encoded
         self._writers.known.learn_annotation(self._annotation)
         handle = self._handle
         self._appender = await context.streams.appender(handle.run_id, handle.stream, resume=self._resume)
@@ -145,6 +148,10 @@ class WritableStream(Generic[T]):
         return WorkflowContextError(
             f"{self!r}: the step that opened it is over, and recorded; write in a step that still runs"
         )
+
+
+def _not_opened(chunk: object, known: KnownTypes) -> bytes:
+    raise AssertionError(f"{chunk!r} is written with {known!r} before the stream is open")
 
 
 @overload
@@ -170,16 +177,6 @@ def get_writable(
     if context is None:
         raise WorkflowContextError("get_writable() works in a step or a workflow body only; call it there")
     return WritableStream(Handle(context.run_id, name, ""), annotation=type or Any, resume=resume)
-
-
-def encoded(chunk: object, known: KnownTypes) -> bytes:
-    """A chunk as it lies in the stream. Raises SerializationError."""
-    from wdk_cloud.codec.values import encode
-    from wdk_cloud.engine.chunks import framed
-
-    if isinstance(chunk, bytes | bytearray | memoryview):
-        return framed(bytes(cast("bytes", chunk)), is_value=False)
-    return framed(encode(chunk, path="chunk", known=known), is_value=True)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -11,11 +11,13 @@ from struct import Struct
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from wdk_cloud.codec.refusal import NewerFormatError
+from wdk_cloud.codec.values import encode as encode_value
 from wdk_cloud.errors import SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.codec.sealing import Sealer
 
 VERSION = 1
@@ -65,6 +67,13 @@ class Chunk(NamedTuple):
 
     data: bytes
     is_value: bool
+
+
+def encoded(chunk: object, known: KnownTypes) -> bytes:
+    """A chunk as users write it, as it lies among others. Raises SerializationError."""
+    if isinstance(chunk, bytes | bytearray | memoryview):
+        return framed(bytes(cast("bytes", chunk)), is_value=False)
+    return framed(encode_value(chunk, path="chunk", known=known), is_value=True)
 
 
 def framed(data: bytes, *, is_value: bool) -> bytes:

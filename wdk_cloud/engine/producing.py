@@ -111,13 +111,11 @@ class Upload:
 
         Raises StreamError when the stream takes no more, WorldUnavailableError when the store does not.
         """
-        from wdk_cloud.streams import encoded
-
         appender = Appender(self.place, producer)
         self._mark.go_on()
         try:
             async for chunk in produced:
-                await appender.write(encoded(chunk, known))
+                await appender.write(chunks.encoded(chunk, known))
             await appender.close()
         except asyncio.CancelledError:
             reason = f"{self.place}: its producer was stopped, and is not run again; what came before is complete"
