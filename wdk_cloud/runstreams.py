@@ -6,6 +6,8 @@ import asyncio
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from wdk_cloud.errors import RunExpiredError, StreamClosedError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
-_running: set[asyncio.Task[None]] = set()
+_running: set[asyncio.Future[None]] = set()
 """Uploads, which nobody else may hold: the loop keeps only weak references to tasks."""
 
 
@@ -26,7 +28,7 @@ class RunStreams:
     run_id: str
     _workflow: Workflow[..., Any] | None
     _namespace: str | None
-    _uploads: tuple[asyncio.Task[None], ...] = ()
+    _uploads: tuple[asyncio.Future[None], ...] = ()
 
     @overload
     def readable(self, namespace: str | None = None, start_index: int | None = 0) -> ReadableStream[Any]: ...
@@ -94,24 +96,24 @@ class RunStreams:
         from wdk_cloud.engine.writers import place_of
 
         world, known = await self._world(), self._known()
-        tasks: list[asyncio.Task[None]] = []
+        uploads: list[asyncio.Future[None]] = []
         for name, stream in streams:
-            place = await place_of(world, _keys(), self.run_id, name)
-            upload = await producing.begin(place)
-            tasks.append(asyncio.create_task(upload.run(aiter(stream), known, "", tell=True)))
-        for task in tasks:
-            _running.add(task)
-            task.add_done_callback(_done)
-        self._uploads = tuple(tasks)
+            try:
+                upload = await producing.begin(await place_of(world, _keys(), self.run_id, name))
+            except (StreamClosedError, RunExpiredError) as error:  # the run was quicker, and wants nothing more
+                uploads.append(asyncio.get_running_loop().create_future())
+                uploads[-1].set_exception(error)
+            else:
+                uploads.append(asyncio.create_task(upload.run(aiter(stream), known, "", tell=True)))
+            _running.add(uploads[-1])
+            uploads[-1].add_done_callback(_done)
+        self._uploads = tuple(uploads)
 
-    async def _world(self) -> World:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what `Run` has
 
-    async def _head(self) -> Head:
-        raise NotImplementedError
-
-    def _known(self) -> KnownTypes:
-        raise NotImplementedError
+        async def _world(self) -> World: ...
+        async def _head(self) -> Head: ...
+        def _known(self) -> KnownTypes: ...
 
 
 async def _without_numbers(stream: ReadableStream[Any]) -> AsyncIterator[bytes]:
@@ -120,7 +122,7 @@ async def _without_numbers(stream: ReadableStream[Any]) -> AsyncIterator[bytes]:
             yield data
 
 
-def _done(task: asyncio.Task[None]) -> None:
+def _done(task: asyncio.Future[None]) -> None:
     _running.discard(task)
     if not task.cancelled():
         task.exception()  # told by `uploaded()`, and to the stream's readers

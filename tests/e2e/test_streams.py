@@ -28,6 +28,8 @@ from wdk_cloud import (
     start,
     sync,
 )
+from wdk_cloud.engine import producing
+from wdk_cloud.engine.streaming import Place
 from wdk_cloud.testing.environment import WorkflowEnv
 
 
@@ -569,6 +571,31 @@ def test_start_uploads_a_stream_in_the_background(play: Play) -> None:
         return await env.run_to_end(run)
 
     assert play.scene(scenario, app) == bytes(range(5))
+
+
+def test_a_run_that_is_over_before_its_upload_begins_is_started_all_the_same(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Workflows()
+
+    @app.workflow
+    async def body(upload: ReadableStream[bytes]) -> str:
+        return "without it"
+
+    async def scenario(env: WorkflowEnv) -> Any:
+        begin = producing.begin
+
+        async def later(place: Place) -> producing.Upload:
+            await env.run_to_end(get_run("run"))
+            return await begin(place)
+
+        monkeypatch.setattr(producing, "begin", later)
+        run = await env.start(body.with_options(run_id="run"), ReadableStream.from_iterable([b"x"]))
+        with pytest.raises(StreamClosedError):
+            await run.uploaded()
+        return await run.return_value()
+
+    assert play.scene(scenario, app) == "without it"
 
 
 def test_an_upload_that_fails_is_told_to_both_sides(play: Play) -> None:
