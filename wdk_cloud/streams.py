@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
@@ -245,8 +244,8 @@ class ReadableStream(Generic[T_co]):
         """The chunks as bytes, with their indexes: text in UTF-8, other values as lines of JSON."""
         async with aclosing((await self.follower()).batches()) as batches:
             async for batch in batches:
-                for number, data, is_value in batch:
-                    yield number, as_bytes(data) if is_value else data
+                for chunk in batch:
+                    yield chunk.number, chunk.as_bytes()
 
     async def follower(self) -> Follower:
         """One reader, for whoever passes the chunks on as they lie in the stream. Raises as iterating does."""
@@ -275,11 +274,6 @@ class ReadableStream(Generic[T_co]):
             known = self._known if self._known is not None else types_known_to(None)
         known.learn_annotation(self._annotation)
         return place, known
-
-
-def as_bytes(text: bytes) -> bytes:
-    """A value's JSON text, as those read it who want bytes."""
-    return json.loads(text).encode() if text.startswith(b'"') else text + b"\n"
 
 
 async def _each(chunks: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:

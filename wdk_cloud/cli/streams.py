@@ -2,7 +2,7 @@
 
 import sys
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,11 +11,11 @@ from wdk_cloud.cli.console import CommandError, UsageError, command, open_world,
 from wdk_cloud.cli.options import AppSpec, Cursor, Decrypt, Json, Limit, Namespace, RunId, WorldName
 from wdk_cloud.cli.reading import find_head, page_of, run_of
 from wdk_cloud.cli.sources import namespace_of
-from wdk_cloud.codec.known import KnownTypes
-from wdk_cloud.codec.values import encode
 from wdk_cloud.documents import stream_document
 from wdk_cloud.engine.follower import Indexed
-from wdk_cloud.streams import ReadableStream, as_bytes
+
+if TYPE_CHECKING:
+    from wdk_cloud.streams import ReadableStream
 
 Name = Annotated[str, typer.Argument(metavar="[NAME]", help="Which one: its namespace.", show_default=True)]
 StartIndex = Annotated[
@@ -105,7 +105,7 @@ class _Printer:
         self._last = b"\n"
 
     def print(self, batch: list[Indexed]) -> None:
-        text = b"".join(map(_line if self._as_json else _content, batch))
+        text = b"".join(map(_line if self._as_json else Indexed.as_bytes, batch))
         self._write(_shown(text) if self._terminal else text)
 
     def end(self) -> None:
@@ -119,13 +119,8 @@ class _Printer:
         sys.stdout.buffer.flush()
 
 
-def _content(chunk: Indexed) -> bytes:
-    return as_bytes(chunk.data) if chunk.is_value else chunk.data
-
-
 def _line(chunk: Indexed) -> bytes:
-    text = chunk.data if chunk.is_value else encode(chunk.data, known=KnownTypes())
-    return b'{"index":%d,"value":%s}\n' % (chunk.number, text)
+    return b'{"index":%d,"value":%s}\n' % (chunk.number, chunk.as_json())
 
 
 def _shown(text: bytes) -> bytes:

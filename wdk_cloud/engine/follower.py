@@ -6,10 +6,12 @@ far behind holds an object or two at a time.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from wdk_cloud.codec.errors import decode_error, encode_error
 from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.codec.values import encode
 from wdk_cloud.engine import chunks
 from wdk_cloud.engine.streaming import OF_A_VALUE
 from wdk_cloud.errors import RunExpiredError, StreamError
@@ -41,6 +43,16 @@ class Indexed(NamedTuple):
     """From 0, without a gap."""
     data: bytes
     is_value: bool
+
+    def as_json(self) -> bytes:
+        """As JSON text: of a value as the codec writes it, of bytes with their tag."""
+        return self.data if self.is_value else encode(self.data, known=KnownTypes())
+
+    def as_bytes(self) -> bytes:
+        """For those who want bytes: text in UTF-8, other values as lines of JSON."""
+        if not self.is_value:
+            return self.data
+        return json.loads(self.data).encode() if self.data.startswith(b'"') else self.data + b"\n"
 
 
 class Follower:

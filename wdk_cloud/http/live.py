@@ -8,11 +8,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wdk_cloud import sync
-from wdk_cloud.codec.known import KnownTypes
-from wdk_cloud.codec.values import encode
 from wdk_cloud.errors import WorkflowError
 from wdk_cloud.http.problems import LONGEST_INDEX, Malformed, told
-from wdk_cloud.streams import ReadableStream, as_bytes
+from wdk_cloud.streams import ReadableStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -70,7 +68,7 @@ def index_behind(last_event_id: str) -> int:
 async def _bytes(follower: Follower) -> AsyncGenerator[bytes, None]:
     async with aclosing(follower.batches()) as batches:
         async for batch in batches:
-            yield b"".join(as_bytes(data) if is_value else data for _, data, is_value in batch)
+            yield b"".join(chunk.as_bytes() for chunk in batch)
 
 
 async def _events(follower: Follower) -> AsyncGenerator[bytes, None]:
@@ -86,8 +84,7 @@ async def _events(follower: Follower) -> AsyncGenerator[bytes, None]:
 
 
 def _event(chunk: Indexed) -> bytes:
-    text = chunk.data if chunk.is_value else encode(chunk.data, known=KnownTypes())
-    return b"id: %d\ndata: %s\n\n" % (chunk.number, text)
+    return b"id: %d\ndata: %s\n\n" % (chunk.number, chunk.as_json())
 
 
 def _named(name: str, content: object) -> bytes:

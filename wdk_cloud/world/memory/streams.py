@@ -23,6 +23,11 @@ class Streams:
     watches: Watches
     _lock: threading.Lock
 
+    if TYPE_CHECKING:  # what the store has, for use within the lock
+
+        def _life(self, run_id: str, birth: str) -> Life: ...
+        def _life_to_write(self, run_id: str, birth: str) -> Life: ...
+
     async def put(self, run_id: str, birth: str, stream: str, ordinal: int, data: bytes) -> bytes | None:
         # Races with other writers of the stream, and with its end: the first one has the ordinal.
         with self._lock:
@@ -55,11 +60,3 @@ class Streams:
 
     async def marked(self, run_id: str, birth: str, stream: str) -> float | None:
         return self._life(run_id, birth).marks.get(stream)
-
-    # -- of the store, within the lock ------------------------------------------------------------------------------
-
-    def _life(self, run_id: str, birth: str) -> Life:
-        raise NotImplementedError
-
-    def _life_to_write(self, run_id: str, birth: str) -> Life:
-        raise NotImplementedError
