@@ -54,10 +54,10 @@ async def read_all(place: Place, got: list[bytes]) -> None:
 
 def test_a_stream_that_nobody_began_ends_with_its_run() -> None:
     async def story() -> tuple[bool, list[bytes]]:
-        place, _ = await a_place()
+        place, store = await a_place()
         got: list[bytes] = []
         reading = asyncio.create_task(read_all(place, got))
-        await asyncio.sleep(0.01)
+        await store.looked(2)
         waits = not reading.done()
         await end_the_run(place)
         await reading
@@ -80,13 +80,13 @@ def test_a_reader_closes_the_stream_of_an_ended_run_whose_worker_died_before_it_
 
 def test_a_producer_that_is_gone_for_a_minute_ends_the_stream_for_all_readers_alike() -> None:
     async def story() -> tuple[list[list[bytes]], list[str], list[str]]:
-        place, _ = await a_place()
+        place, store = await a_place()
         await write(place, 1, 2)
         await place.world.streams.mark(RUN, BIRTH, "log", place.world.clock.now())
         got: list[list[bytes]] = [[], [], []]
         reading = [asyncio.create_task(read_all(place, each)) for each in got]
         advance(place, MARK_AGE - 1)
-        await asyncio.sleep(0.02)
+        await store.looked(9)  # three times each
         assert not any(one.done() for one in reading)
         advance(place, 1)
         errors = await asyncio.gather(*reading, return_exceptions=True)
@@ -135,13 +135,13 @@ def test_an_upload_that_never_began_ends_a_minute_after_its_run_was_created() ->
 
 def test_a_mark_that_is_renewed_keeps_the_stream_open() -> None:
     async def story() -> bool:
-        place, _ = await a_place()
+        place, store = await a_place()
         await write(place, 1)
         reading = asyncio.create_task(read_all(place, []))
         for _ in range(10):
             await place.world.streams.mark(RUN, BIRTH, "log", place.world.clock.now())
             advance(place, MARK_AGE - 1)
-            await asyncio.sleep(0.005)
+            await store.looked(2)
         open_still = not reading.done()
         reading.cancel()
         return open_still
@@ -169,7 +169,7 @@ def test_a_reader_goes_on_where_it_was_when_the_store_failed_for_a_while() -> No
             failing.fails = 3
             await write_with(place, store, number)
             while len(got) <= number:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
         await place.end()
         await reading
         return got

@@ -39,12 +39,23 @@ class Store:
         self._streams = streams
         self.window = window
         self.puts = 0
+        self.looks = 0
         self.gate: asyncio.Event | None = None
         self.lose_answers = 0
         self.refuse = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._streams, name)
+
+    async def marked(self, *args: Any) -> float | None:
+        self.looks += 1
+        return await self._streams.marked(*args)
+
+    async def looked(self, times: int) -> None:
+        """Until readers have looked so often more whether the producer lives."""
+        until = self.looks + times
+        while self.looks < until:
+            await asyncio.sleep(0)
 
     async def put(self, *args: Any) -> bytes | None:
         self.puts += 1
