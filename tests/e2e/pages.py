@@ -253,7 +253,7 @@ def quiet(lines):
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
     text = re.sub(r"(<?\d+(\.\d+)?) (ms|s)\b", "TIME", text)
     text = re.sub(r"\b127\.0\.0\.1:\d+", "HOST", text)
-    text = re.sub(r"^(token +)[\w-]{32}\b", r"\1TOKEN", text, flags=re.MULTILINE)
+    text = re.sub(r"^(token +)[\w-]{32}(?!\S)", r"\1TOKEN", text, flags=re.MULTILINE)
     return [" ".join(line.split()) for line in text.strip().splitlines()]
 
 
