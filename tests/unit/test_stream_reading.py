@@ -204,6 +204,23 @@ def test_a_run_that_is_deleted_ends_its_readers() -> None:
     run(story)
 
 
+@pytest.mark.parametrize("start_index", [0, 2], ids=["from the beginning", "from behind it"])
+def test_an_object_that_is_gone_from_the_middle_of_an_ended_stream_is_told_as_such(start_index: int) -> None:
+    async def story() -> str:
+        place, store = await a_place()
+        await place.register()
+        for number in range(3):
+            await write(place, number)
+        await end_the_run(place)
+        await place.end_with_run()
+        store.gone = {1}
+        with pytest.raises(StreamError) as caught:
+            await read(place, start_index)
+        return str(caught.value)
+
+    assert "an object in its middle is gone" in run(story)
+
+
 def test_an_object_that_was_damaged_is_told_as_such() -> None:
     async def story() -> str:
         place, store = await a_place()

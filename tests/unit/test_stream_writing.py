@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -43,6 +44,8 @@ class Store:
         self.gate: asyncio.Event | None = None
         self.lose_answers = 0
         self.refuse = 0
+        self.gone: set[int] = set()
+        """Ordinals of objects that somebody else has removed."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._streams, name)
@@ -56,6 +59,11 @@ class Store:
         until = self.looks + times
         while self.looks < until:
             await asyncio.sleep(0)
+
+    async def get(self, run_id: str, birth: str, stream: str, ordinal: int, most: int) -> list[bytes]:
+        found: list[bytes] = await self._streams.get(run_id, birth, stream, ordinal, most)
+        there = takewhile(lambda at: at not in self.gone, range(ordinal, ordinal + len(found)))
+        return found[: len(list(there))]
 
     async def put(self, *args: Any) -> bytes | None:
         self.puts += 1

@@ -100,7 +100,10 @@ class Follower:
         low, high = 0, length  # the object with that chunk is in here, or the one that follows all
         while low < high:
             middle = (low + high) // 2
-            (object,) = (await self.place.get(middle, 0))[:1]
+            found = await self.place.get(middle, 0)
+            if not found:
+                raise await self._hole()
+            object = found[0]
             if object.kind == "chunks" and object.next <= wanted:
                 low = middle + 1
             else:
@@ -142,9 +145,18 @@ class Follower:
                 return False
             if not await place.get(self._ordinal, 0):
                 await place.end_with_run()
+                if not await place.get(self._ordinal, 0):
+                    raise await self._hole()
         elif not await watch.wait(LOOK_EVERY):
             await self._end_of_a_dead_producer(head.created_at)
         return True
+
+    async def _hole(self) -> Exception:
+        """An object is not there, and some that come after it are."""
+        head = await self.place.head()
+        if head is None or head.status == "deleted":
+            return RunExpiredError(self.place.run_id)
+        return self.place.damaged("an object in its middle is gone")
 
     async def _end_of_a_dead_producer(self, created_at: float) -> None:
         place = self.place

@@ -91,7 +91,7 @@ class Place:
         except NewerFormatError:
             raise
         except SerializationError as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
 
     def _decoded(self, data: bytes) -> chunks.Object:
         try:
@@ -99,11 +99,11 @@ class Place:
         except NewerFormatError:
             raise
         except SerializationError as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
 
-    def _damaged(self, error: SerializationError) -> StreamError:
+    def damaged(self, why: object) -> StreamError:
         return StreamError(
-            f"{self} cannot be read any further ({error}); it was changed by something else than wdk-cloud, or its "
+            f"{self} cannot be read any further ({why}); it was changed by something else than wdk-cloud, or its "
             "storage is damaged: restore it, or start the run again"
         )
 
