@@ -251,8 +251,6 @@ class ReadableStream(Generic[T_co]):
         """One reader, for whoever passes the chunks on as they lie in the stream. Raises as iterating does."""
         from wdk_cloud.engine.follower import Follower
 
-        if self._source is not None:
-            raise TypeError("a stream of an iterable is read where it was made; pass on one of a run, run.readable(…)")
         return Follower(*await self._opened(), self._start_index)
 
     def starting_at(self, index: int) -> ReadableStream[T_co]:
@@ -264,6 +262,8 @@ class ReadableStream(Generic[T_co]):
         from wdk_cloud.engine.writers import place_of
         from wdk_cloud.references import types_known_to
 
+        if self._source is not None:
+            raise TypeError("a stream of an iterable is read where it was made; pass on one of a run, run.readable(…)")
         refuse_in_body("read a stream")
         handle, context = self._handle, step_context.get()
         if context is not None:

@@ -18,6 +18,7 @@ from wdk_cloud.engine.appender import Appender
 from wdk_cloud.engine.follower import MARK_AGE, Follower
 from wdk_cloud.engine.streaming import Place
 from wdk_cloud.errors import RunExpiredError, StreamError, WorldUnavailableError
+from wdk_cloud.streams import ReadableStream
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.ports import HeadFields
 
@@ -200,6 +201,15 @@ def test_a_run_that_is_deleted_ends_its_readers() -> None:
         await place.world.runs.bury(RUN, BIRTH, holder=None, fence=0, now=1.0)
         with pytest.raises(RunExpiredError):
             await reading
+
+    run(story)
+
+
+@pytest.mark.parametrize("reader", [ReadableStream.numbered, ReadableStream.raw], ids=["numbered", "raw"])
+def test_a_stream_of_an_iterable_has_no_indexes_to_read_by(reader: Any) -> None:
+    async def story() -> None:
+        with pytest.raises(TypeError, match="is read where it was made"):
+            await anext(reader(ReadableStream.from_iterable([1])))
 
     run(story)
 
