@@ -99,3 +99,12 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
         await asyncio.wait_for(test(), 30)
 
     asyncio.run(bounded())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop go round until something has happened on it."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("what was waited for never came")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.engine_bench import Bench, run
+from tests.unit.engine_bench import Bench, run, until
 from wdk_cloud import StepFailedError, StepInterruptedError, WorkflowRunFailedError, Workflows
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.delivery import deliver
@@ -15,8 +15,6 @@ from wdk_cloud.engine.settings import Settings
 from wdk_cloud.world.ports import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wdk_cloud.client import Run
     from wdk_cloud.world.ports import Delivery
 
@@ -90,14 +88,6 @@ async def many(n: int) -> int:
 @app.workflow
 async def many_as_they_fit(n: int) -> int:
     return len(await asyncio.gather(*(as_it_fits(str(i)) for i in range(n))))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("what was waited for never came")
 
 
 async def dies(bench: Bench, begun: int, delivery: Delivery) -> Delivery:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults import Call, Dead, DieAt, FaultyWorld, Life, Plan
-from tests.unit.engine_bench import Bench, run
+from tests.unit.engine_bench import Bench, run, until
 from wdk_cloud import Workflows, get_run, sleep, start
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.delivery import deliver
@@ -79,14 +79,6 @@ async def asks(other: str) -> str:
 @app.workflow
 async def labelled() -> None:
     await sleep("1 day")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("what was waited for never came")
 
 
 async def killed(bench: Bench, delivery: Delivery, when: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.faults import Call, FaultyWorld, Life, Plan
-from tests.unit.engine_bench import Bench, run
+from tests.unit.engine_bench import Bench, run, until
 from wdk_cloud import (
     FatalError,
     RetryableError,
@@ -29,8 +29,6 @@ from wdk_cloud.world.opening import use_world
 from wdk_cloud.world.ports import Lease, StepItem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wdk_cloud.app import Workflow
     from wdk_cloud.client import Run
     from wdk_cloud.world.ports import Delivery
@@ -128,14 +126,6 @@ async def visible_in(bench: Bench, kind: str) -> list[float]:
     now, queue = bench.clock.now(), bench.world.queue
     entries: Any = vars(queue)["_entries"].values()
     return [round(e.ticket[0] - now, 6) for e in entries if e.message.kind == kind and e.receipt is None]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("what was waited for never came")
 
 
 # -- the claim --------------------------------------------------------------------------------------------------------

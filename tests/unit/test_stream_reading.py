@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.contract.records import BIRTH, RUN
+from tests.unit.engine_bench import until
 from tests.unit.test_stream_writing import Store, a_place, frame, objects, read, run
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.engine import appender as appender_module
@@ -196,8 +197,7 @@ def test_a_run_that_is_deleted_ends_its_readers() -> None:
         await write(place, 1)
         got: list[bytes] = []
         reading = asyncio.create_task(read_all(place, got))
-        while not got:
-            await asyncio.sleep(0)
+        await until(lambda: got)
         await place.world.runs.bury(RUN, BIRTH, holder=None, fence=0, now=1.0)
         with pytest.raises(RunExpiredError):
             await reading

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.contract.records import BIRTH, RUN, a_head
+from tests.unit.engine_bench import until
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.sealing import Sealer
 from wdk_cloud.engine import appender as appender_module
@@ -138,8 +139,7 @@ def test_chunks_that_come_while_a_call_is_under_way_share_the_next_object() -> N
         store.gate = asyncio.Event()
         writer = Appender(place)
         await writer.write(frame(0))
-        while not store.puts:
-            await asyncio.sleep(0)
+        await until(lambda: store.puts)
         for number in range(1, 50):
             await writer.write(frame(number))
         store.gate.set()
@@ -187,8 +187,7 @@ def test_an_object_ends_before_it_is_larger_than_a_megabyte() -> None:
         store.gate = asyncio.Event()
         writer = Appender(place)
         await writer.write(frame(0))
-        while not store.puts:
-            await asyncio.sleep(0)
+        await until(lambda: store.puts)
         for number in range(5):
             await writer.write(frame(number, 400_000))
         store.gate.set()

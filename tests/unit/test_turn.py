@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.faults import Call, FaultyWorld, Life, Plan
-from tests.unit.engine_bench import Bench, run
+from tests.unit.engine_bench import Bench, run, until
 from wdk_cloud import (
     CorruptedEventLogError,
     WorkflowRunCancelledError,
@@ -198,14 +198,6 @@ async def wake(bench: Bench, head: Head, kind: Any = "wake", identity: str = "w"
 
 async def kinds(bench: Bench) -> list[str]:
     return [message.kind for message in await bench.messages()]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("what was waited for never came")
 
 
 async def suspended(bench: Bench, delivery: Delivery, what: str) -> asyncio.Task[bool]:
