@@ -1,0 +1,65 @@
+"""The AWS world: runs in a DynamoDB table, messages in SQS and EventBridge Scheduler, blobs and streams in S3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wdk_aws.clients import Clients
+from wdk_aws.queue import SqsQueue
+from wdk_aws.settings import AwsSettings
+from wdk_aws.store import DynamoStore
+from wdk_aws.streams import S3Blobs, S3Streams
+from wdk_aws.watching import Polling
+from wdk_cloud.world.clock import SystemClock
+
+if TYPE_CHECKING:
+    from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore, StreamStore, World
+
+
+class AwsWorld:
+    """One place on AWS, seen by a namespace. Nothing is connected before the first request."""
+
+    name = "aws"
+    short_wait = 1.0  # a message, its invocation and a lease cost more than a second of waiting
+
+    def __init__(
+        self,
+        settings: AwsSettings | None = None,
+        *,
+        clients: Clients | None = None,
+        clock: Clock | None = None,
+        namespace: str = "",
+    ) -> None:
+        self.settings = AwsSettings.from_environment() if settings is None else settings
+        self.clients = Clients() if clients is None else clients
+        self.clock: Clock = clock or SystemClock()
+        self.namespace = namespace
+        store = DynamoStore(self.settings, self.clients, self.clock, namespace)
+        self.runs: RunStore = store
+        self.blobs: BlobStore = S3Blobs(self.settings, self.clients, store, namespace)
+        self.streams: StreamStore = S3Streams(self.settings, self.clients, store, namespace)
+        self.queue: Queue = SqsQueue(self.settings, self.clients, self.clock, namespace)
+        self.receiver: Receiver | None = None
+
+    def scoped(self, namespace: str) -> AwsWorld:
+        return AwsWorld(self.settings, clients=self.clients, clock=self.clock, namespace=namespace)
+
+    def subscribe(self, run_id: str) -> Polling:
+        return Polling()
+
+    async def open(self) -> None:
+        """Nothing to do before the first request, which says what is missing."""
+
+    async def close(self) -> None:
+        self.clients.close()
+
+
+def open_world(namespace: str = "") -> AwsWorld:
+    """The world of the WDK_AWS_* variables, with boto3's default credentials, region and endpoint."""
+    return AwsWorld(namespace=namespace)
+
+
+if TYPE_CHECKING:
+
+    def is_a_world(world: AwsWorld) -> World:
+        return world
