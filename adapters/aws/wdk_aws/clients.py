@@ -106,9 +106,9 @@ class Clients:
                 from boto3.session import Session
 
                 self._session = Session()
-            make: Any = self._session.client
+            session: Any = self._session  # its types know each service by a literal of its own
             try:
-                return make(service, config=_config())
+                return session.client(service, config=_config())
             except (BotoCoreError, ValueError) as error:
                 raise WorldConfigurationError(
                     f"a client for {service} cannot be made: {error}; set AWS_REGION, and AWS_ENDPOINT_URL to a URL or "

@@ -71,7 +71,7 @@ def refused(error: ClientError) -> dict[str, Any] | None:
     """What lies there, if the error says that a condition did not hold; {} if nothing does."""
     if code(error) != REFUSED:
         return None
-    item: dict[str, Any] = error.response.get("Item", {})  # pyright: ignore[reportAssignmentType] -- not in the stubs
+    item: dict[str, Any] = error.response.get("Item", {})
     return item
 
 
