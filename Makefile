@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
+COMPONENTS := .components
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -28,7 +29,7 @@ help: ## show this list
 demo: $(DEMO_VENV)/.installed ## install the core alone and watch a workflow survive the death of its worker
 	@$(DEMO_VENV)/bin/python examples/signup/demo.py $(ARGS)
 
-test: lint types ## install everything, then lint, types and all tests
+test: lint types $(COMPONENTS)/.installed ## install everything, then lint, types and all tests
 	@$(BIN)/pytest -n 2 --dist worksteal -r fEs --durations 10 $(ARGS)
 
 check: lint types unit ## lint, types and unit tests: within a minute
@@ -42,7 +43,7 @@ bench: $(VENV)/.installed ## benchmarks, as JSON
 bench-peers: $(VENV)/.installed ## the same work on other engines, in environments of their own, as ratios
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
-storm: $(VENV)/.installed ## the long suites: many processes, many deaths
+storm: $(VENV)/.installed $(COMPONENTS)/.installed ## the long suites: many processes, many deaths
 	@$(BIN)/pytest -n 0 -m "long or not long" tests/storm $(ARGS)
 
 corpus: $(VENV)/.installed ## add histories of this version to those that are replayed for ever
@@ -81,6 +82,19 @@ $(DEMO_VENV)/.installed: requirements/core.txt pyproject.toml
 	@$(DEMO_VENV)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
+# What stands in for a cloud while tests run. Node's wheel is used where the machine has a node, too: one npm everywhere.
+$(COMPONENTS)/.installed: $(wildcard requirements/components/*.txt) requirements/components/package.json | $(UV)
+	@echo "Installing the components that tests start into $(COMPONENTS) …"
+	@mkdir -p $(COMPONENTS)/npm
+	@for name in node ministack; do \
+		$(UV) venv --quiet --clear --python $(BIN)/python $(COMPONENTS)/$$name && \
+		$(UV) pip sync --quiet --python $(COMPONENTS)/$$name/bin/python requirements/components/$$name.txt || exit 1; \
+	done
+	@cp requirements/components/package.json $(COMPONENTS)/npm/
+	@$(COMPONENTS)/node/bin/npm install --prefix $(COMPONENTS)/npm --loglevel error \
+		--ignore-scripts --no-package-lock --no-audit --no-fund --no-update-notifier > /dev/null
+	@touch $@
+
 # --- upkeep ----------------------------------------------------------------------------------------------------------
 
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url
@@ -89,7 +103,10 @@ requirements: | $(UV) ## compile requirements/*.txt again (newer versions: ARGS=
 	@$(COMPILE) $(ARGS) pyproject.toml requirements/core.in --output-file requirements/core.txt
 	@$(COMPILE) $(ARGS) --extra http --extra crypto --extra pydantic --extra otel \
 		pyproject.toml requirements/dev.in --output-file requirements/dev.txt
+	@for name in node ministack; do \
+		$(COMPILE) $(ARGS) requirements/components/$$name.in --output-file requirements/components/$$name.txt || exit 1; \
+	done
 
 clean: ## remove environments, caches and builds
-	@rm -rf $(VENV) $(DEMO_VENV) .hypothesis .mypy_cache .pythons .pytest_cache .ruff_cache .wdk build dist
+	@rm -rf $(VENV) $(DEMO_VENV) $(COMPONENTS) .hypothesis .mypy_cache .pythons .pytest_cache .ruff_cache .wdk build dist
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.components import dynoxide, ministack
 from tests.e2e.elsewhere import asked
 from tests.e2e.rollcall import LEDGERS, RollCall
+
+__all__ = ["dynoxide", "ministack"]  # the fixtures that every test may ask for
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,128 @@
+"""Real servers that stand in for a cloud: dynoxide for DynamoDB, ministack for SQS, S3 and EventBridge Scheduler.
+
+`make .components/.installed` installs them. Each xdist worker starts its own at first use, on 127.0.0.1 and a free port,
+and stops it at its end; a fixture gives the URL of its endpoint. They take any credentials and any region.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+COMPONENTS = Path(__file__).parents[1] / ".components"
+DYNOXIDE = COMPONENTS / "npm/node_modules/@dynoxide/linux-x64/dynoxide"
+MINISTACK = COMPONENTS / "ministack/bin/ministack"
+
+READY_WITHIN = 30.0
+"""Seconds: ministack answers after 0.3 on a quiet machine, and CI's is not quiet."""
+
+TRIES = 3
+"""Another process may take the free port between our look and the server's start."""
+
+# A test process that is killed takes its servers with it: the kernel ends a child whose parent is gone (prctl 1,
+# PR_SET_PDEATHSIG; 15, SIGTERM). Where there is no prctl the server outlives such a kill, no more.
+TIED = """
+import ctypes, os, sys
+getattr(ctypes.CDLL(None), "prctl", lambda *_: 0)(1, 15)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+_direct = build_opener(ProxyHandler({}))  # whatever proxy the environment names, these are on this machine
+
+
+@contextmanager
+def dynoxide_running(folder: Path) -> Iterator[str]:
+    """A DynamoDB with nothing in it; the endpoint's URL."""
+    with _running(DYNOXIDE, lambda port: ["serve", "--host", "127.0.0.1", "--port", str(port)], folder, {}) as url:
+        yield url
+
+
+@contextmanager
+def ministack_running(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[str]:
+    """SQS, S3, EventBridge Scheduler, Lambda and more, with nothing in them; the endpoint's URL."""
+    quiet = {"BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "LOG_LEVEL": "WARNING", **(environ or {})}
+    with _running(MINISTACK, lambda _port: [], folder, quiet, "/_ministack/health") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynoxide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with dynoxide_running(tmp_path_factory.mktemp("dynoxide")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with ministack_running(tmp_path_factory.mktemp("ministack")) as url:
+        yield url
+
+
+@contextmanager
+def _running(
+    program: Path, arguments: Callable[[int], list[str]], folder: Path, environ: Mapping[str, str], health: str = "/"
+) -> Iterator[str]:
+    if not program.exists():
+        pytest.fail(f"{program.name} is not installed; do so with: make .components/.installed", pytrace=False)
+    for left in reversed(range(TRIES)):
+        port = _free_port()
+        url = f"http://127.0.0.1:{port}"
+        plain = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder), "GATEWAY_PORT": str(port)}
+        log = folder / f"{port}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-c", TIED, str(program), *arguments(port)],
+                cwd=folder,
+                env={**plain, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            if _ready(process, url + health):
+                yield url
+                return
+            if not left:
+                said = log.read_text(errors="replace")[-2000:]
+                pytest.fail(f"{program.name} did not start ({process.poll()}):\n{said}", pytrace=False)
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def _ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Whether it answers, whatever it says; False once it has ended or the time is over."""
+    end = time.monotonic() + READY_WITHIN
+    while time.monotonic() < end:
+        try:
+            _direct.open(url, timeout=READY_WITHIN).close()
+        except HTTPError:
+            return True
+        except (URLError, OSError, HTTPException):
+            if process.poll() is not None:
+                return False
+            time.sleep(0.02)  # it has no way to tell that it listens
+        else:
+            return True
+    return False
