@@ -146,7 +146,7 @@ class Meter:
             context[_REQUEST] = Request(tables, self._locks, operation_name, context[_PARAMS])
 
     def _end(self, parsed_response: Any, context: dict[str, Any], event_name: str, **_: Any) -> None:
-        _, service, operation = event_name.split(".")
+        service, operation = event_name.split(".")[1:]
         params: Mapping[str, Any] = context[_PARAMS]
         code = "unanswered" if parsed_response is None else parsed_response.get("Error", {}).get("Code", "")
         request: Request | None = context.pop(_REQUEST, None)
