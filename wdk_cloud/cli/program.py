@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from wdk_cloud.cli import cancel, control, dev, health, hooks, inspect, replay, retry, start
+from wdk_cloud.cli.adapters import Commands
 from wdk_cloud.cli.console import out
 
 program = typer.Typer(
     name="wdk",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # what is no error of ours is a bug: then the plain traceback is what helps

@@ -1,0 +1,82 @@
+"""Commands that adapters bring along: entry points of the group `wdk_cloud.commands`.
+
+The name of an entry point is that of its command, with a dot before a part that stands in a group: `build.aws` is
+`wdk build aws`. Its value is a function `add_to(program)` that declares the command, as ours have one. Installed
+distributions are looked through only when a command is asked for that is not one of ours, or for help: that costs as
+much as all the rest of a short command.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from wdk_cloud.cli.console import FAILED, complain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.metadata import EntryPoint
+
+GROUP = "wdk_cloud.commands"
+
+ABOUT = {
+    "build": "Build what a cloud is given to run.",
+    "deploy": "Bring what was built to a cloud.",
+    "iam": "The rights that processes need.",
+}
+"""What the groups are for; adapters share them, so their text is here."""
+
+
+class Commands(TyperGroup):
+    """Our commands, and behind them those of the adapters that are installed."""
+
+    # Click's own classes have no name here: some versions of typer bring them along, others stand on the package.
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *sorted({name.partition(".")[0] for name in _found()})]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name) or _command(cmd_name)
+
+
+@cache
+def _found() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@cache
+def _command(name: str) -> Any:
+    found = _found()
+    program = typer.Typer(name=name, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    if name in found:
+        _add(program, name, found[name])
+        return typer.main.get_command(program)
+    inner = {rest: point for key, point in found.items() for first, _, rest in [key.partition(".")] if first == name}
+    if not inner:
+        return None
+    # With a callback it stays a group when it has one command only.
+    program.callback(help=ABOUT.get(name), no_args_is_help=True)(lambda: None)
+    for rest, point in sorted(inner.items()):
+        _add(program, rest, point)
+    return typer.main.get_command(program)
+
+
+def _add(program: typer.Typer, name: str, point: EntryPoint) -> None:
+    """What a distribution brings. One that is broken breaks its own command, not the help of all others."""
+    try:
+        add_to: Callable[[typer.Typer], None] = point.load()
+    except Exception as error:
+        text = f"{point.value} ({GROUP}) cannot be loaded: {type(error).__name__}: {error}"
+
+        def broken() -> None:
+            complain(text)
+            raise typer.Exit(FAILED)
+
+        program.command(name, help="It cannot be loaded.")(broken)
+    else:
+        add_to(program)
