@@ -1,0 +1,34 @@
+"""What `wdk build aws` writes into the zip beside the code: which app it is, and which version of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+FILE = "wdk_build.json"
+"""At the top of the zip, beside this package."""
+
+VARIABLES = {"app": "WDK_APP", "code_version": "WDK_CODE_VERSION"}
+
+
+def read(folder: Path | None = None) -> dict[str, str]:
+    """What the build wrote; nothing where the code was not built, as in a checkout."""
+    path = (Path(__file__).parents[1] if folder is None else folder) / FILE
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+
+
+def apply(environ: MutableMapping[str, str] | None = None, folder: Path | None = None) -> None:
+    """Set the variables that the build knows, where nobody else has set them: code and version are deployed in one."""
+    env = os.environ if environ is None else environ
+    for key, value in read(folder).items():
+        name = VARIABLES.get(key)
+        if name is not None and not env.get(name):
+            env[name] = value

@@ -1,0 +1,92 @@
+"""The zip: the same files give the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+MEGABYTE = 1024 * 1024
+
+MOST_UNZIPPED = 250 * MEGABYTE
+"""Lambda's limit on a function with its layers: docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+
+MOST_SENT = 50 * MEGABYTE
+"""Of a zip that is given to Lambda's API itself, the same page says; `sam deploy` goes through S3, which has none."""
+
+BEGINNING = (1980, 1, 1, 0, 0, 0)
+"""The first time that a zip can name; what a file's own is says nothing about its content."""
+
+MODE = 0o100644 << 16
+"""A plain file that everybody may read: Lambda runs the code as a user of its own."""
+
+UNIX = 3
+
+NAMED = 5
+"""Packages that are named when a zip is too large: the one to leave out is among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    path: Path
+    sha256: str
+    zipped: int
+    unzipped: int
+    largest: tuple[tuple[str, int], ...]
+    """Top-level names with the bytes below each, largest first."""
+
+    def at(self, path: Path) -> Archive:
+        return replace(self, path=path)
+
+
+def write(path: Path, contents: Mapping[str, Path | bytes], done: Callable[[], None]) -> Archive:
+    """Calls `done` for each file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sizes: dict[str, int] = {}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(contents):
+            content = contents[name]
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            entry = zipfile.ZipInfo(name, BEGINNING)
+            entry.external_attr, entry.create_system, entry.compress_type = MODE, UNIX, zipfile.ZIP_DEFLATED
+            archive.writestr(entry, data)
+            top = name.partition("/")[0]
+            sizes[top] = sizes.get(top, 0) + len(data)
+            done()
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    largest = tuple(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+    return Archive(path, sha256, path.stat().st_size, sum(sizes.values()), largest)
+
+
+def excess(archive: Archive) -> str | None:
+    """What to say of an archive that Lambda would refuse."""
+    if archive.unzipped <= MOST_UNZIPPED:
+        return None
+    return (
+        f"unzipped the function has {megabytes(archive.unzipped)}, and Lambda takes {megabytes(MOST_UNZIPPED)}; the "
+        f"largest parts are {_named(archive)}"
+    )
+
+
+def heaviness(archive: Archive) -> str | None:
+    """What to say of an archive that only S3 takes."""
+    if archive.zipped <= MOST_SENT:
+        return None
+    return (
+        f"the zip has {megabytes(archive.zipped)}: beyond {megabytes(MOST_SENT)} it reaches Lambda through S3 only, as "
+        f"with `sam deploy`, and starts slowly; the largest parts are {_named(archive)}"
+    )
+
+
+def megabytes(size: int) -> str:
+    return f"{size / MEGABYTE:.1f} MB"
+
+
+def _named(archive: Archive) -> str:
+    return ", ".join(f"{name} ({megabytes(size)})" for name, size in archive.largest[:NAMED])

@@ -1,0 +1,58 @@
+"""`wdk build aws`, without the command line: from a project to a zip that was checked."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wdk_aws import bundle
+from wdk_aws.packaging import archive, contents, installing, stamp
+from wdk_cloud.errors import WorldConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+
+    from wdk_aws.packaging.archive import Archive
+    from wdk_aws.packaging.project import Project
+    from wdk_aws.packaging.target import Target
+
+    Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    archive: Archive
+    files: int
+    code_version: str
+
+
+def build(project: Project, target: Target, output: Path, progress: Progress, extras: Iterable[str] = ()) -> Built:
+    """Write the zip. `progress` shows how far the parts are that take their time.
+
+    Raises WorldConfigurationError or WorldUnavailableError that says what is missing; then there is no zip.
+    """
+    requirements = installing.all_requirements(project.depends_on, extras)
+    with tempfile.TemporaryDirectory(prefix="wdk-build-") as folder:
+        with progress(f"fetching {len(requirements)} packages and what they need", None):
+            installing.install(requirements, target, Path(folder))
+        with progress("reading imports", None):
+            rooms = contents.Rooms(project.files, contents.installed_files(Path(folder)), contents.own_files())
+            chosen = contents.choose(rooms, project.modules, target, map(installing.name_of, project.depends_on))
+            contents.check(chosen, project, target)
+        version = stamp.code_version(project.files, project.folder)
+        chosen[bundle.FILE] = stamp.document(version, project.spec, target, metadata.version("wdk-cloud"))
+        # Under another name until it is known to be good: a zip that Lambda would refuse is not there to be deployed.
+        unchecked = output.with_name(f"{output.name}.unchecked")
+        try:
+            with progress("writing the zip", len(chosen)) as done:
+                written = archive.write(unchecked, chosen, done)
+            if (excess := archive.excess(written)) is not None:
+                raise WorldConfigurationError(excess)
+            unchecked.replace(output)
+        finally:
+            unchecked.unlink(missing_ok=True)
+    return Built(written.at(output), len(chosen), version)
