@@ -132,7 +132,7 @@ class Ticks:
             self._woken.clear()
             while self._due:
                 try:
-                    await self._deal_with(self._due[0])
+                    await deal_with(self._engine, self._due[0])
                 except Exception as error:
                     unknown = not isinstance(error, WorldUnavailableError)
                     level = logging.ERROR if unknown else logging.WARNING
@@ -164,47 +164,52 @@ class Ticks:
         self._due = deque([*kept, *latest.values()])
         self._due.rotate(-1)
 
-    async def _deal_with(self, due: Due) -> None:
-        runs, note = self._engine.world.runs, _note_of(due.workflow, due.schedule)
-        tick = due.moment
-        if due.missed:
-            noted = (await runs.labels(note, NOTE)).position
-            last = due.schedule.last_until(due.moment)
-            if not noted or last is None or last <= noted:
-                if not noted:
-                    await self._write_note(note, due.moment)
-                return
-            tick = last
-        await self._start(due.workflow, tick)
-        await self._write_note(note, tick)
 
-    async def _write_note(self, note: str, moment: int) -> None:
-        """Workers may write it in any order: the store keeps the latest."""
-        from wdk_cloud.world.ports import Labels
+async def deal_with(engine: Engine, due: Due) -> None:
+    """Start the tick; or, of a schedule that is looked at now, the last one that was missed."""
+    runs, note = engine.world.runs, _note_of(due.workflow, due.schedule)
+    tick = due.moment
+    if due.missed:
+        noted = (await runs.labels(note, NOTE)).position
+        last = due.schedule.last_until(due.moment)
+        if not noted or last is None or last <= noted:
+            if not noted:
+                await _write_note(engine, note, due.moment)
+            return
+        tick = last
+    await start_tick(engine, due.workflow, tick)
+    await _write_note(engine, note, tick)
 
-        await self._engine.world.runs.put_labels(note, NOTE, Labels(values={}, position=moment))
 
-    async def _start(self, workflow: Workflow[..., Any], tick: int) -> None:
-        from wdk_cloud import admission
-        from wdk_cloud.engine import requests
+async def _write_note(engine: Engine, note: str, moment: int) -> None:
+    """Workers may write it in any order: the store keeps the latest."""
+    from wdk_cloud.world.ports import Labels
 
-        key = datetime.fromtimestamp(tick, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        data, digest, _ = admission.check_start(workflow, (), {})
-        order = requests.Order(
-            workflow=workflow.id,
-            input=data,
-            digest=digest,
-            run_id=requests.derived_run_id("key", workflow.id, key),
-            version=self._engine.version,
-            attributes={},
-            idempotency_key=key,
-        )
-        try:
-            await requests.start(self._engine.world, self._engine.keys, order)
-        except RunExpiredError:
-            log.debug("tick %s of %s was started, and its run is deleted", key, workflow.id)
-        except IdempotencyConflictError:
-            log.warning("tick %s of %s: its key was used for a run with arguments, it is left out", key, workflow.id)
+    await engine.world.runs.put_labels(note, NOTE, Labels(values={}, position=moment))
+
+
+async def start_tick(engine: Engine, workflow: Workflow[..., Any], tick: int) -> None:
+    """Start the run of one tick, which all who serve the schedule may do: one of them does."""
+    from wdk_cloud import admission
+    from wdk_cloud.engine import requests
+
+    key = datetime.fromtimestamp(tick, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    data, digest, _ = admission.check_start(workflow, (), {})
+    order = requests.Order(
+        workflow=workflow.id,
+        input=data,
+        digest=digest,
+        run_id=requests.derived_run_id("key", workflow.id, key),
+        version=engine.version,
+        attributes={},
+        idempotency_key=key,
+    )
+    try:
+        await requests.start(engine.world, engine.keys, order)
+    except RunExpiredError:
+        log.debug("tick %s of %s was started, and its run is deleted", key, workflow.id)
+    except IdempotencyConflictError:
+        log.warning("tick %s of %s: its key was used for a run with arguments, it is left out", key, workflow.id)
 
 
 def _note_of(workflow: Workflow[..., Any], schedule: Schedule) -> str:

@@ -164,7 +164,7 @@ async def serving(
 ) -> AsyncGenerator[list[Worker]]:
     """`worker` for apps that nobody has named: of several that declare an id, the first one's code runs."""
     settings, _ = settings_and_keys(settings)
-    _warn_of_hash_seed()
+    warn_of_hash_seed()
     workers: list[Worker] = []
     try:
         for namespace in dict.fromkeys(app.namespace for app in apps):
@@ -197,7 +197,8 @@ async def sweep_each_minute(workers: Sequence[Worker]) -> None:
         await asyncio.sleep(SWEEP_EVERY)
 
 
-def _warn_of_hash_seed() -> None:
+def warn_of_hash_seed() -> None:
+    """Every process that runs bodies has one fixed seed."""
     if not _hash_seed_is_fixed():
         log.warning(
             "PYTHONHASHSEED is not a fixed number: a workflow body that iterates a set of strings may diverge at "

@@ -123,7 +123,7 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
     try:
         key = await unwrapped(engine, run_id, order.data_key)
     except trouble.HandOn as reason:
-        return await _hand_on(engine, message, reason)
+        return await hand_on(engine, message, reason)
     claimed, item = await world.runs.claim_step(
         run_id,
         birth,
@@ -141,7 +141,7 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
     return await _run(engine, delivery, payloads, order, item, now)
 
 
-async def _hand_on(engine: Engine, message: Message, reason: trouble.HandOn) -> bool:
+async def hand_on(engine: Engine, message: Message, reason: trouble.HandOn) -> bool:
     """PROTOCOL.md 7b for a step: nothing is claimed, so no attempt is counted; a copy comes back later. The head is its
     holder's, so why stands only in the log of this process."""
     count = message.count + 1

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from wdk_cloud import sources
-from wdk_cloud.errors import WorkflowError, WorldConfigurationError
+from wdk_cloud.errors import WorkflowError
 from wdk_cloud.http import authentication, flow, schema
 from wdk_cloud.http.answers import Refused, document, handlers
 from wdk_cloud.http.api import Api
 from wdk_cloud.http.authentication import guarded
 from wdk_cloud.http.problems import BAD_REQUEST
 from wdk_cloud.http.receiver import Receiver
+from wdk_cloud.http.roles import role_of
 from wdk_cloud.http.secrecy import hide_tokens
 from wdk_cloud.http.served import Served
 from wdk_cloud.worker import settings_and_keys, sweep_each_minute, worker
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
 
     from wdk_cloud.app import Workflows
     from wdk_cloud.http.authentication import Authenticator, Endpoint
+    from wdk_cloud.http.roles import Role
 
 BASE = "/.well-known/workflow/v1"
-
-Role = Literal["all", "worker", "receiver"]
 
 
 def from_environment(app: Workflows | None, authenticator: Authenticator | None) -> Starlette:
@@ -47,28 +47,22 @@ def from_environment(app: Workflows | None, authenticator: Authenticator | None)
     return build(Served(apps), authenticator or authentication.from_environment(), role)
 
 
-def role_of(name: str) -> Role:
-    for role in get_args(Role):
-        if role == name:
-            return role
-    raise WorldConfigurationError(f"WDK_ROLE={name!r} is not known; there are: {', '.join(get_args(Role))}")
-
-
 def build(
     served: Served,
     authenticator: Authenticator,
     role: Role = "all",
     *,
     with_worker: bool = True,
-    read_delivery: flow.ReadDelivery = flow.by_our_headers,
+    read_delivery: flow.ReadDelivery | None = flow.by_our_headers,
 ) -> Starlette:
     """`with_worker=False` where a worker runs beside already; `read_delivery` is how a pushing world's provider says
-    which delivery of a message a request is."""
+    which delivery of a message a request is, None where messages come another way."""
     hide_tokens()
     routes = [] if role == "worker" else _webhooks(served)
     routes += _route("health", health, "GET")
     if role != "receiver":
-        routes += _route("flow", guarded(authenticator, flow.endpoint(served, read_delivery)), "POST")
+        if read_delivery is not None:
+            routes += _route("flow", guarded(authenticator, flow.endpoint(served, read_delivery)), "POST")
         routes += _api(served, authenticator)
 
     @asynccontextmanager

@@ -1,0 +1,172 @@
+"""What an instance of the function keeps from one event to the next: its world, its code, an engine per namespace."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from wdk_aws import events
+from wdk_cloud import sources
+from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.http.roles import role_of
+from wdk_cloud.worker import engine_for, settings_and_keys, warn_of_hash_seed
+from wdk_cloud.world.opening import use_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from wdk_aws.gateway import Gateway
+    from wdk_aws.telemetry import Telemetry
+    from wdk_aws.world import AwsWorld
+    from wdk_cloud.app import Workflows
+    from wdk_cloud.engine.service import Engine
+    from wdk_cloud.engine.settings import Settings
+    from wdk_cloud.http.authentication import Authenticator
+    from wdk_cloud.http.roles import Role
+
+log = logging.getLogger("wdk_cloud")
+
+MARGIN = 2.0
+"""Seconds that a turn leaves at the end of its invocation: for a last append, a message to the next one and the release
+of the lease, each of which may be tried again once."""
+
+MARGIN_SHARE = 0.1
+"""The most that the margin takes of a function whose whole time is short."""
+
+
+class Context(Protocol):
+    """What of Lambda's context object is asked."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class TimeLeft(NamedTuple):
+    """Of one invocation, less the margin."""
+
+    deadline: float
+    """On the world's monotonic clock."""
+    limit: float
+    """What a fresh invocation has in all: as much as this one had when it began."""
+
+
+class Parts(NamedTuple):
+    """What an instance is made of; those of a test are other ones."""
+
+    world: Callable[[], AwsWorld]
+    telemetry: Callable[[], Telemetry]
+    settings: Settings | None = None
+    authenticator: Authenticator | None = None
+
+
+class Instance:
+    """One instance. It works on one event at a time, as Lambda has it; nothing is made before the first one."""
+
+    def __init__(self, given: Sequence[Workflows] | None, parts: Parts) -> None:
+        """`given`: the apps to serve; None: those of WDK_APP."""
+        self.parts = parts
+        self._given = given
+        self._loaded: list[Workflows] | None = None
+        self._open = ExitStack()
+        self._engines: dict[str, Engine] = {}
+        self._without_code: dict[str, Engine] = {}
+        self._gateway: Gateway | None = None
+        self.role: Role
+        self.world: AwsWorld
+        self.telemetry: Telemetry
+        self.settings: Settings
+        self._prepared = False
+
+    async def handle(self, event: Mapping[str, Any], context: Context) -> object:
+        """Answer one event. Raises for one that cannot be answered, which its sender then keeps or is told."""
+        await self.prepare()
+        time = self._time_left(context)
+        try:
+            kind = events.kind_of(event)
+            events.refuse_unless_answered(kind, self.role)
+            if kind == "messages":
+                from wdk_aws import batches
+
+                return await batches.work(self, event, time)
+            if kind == "http":
+                return await self._answer(event, time)
+            from wdk_aws import direct
+
+            return await direct.obey(self, kind, event[kind])
+        finally:
+            self.telemetry.flush()
+
+    async def prepare(self) -> None:
+        """Raises WorldConfigurationError; the next event tries again."""
+        if self._prepared:
+            return
+        self.telemetry = self.parts.telemetry()
+        self.role = role_of(os.environ.get("WDK_ROLE") or "all")
+        self.settings, _ = settings_and_keys(self.parts.settings)
+        self.world = self.parts.world()
+        await self.world.open()
+        # For as long as the instance lives: what steps start, and what the routes ask, is in this world.
+        self._open.enter_context(use_world(self.world))
+        warn_of_hash_seed()
+        self._prepared = True
+
+    def _time_left(self, context: Context) -> TimeLeft:
+        left = context.get_remaining_time_in_millis() / 1000
+        left -= min(MARGIN, left * MARGIN_SHARE)
+        return TimeLeft(self.world.clock.monotonic() + left, left)
+
+    async def _answer(self, event: Mapping[str, Any], time: TimeLeft) -> dict[str, Any]:
+        from wdk_aws.gateway import Gateway, unavailable
+
+        if self._gateway is None:
+            try:
+                apps = self._apps_of_routes()
+            except WorldConfigurationError:
+                log.exception("the code of WDK_APP cannot be imported: HTTP requests get 503 until it can be")
+                self.telemetry.count("MissingCode")
+                return unavailable(event)
+            self._gateway = Gateway(apps, self.parts.authenticator, self.role)
+        return await self._gateway.answer(event, time)
+
+    def _apps_of_routes(self) -> Sequence[Workflows]:
+        # A receiver runs no code of the app; it needs to know one only where that has a namespace.
+        if self.role == "receiver" and self._given is None and not os.environ.get("WDK_APP"):
+            return ()
+        return self.apps()
+
+    # -- code -------------------------------------------------------------------------------------------------------
+
+    def apps(self) -> Sequence[Workflows]:
+        """Raises WorldConfigurationError for code that cannot be imported; the next event tries again."""
+        if self._given is not None:
+            return self._given
+        if self._loaded is None:
+            self._loaded = sources.load_apps(os.environ.get("WDK_APP"))
+        return self._loaded
+
+    def engine(self, namespace: str) -> Engine | None:
+        """The engine with the code of a namespace; None: no app of it is served here. Raises as `apps`."""
+        if namespace not in self._engines:
+            apps = [app for app in self.apps() if app.namespace == namespace]
+            if not apps:
+                return None
+            self._engines[namespace] = engine_for(self.world.scoped(namespace), apps, self.parts.settings)
+        return self._engines[namespace]
+
+    def engine_without_code(self, namespace: str) -> Engine:
+        """It hands every run on, as a workflow that it does not have is none of the run's faults."""
+        if namespace not in self._without_code:
+            world = self.world.scoped(namespace)
+            self._without_code[namespace] = engine_for(world, [], self.parts.settings)
+        return self._without_code[namespace]
+
+    def close(self) -> None:
+        """What Lambda never does: it freezes an instance, and thaws it or not."""
+        for engine in (*self._engines.values(), *self._without_code.values()):
+            engine.close()
+        self._engines.clear()
+        self._without_code.clear()
+        self._open.close()
+        self._prepared = False
