@@ -1,0 +1,17 @@
+"""Cloud Tasks, Cloud Storage and Firestore on this machine: small servers for tests, to which Google's own client
+libraries talk. They bind to 127.0.0.1, keep everything in memory, and know no credentials."""
+
+from wdk_gcp.testing.deliveries import Attempt
+from wdk_gcp.testing.mischief import Fault, Mischief
+from wdk_gcp.testing.tasks import CloudTasksServer, async_tasks_client, tasks_client
+from wdk_gcp.testing.tokens import TokenSigner
+
+__all__ = [
+    "Attempt",
+    "CloudTasksServer",
+    "Fault",
+    "Mischief",
+    "TokenSigner",
+    "async_tasks_client",
+    "tasks_client",
+]
