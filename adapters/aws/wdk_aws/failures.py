@@ -79,6 +79,12 @@ def code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
+def is_denied(error: WorkflowError) -> bool:
+    """Whether this is what became of an answer that this process may not do that."""
+    cause = error.__cause__
+    return isinstance(cause, ClientError) and code(cause) in _DENIED
+
+
 def translated(error: Exception, setting: str) -> WorkflowError | None:
     """The error to raise in place of boto3's; None for one that is no matter of the world. `setting` is the variable
     that names the resource."""

@@ -1,0 +1,62 @@
+"""What all parts of the store have: the table, the namespace that they see, and what is known of tombstones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wdk_aws.failures import is_denied
+from wdk_aws.items import Item, head_of
+from wdk_aws.table import Table, key_of
+from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
+
+if TYPE_CHECKING:
+    from wdk_aws.sightings import Sightings
+    from wdk_cloud.world.ports import Head
+
+HEAD = "HEAD"
+
+ROUNDS = 20
+"""Of a write that is decided by what lies there: each round but the first means that another writer was faster."""
+
+
+class Shelf:
+    def __init__(self, table: Table, namespace: str, sightings: Sightings) -> None:
+        self._table = table
+        self._namespace = namespace
+        self._sightings = sightings
+
+    def _collection(self, run_id: str) -> str:
+        return f"R#{self._namespace}#{run_id}"
+
+    def _key(self, run_id: str, sort: str) -> Item:
+        return key_of(self._collection(run_id), sort)
+
+    def _seen(self, item: Item) -> Head:
+        """The head, which is also a sighting."""
+        head = head_of(item)
+        self._sightings.saw(head)
+        return head
+
+    async def head(self, run_id: str) -> Head | None:
+        item = await self._table.get(self._key(run_id, HEAD))
+        return None if item is None else self._seen(item)
+
+    async def buried(self, run_id: str, birth: str) -> bool:
+        """Whether the run is under a tombstone: by what this process knows, else by its head.
+
+        Who may not read the table only starts runs, under births of its own making: nobody has buried those.
+        """
+        known = self._sightings.is_buried(run_id, birth)
+        if known is not None:
+            return known
+        try:
+            head = await self.head(run_id)
+        except WorldConfigurationError as error:
+            if is_denied(error):
+                return False
+            raise
+        return head is not None and head.birth == birth and head.status == "deleted"
+
+
+def crowded(what: str) -> WorldUnavailableError:
+    return WorldUnavailableError(f"{what} is written by too many at once; it is tried again")
