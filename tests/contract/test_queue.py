@@ -188,6 +188,10 @@ async def test_a_message_may_be_delayed_by_the_longest_delay(place: WorldUnderTe
     assert identities(await place.visible()) == ["m"]
 
 
+async def test_a_caller_can_delay_a_message_too_and_no_further_than_a_worker(place: WorldUnderTest) -> None:
+    assert 0 < place.queue.callers_delay <= place.queue.longest_delay
+
+
 # -- at least once ----------------------------------------------------------------------------------------------------
 
 

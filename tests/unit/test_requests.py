@@ -204,6 +204,23 @@ def test_a_delayed_run_is_sent_as_a_timer_as_far_as_the_queue_can(longest: float
     run(test)
 
 
+def test_a_caller_delays_by_no_more_than_callers_can_and_a_worker_carries_it_on() -> None:
+    async def test() -> None:
+        bench = Bench(app)
+        bench.world.queue.callers_delay = 900.0
+        due = bench.clock.now() + 3600
+        await created(bench, order(not_before=due))
+        bench.clock.advance_to(bench.clock.now() + 900)
+        hop = await bench.receive()
+        assert (hop.message.kind, hop.message.due, hop.message.hop) == ("timer", due, True)
+        assert await bench.work(hop)
+        bench.clock.advance_to(due)
+        timer = await bench.receive()
+        assert (timer.message.due, timer.message.hop, timer.message.identity) == (due, False, hop.message.identity)
+
+    run(test)
+
+
 def test_a_delay_that_is_over_is_none() -> None:
     assert [requests.due_of(delay, 1000.0) for delay in (None, 0, "1 min", 2.5)] == [0.0, 0.0, 1060.0, 1002.5]
 

@@ -185,7 +185,7 @@ async def _write_first_batch(world: World, head: Head, sealed: bytes, order: Ord
 async def _send_first(world: World, head: Head) -> None:
     now = world.clock.now()
     if head.not_before > now:
-        delay = min(head.not_before - now, world.queue.longest_delay)
+        delay = min(head.not_before - now, world.queue.callers_delay)
         hop = head.not_before - now > delay
         first = Message(
             kind="timer", run_id=head.run_id, birth=head.birth, identity=head.birth, due=head.not_before, hop=hop

@@ -324,6 +324,9 @@ class Queue(Protocol):
     longest_delay: float
     """Seconds that a send can delay by; longer waits go in hops."""
 
+    callers_delay: float
+    """As `longest_delay`, of what callers of `start` send: they may have fewer rights than workers, who carry it on."""
+
     async def send(self, messages: Sequence[tuple[Message, float]]) -> None:
         """Send each message with its delay in seconds (at most `longest_delay`). Returns when all are durable; raises
         when one is not, after sending the failed ones again. A `step` message of a run that was erased may be dropped:

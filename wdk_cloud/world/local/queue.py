@@ -29,7 +29,7 @@ _decoder = msgspec.json.Decoder(Message)
 
 
 class LocalQueue:
-    longest_delay = math.inf
+    longest_delay = callers_delay = math.inf
 
     def __init__(self, database: Database, namespace: str) -> None:
         self._database = database

@@ -28,7 +28,7 @@ class MemoryQueue:
     """
 
     def __init__(self, clock: Clock, visibility: float, longest_delay: float = YEAR) -> None:
-        self.longest_delay = longest_delay
+        self.longest_delay = self.callers_delay = longest_delay
         self._clock = clock
         self._visibility = visibility
         self._lock = threading.Lock()
