@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -27,6 +28,9 @@ MINISTACK = COMPONENTS / "ministack/bin/ministack"
 READY_WITHIN = 30.0
 """Seconds: ministack answers after 0.3 on a quiet machine, and CI's is not quiet."""
 
+START = 1_767_225_600.0
+"""Where a virtual clock begins: 2026-01-01T00:00:00Z."""
+
 TRIES = 3
 """Another process may take the free port between our look and the server's start."""
 
@@ -38,13 +42,30 @@ getattr(ctypes.CDLL(None), "prctl", lambda *_: 0)(1, 15)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
+# ministack with a clock that stands at what a file says, until somebody writes another time into it; its schedules are
+# looked at at once, not each ten seconds.
+STANDING = """
+import sys, time
+from pathlib import Path
+path = Path(sys.argv.pop(1))
+time.time = lambda: float(path.read_text())
+from ministack.app import main
+from ministack.services import scheduler
+scheduler._SCHEDULE_TICK_INTERVAL = 0.05
+main()
+"""
+
 _direct = build_opener(ProxyHandler({}))  # whatever proxy the environment names, these are on this machine
 
 
 @contextmanager
 def dynoxide_running(folder: Path) -> Iterator[str]:
     """A DynamoDB with nothing in it; the endpoint's URL."""
-    with _running(DYNOXIDE, lambda port: ["serve", "--host", "127.0.0.1", "--port", str(port)], folder, {}) as url:
+
+    def command(port: int) -> list[str]:
+        return [str(DYNOXIDE), "serve", "--host", "127.0.0.1", "--port", str(port)]
+
+    with _running(DYNOXIDE, command, folder, {}) as url:
         yield url
 
 
@@ -52,8 +73,35 @@ def dynoxide_running(folder: Path) -> Iterator[str]:
 def ministack_running(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[str]:
     """SQS, S3, EventBridge Scheduler, Lambda and more, with nothing in them; the endpoint's URL."""
     quiet = {"BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "LOG_LEVEL": "WARNING", **(environ or {})}
-    with _running(MINISTACK, lambda _port: [], folder, quiet, "/_ministack/health") as url:
+    with _running(MINISTACK, lambda _port: [str(MINISTACK)], folder, quiet, "/_ministack/health") as url:
         yield url
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A ministack whose time is moved: delays, time-outs and schedules run by it."""
+
+    url: str
+    file: Path
+
+    def move_to(self, time: float) -> None:
+        """Never back: what was sent by an earlier test would be sent in the future."""
+        other = self.file.with_suffix(".new")
+        other.write_text(repr(time))
+        other.replace(self.file)
+
+    def now(self) -> float:
+        return float(self.file.read_text())
+
+
+@contextmanager
+def standing_ministack(folder: Path, start: float) -> Iterator[Standing]:
+    clock = folder / "time"
+    clock.write_text(repr(start))
+    command = [str(MINISTACK.with_name("python")), "-c", STANDING, str(clock)]
+    quiet = {"BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "LOG_LEVEL": "WARNING"}
+    with _running(MINISTACK, lambda _port: command, folder, quiet, "/_ministack/health") as url:
+        yield Standing(url, clock)
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +116,16 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def ministack_standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    """Beside `ministack`, for tests that move the clock."""
+    with standing_ministack(tmp_path_factory.mktemp("standing"), START) as standing:
+        yield standing
+
+
 @contextmanager
 def _running(
-    program: Path, arguments: Callable[[int], list[str]], folder: Path, environ: Mapping[str, str], health: str = "/"
+    program: Path, command: Callable[[int], list[str]], folder: Path, environ: Mapping[str, str], health: str = "/"
 ) -> Iterator[str]:
     if not program.exists():
         pytest.fail(f"{program.name} is not installed; do so with: make .components/.installed", pytrace=False)
@@ -81,7 +136,7 @@ def _running(
         log = folder / f"{port}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-c", TIED, str(program), *arguments(port)],
+                [sys.executable, "-c", TIED, *command(port)],
                 cwd=folder,
                 env={**plain, **environ},
                 stdin=subprocess.DEVNULL,
