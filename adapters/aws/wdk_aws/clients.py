@@ -111,8 +111,8 @@ class Clients:
                 return session.client(service, config=_config())
             except (BotoCoreError, ValueError) as error:
                 raise WorldConfigurationError(
-                    f"a client for {service} cannot be made: {error}; set AWS_REGION, and AWS_ENDPOINT_URL to a URL or "
-                    "not at all"
+                    f"a client for {service} cannot be made: {error}; set AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL "
+                    "to a URL or not at all"
                 ) from error
 
 

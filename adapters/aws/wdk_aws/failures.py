@@ -9,6 +9,7 @@ from botocore.exceptions import (
     ClientError,
     ConnectionError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
@@ -49,8 +50,9 @@ _ABSENT = frozenset(
     )
 )
 _DENIED = frozenset(
-    ("AccessDenied", "AccessDeniedException", "AllAccessDisabled", "Forbidden", "KMS.AccessDeniedException")
+    ("403", "AccessDenied", "AccessDeniedException", "AllAccessDisabled", "Forbidden", "KMS.AccessDeniedException")
 )
+_LOOKS = frozenset(("GetObject", "HeadObject"))
 _FOREIGN = frozenset(
     (
         "AuthFailure",
@@ -93,9 +95,9 @@ def translated(error: Exception, setting: str) -> WorkflowError | None:
     if isinstance(error, NoCredentialsError | PartialCredentialsError | NoRegionError):
         return WorldConfigurationError(
             f"AWS cannot be asked: {error}; give this process credentials and a region as boto3 reads them "
-            "(AWS_PROFILE, AWS_REGION, or the role of its function)"
+            "(AWS_PROFILE, AWS_DEFAULT_REGION, or the role of its function)"
         )
-    if isinstance(error, ConnectionError | HTTPClientError):
+    if isinstance(error, ConnectionError | HTTPClientError | IncompleteReadError):
         return WorldUnavailableError(f"AWS did not answer, tried for {setting}: {error}; it is tried again")
     if isinstance(error, BotoCoreError):
         return WorldConfigurationError(f"a request for {setting} could not be made: {error}; look at that variable")
@@ -115,12 +117,15 @@ def _answered(error: ClientError, setting: str) -> WorkflowError | None:
             f"what {setting} names is not there in this account and region ({said}); set it to one that is"
         )
     if name in _DENIED:
+        listing = " (and s3:ListBucket, without which what is not there looks forbidden)" if operation in _LOOKS else ""
         return WorldConfigurationError(
             f"this process may not do that ({said}); give its role the right to {operation} on what {setting} names"
+            + listing
         )
     if name in _FOREIGN:
         return WorldConfigurationError(
-            f"AWS does not accept these credentials, or not in this region ({said}); look at them and at AWS_REGION"
+            f"AWS does not accept these credentials, or not in this region ({said}); look at them and at "
+            "AWS_DEFAULT_REGION"
         )
     if status >= 500:
         return WorldUnavailableError(f"AWS has an internal error ({said}); it is tried again")
