@@ -1,0 +1,149 @@
+"""The AWS world's resources on the servers of `tests/components.py`, fresh for each test, and what receives from them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from boto3.session import Session
+from botocore.exceptions import ClientError
+from botocore.session import get_session
+
+from wdk_aws import messages
+from wdk_aws.clients import Clients
+from wdk_aws.settings import AwsSettings
+from wdk_aws.testing import resources
+from wdk_cloud.world.ports import Delivery
+
+if TYPE_CHECKING:
+    from wdk_cloud.world.ports import Message
+
+REGION = "eu-west-1"
+ACCOUNT = "000000000000"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/scheduler"
+
+LOOK_EVERY = 0.01
+"""Seconds: the servers are on this machine."""
+
+_numbers = count(1)
+
+_models: Any = get_session().get_component("data_loader")  # it keeps what it has read, which takes most of a second
+
+
+class LocalSession(Session):
+    """boto3's, with these endpoints: nothing is taken from the environment, and nothing put there."""
+
+    def __init__(self, endpoints: Mapping[str, str]) -> None:
+        plain = get_session()
+        plain.register_component("data_loader", _models)
+        super().__init__("test", "test", region_name=REGION, botocore_session=plain)
+        self._endpoints = endpoints
+
+    def client(self, service_name: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().client(service_name, *args, **{"endpoint_url": self._endpoints[service_name], **kwargs})
+
+
+def clients_of(dynamodb: str, rest: str) -> Clients:
+    return Clients(LocalSession({"dynamodb": dynamodb, "sqs": rest, "s3": rest, "scheduler": rest, "kms": rest}))
+
+
+def fresh(clients: Clients, endpoint: str) -> AwsSettings:
+    """Settings of resources that nobody has used, which exist now."""
+    number = next(_numbers)
+    settings = AwsSettings(
+        table=f"table-{number}",
+        flow_queue_url=f"{endpoint}/{ACCOUNT}/flow-{number}",
+        step_queue_url=f"{endpoint}/{ACCOUNT}/step-{number}",
+        bucket=f"bucket-{number}",
+        scheduler_group=f"group-{number}",
+        scheduler_role_arn=ROLE,
+    )
+    resources.create(settings, clients)
+    return settings
+
+
+class SqsReceiver:
+    """Receives from both queues, as an event source mapping does, for the cases of the contract."""
+
+    def __init__(self, settings: AwsSettings, clients: Clients, namespace: str) -> None:
+        self._urls = {"flow": settings.flow_queue_url, "step": settings.step_queue_url}
+        self._clients = clients
+        self._namespace = namespace
+        self._held: set[str] = set()
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        while True:
+            taking = asyncio.create_task(asyncio.to_thread(self._take, limit))
+            try:
+                found = await asyncio.shield(taking)
+            except asyncio.CancelledError:
+                for delivery in await taking:
+                    self._show(delivery, 0)
+                raise
+            if found:
+                return found
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _take(self, limit: int) -> list[Delivery]:
+        for name, url in self._urls.items():
+            answer = self._clients.sqs.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=min(limit, 10),
+                WaitTimeSeconds=0,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            )
+            if found := answer.get("Messages"):
+                return [self._delivery(name, message) for message in found]
+        return []
+
+    def _delivery(self, name: str, found: Mapping[str, Any]) -> Delivery:
+        namespace, message = messages.decode(found["Body"])
+        assert namespace == self._namespace
+        self._held.add(found["MessageId"])
+        return Delivery(
+            message=message,
+            provider_id=found["MessageId"],
+            receipt=f"{name}:{found['ReceiptHandle']}",
+            again=int(found["Attributes"]["ApproximateReceiveCount"]) > 1,
+        )
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        url, handle = self._place(delivery)
+        self._held.discard(delivery.provider_id)
+        with suppress(ClientError):  # somebody else's by now, or gone
+            await asyncio.to_thread(self._clients.sqs.delete_message, QueueUrl=url, ReceiptHandle=handle)
+
+    async def put_back(self, delivery: Delivery, delay: float) -> None:
+        await asyncio.to_thread(self._show, delivery, int(delay))
+
+    def busy(self) -> bool:
+        asked: Any = ["ApproximateNumberOfMessages"]
+        return bool(self._held) or any(
+            int(self._clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=asked)["Attributes"][asked[0]])
+            for url in self._urls.values()
+        )
+
+    def _show(self, delivery: Delivery, delay: int) -> None:
+        url, handle = self._place(delivery)
+        with suppress(ClientError):
+            self._clients.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=delay)
+            self._held.discard(delivery.provider_id)
+
+    def _place(self, delivery: Delivery) -> tuple[str, str]:
+        name, _, handle = delivery.receipt.partition(":")
+        return self._urls[name], handle
+
+
+def bodies(clients: Clients, url: str) -> list[str]:
+    """What is visible in a queue, as it lies there."""
+    found: list[str] = []
+    while part := clients.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        found += [message["Body"] for message in part]
+    return found
+
+
+def sent(clients: Clients, url: str) -> list[Message]:
+    return [messages.decode(body)[1] for body in bodies(clients, url)]
