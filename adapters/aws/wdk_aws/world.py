@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wdk_aws.clients import Clients
+from wdk_aws.objects import Objects
 from wdk_aws.queue import SqsQueue
 from wdk_aws.settings import AwsSettings
 from wdk_aws.store import DynamoStore
 from wdk_aws.streams import S3Blobs, S3Streams
-from wdk_aws.watching import Polling
+from wdk_aws.watching import Polling, Pollings
 from wdk_cloud.world.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -36,8 +37,11 @@ class AwsWorld:
         self.namespace = namespace
         store = DynamoStore(self.settings, self.clients, self.clock, namespace)
         self.runs: RunStore = store
-        self.blobs: BlobStore = S3Blobs(self.settings, self.clients, store, namespace)
-        self.streams: StreamStore = S3Streams(self.settings, self.clients, store, namespace)
+        objects = Objects(self.settings, self.clients, store.head, namespace)
+        store.objects = objects
+        self._pollings = Pollings()
+        self.blobs: BlobStore = S3Blobs(objects)
+        self.streams: StreamStore = S3Streams(objects, self._pollings.moved)
         self.queue: Queue = SqsQueue(self.settings, self.clients, self.clock, namespace)
         self.receiver: Receiver | None = None
 
@@ -45,7 +49,7 @@ class AwsWorld:
         return AwsWorld(self.settings, clients=self.clients, clock=self.clock, namespace=namespace)
 
     def subscribe(self, run_id: str) -> Polling:
-        return Polling()
+        return self._pollings.new(run_id)
 
     async def open(self) -> None:
         """Nothing to do before the first request, which says what is missing."""
