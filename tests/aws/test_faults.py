@@ -17,6 +17,8 @@ from tests.components import dynoxide  # noqa: F401  (a fixture)
 from wdk_aws import schema
 from wdk_aws.testing.faults import EACH, Died, Fault, Faults, Met, without_pauses
 from wdk_aws.testing.meter import Meter
+from wdk_aws.testing.timetable import Timetable
+from wdk_cloud.world.clock import VirtualClock
 
 STANDARD = Config(retries={"mode": "standard", "total_max_attempts": 3})
 
@@ -184,3 +186,19 @@ def test_s3_and_sqs_fail_in_words_of_their_own() -> None:
             "SlowDown",
             "",
         ]
+
+
+def test_a_refusal_keeps_a_request_from_services_in_this_process() -> None:
+    session, faults = session_of(), Faults()
+    timetable = Timetable(VirtualClock())
+    timetable.put_under(session)
+    faults.attach(session)
+    url = timetable.make_queue("of-faults")
+    sqs = session.client("sqs", config=STANDARD)
+    with without_pauses():
+        faults.at(1, Fault.SERVER_ERROR, attempts=2)
+        sqs.send_message(QueueUrl=url, MessageBody="refused twice")
+        faults.at(1, Fault.ANSWER_LOST)
+        sqs.send_message(QueueUrl=url, MessageBody="done twice")
+    got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    assert sorted(message["Body"] for message in got) == ["done twice", "done twice", "refused twice"]

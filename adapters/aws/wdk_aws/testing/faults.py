@@ -28,6 +28,8 @@ from botocore.hooks import first_non_none_response
 from botocore.httpsession import URLLib3Session
 from botocore.retries.standard import ExponentialBackoff
 
+from wdk_aws.testing.inprocess import NOT_SENT
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
@@ -211,7 +213,7 @@ class _Sender:
         if fault is Fault.ANSWER_LOST:
             self._through(request, event_name)
             raise ReadTimeoutError(endpoint_url=url)
-        request.url = "http://not-sent.invalid/"  # the others are asked as well, and must find nothing to do
+        request.url = NOT_SENT  # the others are asked as well, and must find nothing to do
         return _refusal(fault, event_name.split(".")[1], url)
 
     def _through(self, request: AWSPreparedRequest, event_name: str) -> None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from boto3.session import Session
 
 
+NOT_SENT = "http://not-sent.invalid/"
+"""The URL of a request that somebody before us has answered (`faults.py`): there is nothing left to do."""
+
+
 class Asked(NamedTuple):
     """A request as it would have gone out."""
 
@@ -41,7 +45,9 @@ def put_under(session: Session, service_id: str, service: Service) -> None:
 
     Clients copy what their session has registered when they are made: put services under it before."""
 
-    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        if request.url == NOT_SENT:
+            return None
         sent = {_text(name).lower(): _text(value) for name, value in request.headers.items()}
         answered = service.answer(Asked(request.method or "", str(request.url), sent, _bytes(request.body)))
         headers = HTTPHeaders.from_dict(dict(answered.headers))

@@ -41,10 +41,11 @@ class Stage:
     def __init__(self, endpoint: str | None = None) -> None:
         from boto3.session import Session
 
-        self._session = Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106 -- none
+        # A meter or faults are attached to it before the first request, which makes a client.
+        self.session = Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106 -- none
         for service in ("sqs", "scheduler", "s3"):
-            put_under(self._session, service, _Switch(partial(self._service, service)))
-        self.clients: Clients = InlineClients(self._session)
+            put_under(self.session, service, _Switch(partial(self._service, service)))
+        self.clients: Clients = InlineClients(self.session)
         self.endpoint = endpoint
         self._services: dict[str, Service] = {}
         self.timetable: Timetable
