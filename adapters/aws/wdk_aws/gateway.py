@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from wdk_aws import httpevents
-from wdk_aws.answers import Collected, refusal
+from wdk_aws.answers import Collected, headers_of, is_live, refusal
 from wdk_cloud.http import application, authentication
 from wdk_cloud.http.problems import RETRY_AFTER
 from wdk_cloud.http.served import Served
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from wdk_aws.httpevents import Request
     from wdk_aws.serving import TimeLeft
+    from wdk_aws.streamed import StreamedAnswer
     from wdk_cloud.app import Workflows
     from wdk_cloud.http.authentication import Authenticator
     from wdk_cloud.http.roles import Role
@@ -56,21 +57,49 @@ class Gateway:
 
     async def answer(self, event: Mapping[str, Any], time: TimeLeft) -> dict[str, Any]:
         """The answer in the format of the event. Whatever goes wrong is an answer, too."""
+        request = _read(event)
+        answer = request if isinstance(request, Collected) else await _call(self._app, request, time)
+        return answer.as_answer("httpMethod" in event)
+
+    async def stream(self, event: Mapping[str, Any], time: TimeLeft, answer: StreamedAnswer) -> None:
+        """Send the answer while it is made. Raises whatever goes wrong after the answer has begun."""
+        request = _read(event)
+        if isinstance(request, Collected):
+            request.pass_to(answer)
+            return
         try:
-            request = httpevents.read(event)
-        except httpevents.NoBase64:
-            refused = refusal(400, "bad-request", "the body is no base64, though the event says so")
-            return refused.as_answer("httpMethod" in event)
-        if len(request.body) > MOST_BODY:
-            said = f"the body is larger than the {MOST_BODY:,} bytes that a function on AWS Lambda takes"
-            return refusal(413, "too-large", said).as_answer(request.rest)
-        return (await _call(self._app, request, time)).as_answer(request.rest)
+            await _pass_on(self._app, request, time, answer)
+        except Exception:
+            if answer.begun:
+                raise
+            log.exception("a request could not be answered")
+            _failed().pass_to(answer)
 
 
-def unavailable(event: Mapping[str, Any]) -> dict[str, Any]:
+def unavailable() -> Collected:
     """While there is no code to answer with; who sends a webhook sends it again."""
     said = "the code of this service cannot be loaded now; its log says why"
-    return refusal(503, "unavailable", said, {"retry-after": str(RETRY_AFTER)}).as_answer("httpMethod" in event)
+    return refusal(503, "unavailable", said, {"retry-after": str(RETRY_AFTER)})
+
+
+def _failed() -> Collected:
+    return refusal(500, "internal", "something went wrong here; the log of the function says what")
+
+
+def _late() -> Collected:
+    return refusal(504, "timeout", "the answer has taken longer than this function may; ask again")
+
+
+def _read(event: Mapping[str, Any]) -> Request | Collected:
+    """The request; or the answer to one that cannot be taken."""
+    try:
+        request = httpevents.read(event)
+    except httpevents.NoBase64:
+        return refusal(400, "bad-request", "the body is no base64, though the event says so")
+    if len(request.body) > MOST_BODY:
+        said = f"the body is larger than the {MOST_BODY:,} bytes that a function on AWS Lambda takes"
+        return refusal(413, "too-large", said)
+    return request
 
 
 def _scope(request: Request) -> Scope:
@@ -118,11 +147,11 @@ async def _call(app: ASGIApp, request: Request, time: TimeLeft) -> Collected:
         try:
             await running
         except asyncio.CancelledError:
-            return refusal(504, "timeout", "the answer has taken longer than this function may; ask again")
+            return _late()
         except Exception:
             log.exception("a request could not be answered as a whole")
             if not collected.whole:
-                return refusal(500, "internal", "something went wrong here; the log of the function says what")
+                return _failed()
     finally:
         polling.cancel()
         with suppress(asyncio.CancelledError):
@@ -141,3 +170,40 @@ async def _long_enough(collected: Collected, time: TimeLeft) -> None:
                 async with asyncio.timeout(LONG_POLL):
                     await collected.something.wait()
             await asyncio.sleep(GATHER)
+
+
+async def _pass_on(app: ASGIApp, request: Request, time: TimeLeft, answer: StreamedAnswer) -> None:
+    """Run the app once, and send on what it sends. A live stream that has not ended in time ends there: its reader
+    comes back for the rest."""
+    gone = asyncio.Event()
+    live = False
+    requests: list[Message] = [{"type": "http.request", "body": request.body, "more_body": False}]
+
+    async def receive() -> Message:
+        if requests:
+            return requests.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        nonlocal live
+        if message["type"] == "http.response.start":
+            headers = headers_of(message)
+            live = is_live(headers)
+            answer.begin(message["status"], headers)
+        elif message["type"] == "http.response.body":
+            answer.write(message.get("body", b""))
+
+    running = asyncio.ensure_future(app(_scope(request), receive, send))
+    await asyncio.wait((running,), timeout=time.limit)
+    gone.set()
+    if not running.done() and not live:
+        running.cancel()
+    try:
+        await running
+    except asyncio.CancelledError:
+        if answer.begun:
+            raise TimeoutError("the answer has taken longer than this function may; ask for less, or again") from None
+        _late().pass_to(answer)
+        return
+    answer.end()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wdk_aws.serving import Context, Instance
+    from wdk_aws.streamed import StreamedAnswer
     from wdk_cloud.app import Workflows
     from wdk_cloud.http.authentication import Authenticator
 
@@ -36,10 +37,10 @@ def lambda_handler(*apps: Workflows, authenticator: Authenticator | None = None)
 
         if not isinstance(app, Workflows):
             raise TypeError(f"lambda_handler() takes the Workflows to serve, lambda_handler(app), not {app!r}")
-    return _Function(apps or None, authenticator).handle
+    return Function(apps or None, authenticator)
 
 
-class _Function:
+class Function:
     """One instance of the function with its event loop, which lives as long as the process: connections, warm bodies
     and tasks that a frozen instance left in the middle belong to it."""
 
@@ -49,12 +50,21 @@ class _Function:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._instance: Instance | None = None
 
-    def handle(self, event: Mapping[str, Any], context: Context, /) -> Any:
+    def __call__(self, event: Mapping[str, Any], context: Context, /) -> Any:
+        loop, instance = self._ready()
+        return loop.run_until_complete(instance.handle(event, context))
+
+    def stream(self, event: Mapping[str, Any], context: Context, answer: StreamedAnswer, /) -> bool:
+        """Answer an HTTP event while the answer is made (`runtime.py`); False: it is none, nothing was done."""
+        loop, instance = self._ready()
+        return loop.run_until_complete(instance.stream(event, context, answer))
+
+    def _ready(self) -> tuple[asyncio.AbstractEventLoop, Instance]:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         if self._instance is None:
             self._instance = self._made()
-        return self._loop.run_until_complete(self._instance.handle(event, context))
+        return self._loop, self._instance
 
     def _made(self) -> Instance:
         from wdk_aws.serving import Instance, Parts

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wdk_aws.gateway import Gateway
+    from wdk_aws.streamed import StreamedAnswer
     from wdk_aws.telemetry import Telemetry
     from wdk_aws.world import AwsWorld
     from wdk_cloud.app import Workflows
@@ -117,8 +118,34 @@ class Instance:
         left -= min(MARGIN, left * MARGIN_SHARE)
         return TimeLeft(self.world.clock.monotonic() + left, left)
 
+    async def stream(self, event: Mapping[str, Any], context: Context, answer: StreamedAnswer) -> bool:
+        """Answer an HTTP event of the format 2.0 while its answer is made; False: it is none, and `handle` answers."""
+        if not isinstance(event.get("requestContext"), dict) or "httpMethod" in event:
+            return False
+        await self.prepare()
+        try:
+            gateway = self._reached()
+            if gateway is None:
+                from wdk_aws.gateway import unavailable
+
+                unavailable().pass_to(answer)
+            else:
+                await gateway.stream(event, self._time_left(context), answer)
+        finally:
+            self.telemetry.flush()
+        return True
+
     async def _answer(self, event: Mapping[str, Any], time: TimeLeft) -> dict[str, Any]:
-        from wdk_aws.gateway import Gateway, unavailable
+        gateway = self._reached()
+        if gateway is None:
+            from wdk_aws.gateway import unavailable
+
+            return unavailable().as_answer("httpMethod" in event)
+        return await gateway.answer(event, time)
+
+    def _reached(self) -> Gateway | None:
+        """None while the code of the app cannot be imported."""
+        from wdk_aws.gateway import Gateway
 
         if self._gateway is None:
             try:
@@ -126,9 +153,9 @@ class Instance:
             except WorldConfigurationError:
                 log.exception("the code of WDK_APP cannot be imported: HTTP requests get 503 until it can be")
                 self.telemetry.count("MissingCode")
-                return unavailable(event)
+                return None
             self._gateway = Gateway(apps, self.parts.authenticator, self.role)
-        return await self._gateway.answer(event, time)
+        return self._gateway
 
     def _apps_of_routes(self) -> Sequence[Workflows]:
         # A receiver runs no code of the app; it needs to know one only where that has a namespace.
