@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
 COMPONENTS := .components
+COMPONENT_ENVS := node ministack sam
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -86,7 +87,7 @@ $(DEMO_VENV)/.installed: requirements/core.txt pyproject.toml
 $(COMPONENTS)/.installed: $(wildcard requirements/components/*.txt) requirements/components/package.json | $(UV)
 	@echo "Installing the components that tests start into $(COMPONENTS) …"
 	@mkdir -p $(COMPONENTS)/npm
-	@for name in node ministack; do \
+	@for name in $(COMPONENT_ENVS); do \
 		$(UV) venv --quiet --clear --python $(BIN)/python $(COMPONENTS)/$$name && \
 		$(UV) pip sync --quiet --python $(COMPONENTS)/$$name/bin/python requirements/components/$$name.txt || exit 1; \
 	done
@@ -103,7 +104,7 @@ requirements: | $(UV) ## compile requirements/*.txt again (newer versions: ARGS=
 	@$(COMPILE) $(ARGS) pyproject.toml requirements/core.in --output-file requirements/core.txt
 	@$(COMPILE) $(ARGS) --extra http --extra crypto --extra pydantic --extra otel \
 		pyproject.toml requirements/dev.in --output-file requirements/dev.txt
-	@for name in node ministack; do \
+	@for name in $(COMPONENT_ENVS); do \
 		$(COMPILE) $(ARGS) requirements/components/$$name.in --output-file requirements/components/$$name.txt || exit 1; \
 	done
 
