@@ -3,11 +3,13 @@ libraries talk. They bind to 127.0.0.1, keep everything in memory, and know no c
 
 from wdk_gcp.testing.deliveries import Attempt
 from wdk_gcp.testing.mischief import Fault, Mischief
+from wdk_gcp.testing.storage import CloudStorageServer
 from wdk_gcp.testing.tasks import CloudTasksServer, async_tasks_client, tasks_client
 from wdk_gcp.testing.tokens import TokenSigner
 
 __all__ = [
     "Attempt",
+    "CloudStorageServer",
     "CloudTasksServer",
     "Fault",
     "Mischief",
