@@ -18,7 +18,7 @@ from tests.faults import Call, Dead, FaultyWorld, Life, a_process_of
 from wdk_cloud import Run, client, start, worker
 from wdk_cloud.codec import keys, sealing
 from wdk_cloud.context import step_id
-from wdk_cloud.engine import appender, chunks, passing, receiving, requests, service
+from wdk_cloud.engine import appender, chunks, passing, receiving, requests, runids, service
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing.environment import WorkflowEnv
@@ -46,7 +46,7 @@ def fixed_draws(first: int = 0) -> Iterator[SimpleNamespace]:
 
     system = SimpleNamespace(urandom=urandom, environ=os.environ)
     with ExitStack() as stack:
-        for module in (chunks, client, keys, passing, receiving, requests, sealing, service):
+        for module in (chunks, client, keys, passing, receiving, requests, runids, sealing, service):
             stack.callback(setattr, module, "os", module.os)
             module.os = system
         stack.callback(setattr, appender, "BREATH", appender.BREATH)

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 async def answer(address: ReplyAddress, response: Response) -> None:
     """Put the answer where the receiver of the request looks for it. Raises WorkflowContextError in a body."""
-    from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
     from wdk_cloud.engine import replies
 
     if current_body() is not None:
         raise WorkflowContextError("respond_with() sends something; call it in a step, with the request as argument")
-    await replies.put(await current_world(address.namespace), _keys(), address, response)
+    await replies.put(await current_world(address.namespace), address, response)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from wdk_cloud import admission
 from wdk_cloud.app import Workflow, check_namespace, current_body
+from wdk_cloud.encryption import keys_of
 from wdk_cloud.errors import WorkflowContextError
 from wdk_cloud.runstreams import RunStreams, uploads
 from wdk_cloud.world.opening import current_world
@@ -18,7 +19,6 @@ from wdk_cloud.world.opening import current_world
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from wdk_cloud.codec.keys import KeyService
     from wdk_cloud.codec.known import KnownTypes
     from wdk_cloud.engine.events import AnyEvent
     from wdk_cloud.engine.replay import Body
@@ -170,11 +170,11 @@ class Run(RunStreams, Generic[T]):
         if current_body() is not None:
             raise WorkflowContextError("events() cannot be read in a workflow body; do it in a step")
         from wdk_cloud.engine import events as ev
-        from wdk_cloud.engine import requests
+        from wdk_cloud.engine import keyrings
 
         world = await self._world()
         head = await self._head()
-        payloads = await requests.payloads_of(world, _keys(), head)
+        payloads = await keyrings.payloads_of(world, keys_of(world), head)
         for batch in await world.runs.read(head.run_id, head.birth, 0):
             for position, event in enumerate(ev.decode_batch(batch.data, head.run_id, batch.at).events, batch.at):
                 yield _record(head.run_id, position, await payloads.open_event(event))
@@ -244,14 +244,15 @@ class Run(RunStreams, Generic[T]):
         from wdk_cloud.engine import requests
 
         returns = self._workflow.returns if self._workflow is not None else Any
-        return await requests.result(world, _keys(), head, known=self._known(), returns=returns)
+        return await requests.result(world, keys_of(world), head, known=self._known(), returns=returns)
 
     async def _error(self, head: Head) -> BaseException | None:
         from wdk_cloud.codec.errors import decode_error
         from wdk_cloud.engine import events as ev
         from wdk_cloud.engine import requests
 
-        end = await requests.end_of(await self._world(), _keys(), head)
+        world = await self._world()
+        end = await requests.end_of(world, keys_of(world), head)
         return decode_error(bytes(end.error), known=self._known()) if isinstance(end, ev.RunFailed) else None
 
 
@@ -271,7 +272,7 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     """
     if not isinstance(workflow, Workflow):
         raise TypeError(f"start() takes a workflow (a function under @app.workflow), not {workflow!r}")
-    from wdk_cloud.engine import requests
+    from wdk_cloud.engine import requests, runids
     from wdk_cloud.engine.version import version_of
 
     body = current_body()
@@ -295,12 +296,11 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
             "not_before": requests.due_of(options.delay, body.loop.now),
         }
         return Run(await body.operation("start", order, str), workflow)
-    keys = _keys()
     world = await current_world(workflow.app.namespace)
     now = world.clock.now()
-    run_id = options.run_id or requests.new_run_id(now)
+    run_id = options.run_id or runids.new_run_id(now)
     if key is not None:
-        run_id = requests.derived_run_id("key", workflow.id, key)
+        run_id = runids.derived_run_id("key", workflow.id, key)
     order = requests.Order(
         workflow=workflow.id,
         input=data,
@@ -311,10 +311,10 @@ async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) 
         not_before=requests.due_of(options.delay, now),
         idempotency_key=key,
     )
-    run_id, is_new = await requests.start(world, keys, order)
-    run = Run(run_id, workflow)
-    if streams and is_new:
-        await run.upload(streams)
+    started = await requests.start(world, keys_of(world), order)
+    run = Run(started.run_id, workflow)
+    if streams and started.payloads is not None:
+        await run.upload(streams, started.payloads)
     return run
 
 
@@ -344,14 +344,6 @@ async def list_runs(
         check_namespace(namespace)
     page = await (await current_world(namespace or "")).runs.list_heads(query)
     return RunPage([_info_of(requests.described(head)) for head in page.heads], page.cursor)
-
-
-def _keys() -> KeyService | None:
-    if not os.environ.get("WDK_ENCRYPTION_KEY"):
-        return None
-    from wdk_cloud.codec.keys import key_service
-
-    return key_service()
 
 
 def _info_of(fields: dict[str, Any], error: BaseException | None = None) -> RunInfo:

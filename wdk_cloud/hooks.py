@@ -149,7 +149,7 @@ async def resume_hook(
     HookNotFoundError when no live hook has the token, SerializationError, `ValueError` for a bad token or key.
     `namespace` is that of the hook's app, as in `get_run`.
     """
-    from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
+    from wdk_cloud.encryption import keys_of
     from wdk_cloud.engine import resuming
 
     digest = digest_of(token.token if isinstance(token, Hook) else token)
@@ -160,13 +160,14 @@ async def resume_hook(
     if body is not None:
         await body.operation("hook.resume", {"digest": digest, "payload": data, "key": key})
         return
-    await resuming.resume(await current_world(namespaced(namespace)), _keys(), digest, data, key)
+    world = await current_world(namespaced(namespace))
+    await resuming.resume(world, keys_of(world), digest, data, key)
 
 
 async def get_hook_by_token(token: str, *, namespace: str | None = None) -> Hook[Any]:
     """The live hook that has this token; raises HookNotFoundError. Not in a body. `namespace` is as in `get_run`."""
-    from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
     from wdk_cloud.codec.values import decode
+    from wdk_cloud.encryption import keys_of
     from wdk_cloud.engine import resuming
     from wdk_cloud.references import types_known_to
 
@@ -174,7 +175,7 @@ async def get_hook_by_token(token: str, *, namespace: str | None = None) -> Hook
         raise WorkflowContextError("get_hook_by_token() reads the store; call it in a step, or outside a workflow")
     world = await current_world(namespaced(namespace))
     found = await resuming.find(world, digest_of(token))
-    data = await resuming.metadata(world, _keys(), found)
+    data = await resuming.metadata(world, keys_of(world), found)
     owner = found.token
     metadata = decode(data, Any, known=types_known_to(None), path=f"the metadata of {owner.hook_id}")
     return Hook(token, hook_id(owner.run_id, owner.hook_id), found.head.run_id, _time(found.data.created_at), metadata)

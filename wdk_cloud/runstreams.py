@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from wdk_cloud.app import Workflow
     from wdk_cloud.codec.known import KnownTypes
+    from wdk_cloud.engine.payloads import Payloads
     from wdk_cloud.streams import ReadableStream, StreamInfo
     from wdk_cloud.world.ports import Head, World
 
@@ -90,16 +91,17 @@ class RunStreams:
         if self._uploads:
             await asyncio.gather(*map(asyncio.shield, self._uploads))
 
-    async def upload(self, streams: list[tuple[str, ReadableStream[Any]]]) -> None:
-        """For `start`: begin. Each stream has its first mark when this returns."""
+    async def upload(self, streams: list[tuple[str, ReadableStream[Any]]], payloads: Payloads) -> None:
+        """For `start`: begin. Each stream has its first mark when this returns. `payloads` are those of the run, from
+        whoever has created it: it need not be able to unwrap the key."""
         from wdk_cloud.engine import producing
-        from wdk_cloud.engine.writers import place_of
+        from wdk_cloud.engine.streaming import Place
 
         world, known = await self._world(), self._known()
         uploads: list[asyncio.Future[None]] = []
         for name, stream in streams:
             try:
-                upload = await producing.begin(await place_of(world, _keys(), self.run_id, name))
+                upload = await producing.begin(Place(world, self.run_id, payloads.birth, name, payloads.sealer))
             except (StreamClosedError, RunExpiredError) as error:  # the run was quicker, and wants nothing more
                 uploads.append(asyncio.get_running_loop().create_future())
                 uploads[-1].set_exception(error)
@@ -126,12 +128,6 @@ def _done(task: asyncio.Future[None]) -> None:
     _running.discard(task)
     if not task.cancelled():
         task.exception()  # told by `uploaded()`, and to the stream's readers
-
-
-def _keys() -> Any:
-    from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
-
-    return _keys()
 
 
 @contextmanager

@@ -68,6 +68,13 @@ def slack(variable: str) -> Verify:
 def check(verify: str, request: Request, environ: Mapping[str, str], now: float) -> str | None:
     """The provider's id of the event, if it has one. Raises SignatureMismatch, and WorldConfigurationError when the
     variable is not set."""
+    provider = verify.partition(":")[0]
+    event_id = _CHECKS[provider](request, secret_of(verify, environ), now)
+    return None if event_id is None else f"{provider}:{event_id}"
+
+
+def secret_of(verify: str, environ: Mapping[str, str]) -> bytes:
+    """Raises WorldConfigurationError when the variable is not set."""
     provider, _, variable = verify.partition(":")
     secret = environ.get(variable)
     if not secret:
@@ -75,8 +82,7 @@ def check(verify: str, request: Request, environ: Mapping[str, str], now: float)
             f"a webhook checks signatures of {provider} with the secret in the variable {variable}, which is not set "
             "here: set it where requests are received"
         )
-    event_id = _CHECKS[provider](request, secret.encode(), now)
-    return None if event_id is None else f"{provider}:{event_id}"
+    return secret.encode()
 
 
 def _github(request: Request, secret: bytes, now: float) -> str | None:

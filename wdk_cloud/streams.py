@@ -258,7 +258,7 @@ class ReadableStream(Generic[T_co]):
         return ReadableStream(self._handle, start_index=index, annotation=self._annotation, known=self._known)
 
     async def _opened(self) -> tuple[Place, KnownTypes]:
-        from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
+        from wdk_cloud.encryption import keys_of
         from wdk_cloud.engine.writers import place_of
         from wdk_cloud.references import types_known_to
 
@@ -270,7 +270,7 @@ class ReadableStream(Generic[T_co]):
             place, known = await context.streams.place(handle.run_id, handle.stream), context.streams.known
         else:
             world = await current_world(check_namespace(handle.namespace) if handle.namespace else "")
-            place = await place_of(world, _keys(), handle.run_id, handle.stream)
+            place = await place_of(world, keys_of(world), handle.run_id, handle.stream)
             known = self._known if self._known is not None else types_known_to(None)
         known.learn_annotation(self._annotation)
         return place, known

@@ -191,7 +191,7 @@ async def _write_note(engine: Engine, note: str, moment: int) -> None:
 async def start_tick(engine: Engine, workflow: Workflow[..., Any], tick: int) -> None:
     """Start the run of one tick, which all who serve the schedule may do: one of them does."""
     from wdk_cloud import admission
-    from wdk_cloud.engine import requests
+    from wdk_cloud.engine import requests, runids
 
     key = datetime.fromtimestamp(tick, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     data, digest, _ = admission.check_start(workflow, (), {})
@@ -199,7 +199,7 @@ async def start_tick(engine: Engine, workflow: Workflow[..., Any], tick: int) ->
         workflow=workflow.id,
         input=data,
         digest=digest,
-        run_id=requests.derived_run_id("key", workflow.id, key),
+        run_id=runids.derived_run_id("key", workflow.id, key),
         version=engine.version,
         attributes={},
         idempotency_key=key,
@@ -214,6 +214,6 @@ async def start_tick(engine: Engine, workflow: Workflow[..., Any], tick: int) ->
 
 def _note_of(workflow: Workflow[..., Any], schedule: Schedule) -> str:
     """A schedule that is changed counts afresh: ticks of times when it was not declared are not missed ones."""
-    from wdk_cloud.engine import requests
+    from wdk_cloud.engine import runids
 
-    return requests.derived_run_id("schedule", workflow.id, schedule.text, schedule.timezone)
+    return runids.derived_run_id("schedule", workflow.id, schedule.text, schedule.timezone)

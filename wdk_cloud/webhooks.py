@@ -103,7 +103,7 @@ async def resume_webhook(token: str | Webhook, request: Request, *, namespace: s
     Raises HookNotFoundError when no live webhook has the token. `namespace` is that of its app, as in `get_run`.
     """
     from wdk_cloud.app import current_body
-    from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
+    from wdk_cloud.encryption import keys_of
     from wdk_cloud.engine import receiving
     from wdk_cloud.errors import WorkflowContextError
 
@@ -112,4 +112,5 @@ async def resume_webhook(token: str | Webhook, request: Request, *, namespace: s
     if not isinstance(request, Request):
         raise TypeError(f"resume_webhook takes a Request, not {type(request).__name__}")
     digest = digest_of(token.token if isinstance(token, Hook) else token)
-    return await receiving.receive(await current_world(namespaced(namespace)), _keys(), digest, request)
+    world = await current_world(namespaced(namespace))
+    return await receiving.receive(world, keys_of(world), digest, request)

@@ -123,6 +123,12 @@ class ReplyAddress(NamedTuple):
     birth: str
     """Of the run that received the request."""
     id: str
+    key: str = ""
+    """That the answer is sealed with, where the run is encrypted; base64. Its caller alone has it, and whoever opens
+    the request."""
+
+    def __repr__(self) -> str:
+        return f"<the address of an answer to run {self.run_id}>"
 
 
 class Request(_Message):

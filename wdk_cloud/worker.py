@@ -9,6 +9,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from wdk_cloud import encryption
 from wdk_cloud.app import Workflows, refuse_twins
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.ticks import Ticks
@@ -17,7 +18,6 @@ from wdk_cloud.world.opening import current_world
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from wdk_cloud.codec.keys import KeyService
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.settings import Settings
     from wdk_cloud.world.ports import Delivery, Receiver, World
@@ -121,23 +121,21 @@ class Worker:
         self.engine.close()
 
 
-def settings_and_keys(settings: Settings | None = None) -> tuple[Settings, KeyService | None]:
-    """Those of the environment. Raises WorldConfigurationError; to be asked for before anything is opened."""
+def checked_settings(settings: Settings | None = None) -> Settings:
+    """Those of the environment, if none are given. Raises WorldConfigurationError for them, and for an encryption key
+    that is none; to be asked for before anything is opened."""
     from wdk_cloud.engine.settings import Settings
 
     settings = settings or Settings.from_environment()
-    if not os.environ.get("WDK_ENCRYPTION_KEY"):
-        return settings, None
-    from wdk_cloud.codec.keys import key_service
-
-    return settings, key_service()
+    encryption.of_environment()
+    return settings
 
 
 def engine_for(world: World, apps: Sequence[Workflows], settings: Settings | None = None) -> Engine:
     """An engine with the settings and keys of the environment."""
     from wdk_cloud.engine.service import Engine
 
-    return Engine(world, apps, *settings_and_keys(settings))
+    return Engine(world, apps, checked_settings(settings), encryption.keys_of(world))
 
 
 @asynccontextmanager
@@ -163,7 +161,7 @@ async def serving(
     apps: Sequence[Workflows], *, world: World | None = None, settings: Settings | None = None
 ) -> AsyncGenerator[list[Worker]]:
     """`worker` for apps that nobody has named: of several that declare an id, the first one's code runs."""
-    settings, _ = settings_and_keys(settings)
+    settings = checked_settings(settings)
     warn_of_hash_seed()
     workers: list[Worker] = []
     try:

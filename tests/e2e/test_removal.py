@@ -21,7 +21,7 @@ from wdk_cloud import (
     sleep,
     sync,
 )
-from wdk_cloud.engine import erasure, requests
+from wdk_cloud.engine import erasure, runids
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.engine.sweep import sweep
 from wdk_cloud.testing import workflow_env
@@ -188,7 +188,7 @@ def test_in_the_end_the_tombstone_goes_too_and_the_id_still_tells_that_there_was
         with pytest.raises(WorkflowRunNotFoundError):
             await named.status()
         with pytest.raises(WorkflowRunNotFoundError):
-            await get_run(requests.new_run_id(env.clock.now())).status()
+            await get_run(runids.new_run_id(env.clock.now())).status()
         await run.delete()
         with pytest.raises(WorkflowRunNotFoundError):
             await named.delete()

@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.engine_bench import Bench, run
 from wdk_cloud import Workflows
+from wdk_cloud.codec.keyring import Keyring
 from wdk_cloud.codec.keys import LocalKeyService
 from wdk_cloud.codec.limits import HARD_LIMIT, INLINE_LIMIT
 from wdk_cloud.codec.refusal import NewerFormatError
@@ -40,7 +41,7 @@ class Store:
 
     def __init__(self, key: bytes | None) -> None:
         self.blobs = MemoryWorld(VirtualClock()).blobs
-        self.payloads = Payloads(self.blobs, RUN, BIRTH, key)
+        self.payloads = Payloads(self.blobs, BIRTH, Keyring(RUN, key))
 
     async def blob(self, reference: bytes) -> bytes | None:
         return await self.blobs.get_blob(RUN, BIRTH, msgspec.json.decode(reference)["$blob"])

@@ -22,10 +22,11 @@ from wdk_cloud import (
     WorldConfigurationError,
     sleep,
 )
+from wdk_cloud.codec.keyring import HOW
 from wdk_cloud.codec.keys import LocalKeyService
 from wdk_cloud.codec.values import encode_arguments
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests
+from wdk_cloud.engine import requests, runids
 from wdk_cloud.world.memory import MemoryWorld
 from wdk_cloud.world.ports import Lease
 
@@ -73,16 +74,16 @@ async def sent(bench: Bench) -> list[tuple[str, str, str]]:
 
 
 def test_a_new_id_is_random_first_then_the_milliseconds_of_its_time() -> None:
-    first, second = requests.new_run_id(1_700_000_000.0), requests.new_run_id(1_700_000_000.001)
+    first, second = runids.new_run_id(1_700_000_000.0), runids.new_run_id(1_700_000_000.001)
     assert len(first) == len(second) == 5 + 16 + 10
     assert (first[-10:], second[-10:]) == ("01hf7yat00", "01hf7yat01")
     assert first[5:21] != second[5:21]
-    assert set(first[5:]) <= set(requests.ALPHABET)
+    assert set(first[5:]) <= set(runids.ALPHABET)
 
 
 def test_a_derived_id_is_the_same_for_the_same_parts_and_another_for_parts_cut_elsewhere() -> None:
-    assert requests.derived_run_id("key", "w", "k") == "wrun_4vr3k2gjfv5k75wx3p5gjm0j5z"
-    assert requests.derived_run_id("key", "wk", "") != requests.derived_run_id("key", "w", "k")
+    assert runids.derived_run_id("key", "w", "k") == "wrun_4vr3k2gjfv5k75wx3p5gjm0j5z"
+    assert runids.derived_run_id("key", "wk", "") != requests.derived_run_id("key", "w", "k")
 
 
 # -- start ------------------------------------------------------------------------------------------------------------
@@ -92,7 +93,9 @@ def test_a_small_run_is_one_head_and_one_message_whose_identity_is_the_birth() -
     async def test() -> None:
         bench = Bench(app)
         world, calls = counted(bench)
-        assert await requests.start(world, None, order()) == ("r", True)
+        started = await requests.start(world, None, order())
+        assert started.run_id == "r"
+        assert started.payloads is not None
         assert calls == ["create", "send"]
         head = await bench.world.runs.head("r")
         assert head is not None
@@ -140,7 +143,7 @@ def test_a_caller_that_died_before_it_sent_starts_the_same_run_when_it_comes_aga
         assert await sent(bench) == []
         first = await bench.world.runs.head("r")
         assert first is not None
-        assert await requests.start(bench.world, None, order(idempotency_key="k")) == ("r", False)
+        assert await requests.start(bench.world, None, order(idempotency_key="k")) == ("r", None)
         assert await sent(bench) == [("wake", "r", first.birth)]
 
     run(test)
@@ -355,6 +358,6 @@ def test_the_result_of_an_encrypted_run_needs_the_key_it_was_started_with(monkey
         assert await answer(bench, keys) == "secret"
         with pytest.raises(WorldConfigurationError) as refused:
             await answer(bench)
-        assert str(refused.value) == ("run r is encrypted; set WDK_ENCRYPTION_KEY to the key that it was started with")
+        assert str(refused.value) == f"run r is encrypted; {HOW}"
 
     run(test)

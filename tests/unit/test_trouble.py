@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults import Call, FaultyWorld, Life, Plan
 from tests.unit.engine_bench import Bench, run
-from wdk_cloud import MaxDeliveriesExceededError, NondeterminismError, WorkflowRunFailedError, Workflows, sleep
+from wdk_cloud import (
+    MaxDeliveriesExceededError,
+    NondeterminismError,
+    WorkflowRunFailedError,
+    Workflows,
+    WorldConfigurationError,
+    WorldUnavailableError,
+    sleep,
+    start,
+)
 from wdk_cloud.engine import trouble
+from wdk_cloud.engine.service import Engine
 from wdk_cloud.engine.settings import Settings
 
 if TYPE_CHECKING:
     from wdk_cloud.client import Run
-    from wdk_cloud.engine.service import Engine
     from wdk_cloud.world.ports import Trouble
 
 app = Workflows()
@@ -204,5 +214,86 @@ def test_when_no_newer_code_came_for_a_day_it_fails_as_diverged() -> None:
             await bench.result(started)
         assert failed.value.error_code == "REPLAY_DIVERGENCE"
         assert type(failed.value.__cause__) is NondeterminismError
+
+    run(test)
+
+
+# -- a world that is not set up for it ----------------------------------------------------------------------------------
+
+
+@app.workflow
+async def starts_another() -> str:
+    child = await start(breaks)
+    return await child.return_value()
+
+
+class NotSetUp(Plan):
+    """Some calls are refused as an administrator's mistake would have it, until it is mended."""
+
+    def __init__(self, *methods: str) -> None:
+        self.methods = methods
+
+    def before(self, call: Call, life: Life) -> None:
+        if call.method in self.methods:
+            raise WorldConfigurationError(f"this process may not {call.method}; give its role the right")
+
+
+def faulty(bench: Bench, plan: Plan) -> Engine:
+    return Engine(FaultyWorld(bench.world, Life(plan)), [app], bench.settings)
+
+
+def test_what_a_body_asks_of_a_world_that_is_not_set_up_for_it_is_no_failure_of_the_body() -> None:
+    async def test() -> None:
+        bench = Bench(app)
+        started = await bench.start(starts_another)
+        engine = faulty(bench, NotSetUp("create"))
+        assert await bench.work(await bench.receive(), engine)
+        found = await note(bench, started)
+        assert (found.reason, found.count) == ("this process may not create; give its role the right", 1)
+        assert await bench.types(started) == ["run_created", "run_started", "operation_created"]
+        await bench.work(await bench.receive_when_due())
+        await bench.work_all()
+        assert await bench.result(started) == "whole"
+        assert (await bench.head(started)).trouble is None
+
+    run(test)
+
+
+def test_where_it_cannot_even_be_handed_on_its_lease_ends_soon_and_its_stall_is_taken_back() -> None:
+    async def test() -> None:
+        bench = Bench(app)
+        started = await bench.start(starts_another)
+        engine = faulty(bench, NotSetUp("create", "send"))
+        delivery = await bench.receive()
+        assert not await bench.work(delivery, engine)
+        head = await bench.head(started)
+        assert (head.holder, head.until - bench.clock.now(), head.stalls) == (delivery.message.identity, 1, 0)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "said"),
+    [
+        (WorldConfigurationError("no such table; set WDK_TABLE"), "ERROR", "no such table; set WDK_TABLE"),
+        (WorldUnavailableError("gone"), "WARNING", "the world is unavailable, its message comes back: gone"),
+        (ZeroDivisionError("oops"), "ERROR", "the delivery failed, its message comes back"),
+    ],
+    ids=["configuration", "outage", "anything else"],
+)
+def test_whatever_escapes_a_delivery_is_a_line_with_the_run_and_brings_the_message_back(
+    error: Exception, level: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Plan):
+        def before(self, call: Call, life: Life) -> None:
+            raise error
+
+    async def test() -> None:
+        bench = Bench(app)
+        started = await bench.start(breaks)
+        assert not await bench.work(await bench.receive(), faulty(bench, Broken()))
+        [line] = [one for one in caplog.records if one.levelname == level]
+        assert line.getMessage().startswith(f"run {started.run_id}: ")
+        assert said in line.getMessage()
 
     run(test)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
@@ -18,7 +17,6 @@ from wdk_cloud.world.opening import make_world, use_world
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from wdk_cloud.codec.keys import KeyService
     from wdk_cloud.world.ports import World
 
 P = ParamSpec("P")
@@ -108,12 +106,3 @@ def place_of(world: World) -> str:
         return world.name
     below = path.is_relative_to(Path.cwd())
     return f"{world.name}, {path.relative_to(Path.cwd()) if below else path}"
-
-
-def encryption_keys() -> KeyService | None:
-    """What WDK_ENCRYPTION_KEY gives; None without it."""
-    if not os.environ.get("WDK_ENCRYPTION_KEY"):
-        return None
-    from wdk_cloud.codec.keys import key_service
-
-    return key_service()

@@ -20,7 +20,7 @@ from wdk_cloud.cli.listening import PORT, Listener, answering, listen
 from wdk_cloud.cli.options import AppSpec, WorldName
 from wdk_cloud.cli.reload import stop_with, supervise, welcome
 from wdk_cloud.cli.sources import load_apps
-from wdk_cloud.worker import settings_and_keys, sweep_each_minute, worker
+from wdk_cloud.worker import checked_settings, sweep_each_minute, worker
 from wdk_cloud.world.opening import make_world
 from wdk_cloud.world.ports import World
 
@@ -91,7 +91,7 @@ async def serve(
     listener: Listener | None = None,
 ) -> None:
     _set_up_output()
-    settings, _ = settings_and_keys()
+    settings = checked_settings()
     if listener is not None and not settings.public_url:
         settings = dataclasses.replace(settings, public_url=listener.url)
     stop = _stop_signals()  # before anything says that it serves: whoever reads that may stop it at once

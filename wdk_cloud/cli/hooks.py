@@ -12,14 +12,15 @@ import msgspec
 import typer
 
 from wdk_cloud.cli import jsonout, tables
-from wdk_cloud.cli.console import CommandError, UsageError, command, encryption_keys, open_world, out
+from wdk_cloud.cli.console import CommandError, UsageError, command, open_world, out
 from wdk_cloud.cli.options import AppSpec, Cursor, Decrypt, Json, Namespace, WorldName
 from wdk_cloud.cli.reading import HIDDEN, find_head, page_of
 from wdk_cloud.cli.sources import namespace_of
 from wdk_cloud.cli.timeline import HookLine, Timeline
 from wdk_cloud.codec.refusal import NewerFormatError
+from wdk_cloud.encryption import keys_of
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests, resuming
+from wdk_cloud.engine import keyrings, resuming
 from wdk_cloud.hooks import digest_of, hook_id, resume_hook
 from wdk_cloud.world.ports import Head, RunQuery, World
 
@@ -139,7 +140,7 @@ async def _read(world: World, head: Head, *, decrypt: bool) -> list[HookLine]:
         return []
     payloads = None
     if head.data_key is None or decrypt:
-        payloads = await requests.payloads_of(world, encryption_keys(), head)
+        payloads = await keyrings.payloads_of(world, keys_of(world), head)
     for line in lines:
         line.metadata = bytes(HIDDEN) if payloads is None else await payloads.open("metadata", line.id, line.metadata)
     return lines

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from wdk_cloud.cli.console import CommandError, UsageError, encryption_keys
+from wdk_cloud.cli.console import CommandError, UsageError
 from wdk_cloud.cli.timeline import Timeline
 from wdk_cloud.client import get_run
 from wdk_cloud.codec.refusal import NewerFormatError
+from wdk_cloud.encryption import keys_of
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests
+from wdk_cloud.engine import keyrings, requests
 from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _asked(items: Sequence[InboxItem]) -> tuple[str, ...]:
 async def _payloads(world: World, head: Head, *, decrypt: bool) -> Payloads | None:
     if head.data_key is not None and not decrypt:
         return None
-    return await requests.payloads_of(world, encryption_keys(), head)
+    return await keyrings.payloads_of(world, keys_of(world), head)
 
 
 def hidden(event: ev.AnyEvent) -> ev.AnyEvent:

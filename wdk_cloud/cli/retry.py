@@ -4,12 +4,13 @@ import os
 
 import typer
 
-from wdk_cloud.cli.console import CommandError, command, encryption_keys, err, open_world, out
+from wdk_cloud.cli.console import CommandError, command, err, open_world, out
 from wdk_cloud.cli.jsonout import print_json
 from wdk_cloud.cli.options import AppSpec, Json, Namespace, RunId, WorldName
 from wdk_cloud.cli.reading import RunView, find_head, read_run
 from wdk_cloud.cli.sources import load_apps, namespace_of
-from wdk_cloud.engine import requests
+from wdk_cloud.encryption import keys_of
+from wdk_cloud.engine import requests, runids
 from wdk_cloud.engine.version import version_of
 from wdk_cloud.world.ports import Head
 
@@ -36,8 +37,8 @@ async def retry(
         check(head, await requests.last_of(scoped, run))
         version = version_for(head, app)
         view = await read_run(scoped, run, decrypt=True)
-        order = order_of(view, requests.new_run_id(scoped.clock.now()), version)
-        run_id, _ = await requests.start(scoped, encryption_keys(), order)
+        order = order_of(view, runids.new_run_id(scoped.clock.now()), version)
+        run_id = (await requests.start(scoped, keys_of(scoped), order)).run_id
     if as_json:
         print_json({"run_id": run_id, "retry_of": run})
         return

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wdk_cloud.codec.sealing import Sealer
-from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.errors import SerializationError, WorldConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,28 +28,43 @@ class DataKey(NamedTuple):
 class KeyService(Protocol):
     """Makes and opens data keys. A public receiver may be allowed to generate and not to unwrap."""
 
-    async def generate(self, run_id: str) -> DataKey:
-        """A new key for a run."""
+    name: str
+    """What sets it up: the variable, for messages."""
+
+    async def generate(self, run_id: str, *, beside: str | None = None) -> DataKey:
+        """A new key for a run. `beside` is the wrapped key that the run has: a service that can tell by itself that
+        who opens that one could not open the new one raises SerializationError."""
         ...
 
     async def unwrap(self, run_id: str, wrapped: str) -> bytes:
-        """The key of a run again; `SerializationError` when it was wrapped for another run or under another key."""
+        """The key of a run again; `SerializationError` when it was wrapped for another run or under another key.
+
+        Raises WorldConfigurationError when this process may not, WorldUnavailableError when nobody can now."""
         ...
 
 
 class LocalKeyService:
     """Wraps data keys under a key that the process holds: for laptops and tests, and where no key service is."""
 
+    name = _VARIABLE
+
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    async def generate(self, run_id: str) -> DataKey:
+    async def generate(self, run_id: str, *, beside: str | None = None) -> DataKey:
+        if beside is not None:
+            await self.unwrap(run_id, beside)
         # Under our key, so that bytes which a workflow body makes repeatable are still nobody else's to know.
         plain = hmac.digest(self._key, b"wdk data key " + os.urandom(KEY_BYTES) + run_id.encode(), "sha256")
         text = binascii.b2a_base64(plain, newline=False)
         return DataKey(plain, self._wrapper(run_id).seal("data key", run_id, b'"' + text + b'"').decode("ascii"))
 
     async def unwrap(self, run_id: str, wrapped: str) -> bytes:
+        if not wrapped.startswith("{"):
+            raise SerializationError(
+                f"the data key of run {run_id} was not wrapped by {_VARIABLE}: unset that, and give this process the "
+                "key service that the run was started with"
+            )
         text = self._wrapper(run_id).open("data key", run_id, wrapped.encode(errors="replace"))
         return binascii.a2b_base64(text[1:-1], strict_mode=True)
 

@@ -42,6 +42,7 @@ _NONCE_BYTES = 12
 _SEALED = b'{"$sealed":"'
 _SEALED_END = b'"}'
 _SEAL_VERSION = 1
+_NO_KEY = "is encrypted, and this process has no key; set WDK_ENCRYPTION_KEY, or the key service of its world"
 
 
 # packing --------------------------------------------------------------------------------------------------------------
@@ -146,7 +147,11 @@ class Sealer:
         sealed = data.startswith(_SEALED)
         if self._key is None:
             if sealed:
-                raise self._refused(kind, id, "is encrypted, and this process has no key; set WDK_ENCRYPTION_KEY")
+                raise self._refused(
+                    kind,
+                    id,
+                    _NO_KEY,
+                )
             return data
         if not sealed or not data.endswith(_SEALED_END):
             raise self._refused(kind, id, "is not encrypted although the run is; it was damaged or put there by others")
@@ -174,7 +179,11 @@ class Sealer:
         if self._key is not None:
             return self._opened(kind, id, data or b"\0")
         if data and data[0] <= _SEAL_VERSION:
-            raise self._refused(kind, id, "is encrypted, and this process has no key; set WDK_ENCRYPTION_KEY")
+            raise self._refused(
+                kind,
+                id,
+                _NO_KEY,
+            )
         return unpack(data)
 
     def _opened(self, kind: str, id: str, content: bytes) -> bytes:

@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from wdk_cloud.codec.refusal import NewerFormatError
-from wdk_cloud.engine import ending, requests
+from wdk_cloud.engine import ending, requests, runids
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inbox import CancelItem, encode_item
 from wdk_cloud.errors import CorruptedEventLogError, RunExpiredError, WorkflowContextError
@@ -90,7 +90,7 @@ async def _goes_on(world: World, head: Head) -> str | None:
     """The run that goes on for this one: also if only the log says so yet, or a death keeps it from ever being said."""
     if head.continued_to is not None:
         return head.continued_to
-    successor = requests.successor_id(head)
+    successor = runids.successor_id(head)
     return None if await world.runs.head(successor) is None else successor
 
 
@@ -141,7 +141,7 @@ async def _nothing_goes_on(world: World, grave: Head, *, ended: bool) -> bool:
     else:
         now = world.clock.now()
         place = Head(
-            run_id=requests.successor_id(grave),
+            run_id=runids.successor_id(grave),
             birth=os.urandom(12).hex(),
             workflow="",
             created_at=now,

@@ -155,7 +155,7 @@ class Inbox:
             del self._admitted[item.key]
             self.early = self.early or not ended
             return
-        data = await turn.payloads.open("payload", payload.digest, bytes(payload.payload))
+        data = await turn.payloads.open_letter("payload", payload.digest, bytes(payload.payload))
         turn.feed(ev.HookReceived(time=turn.now(), id=id, key=item.key, payload=ev.Raw(data)))
 
     def _nudge(self, item: InboxItem) -> None:

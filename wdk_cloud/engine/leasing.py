@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.errors import WorldUnavailableError
+from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.ports import HeadFields
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class LeaseHold:
         except (WorldUnavailableError, LeaseLost) as error:
             log.warning("run %s: its lease runs out by itself: %s", self.head.run_id, error or "it is lost")
 
-    async def postpone(self, error: WorldUnavailableError) -> None:
+    async def postpone(self, error: WorldUnavailableError | WorldConfigurationError) -> None:
         """Stop without releasing, for a growing while, and take the stall back: an outage fails no run."""
         delay = self._engine.outage_delay((self.head.run_id, self.head.birth))
         log.warning("run %s: the world is unavailable, tried again in %s s: %s", self.head.run_id, delay, error)
@@ -240,5 +240,5 @@ class LeaseHold:
         try:
             await self.change(HeadFields(until=until, stalls=max(0, self.head.stalls - 1)))
             self._until = until
-        except (WorldUnavailableError, LeaseLost) as again:
+        except (WorldUnavailableError, WorldConfigurationError, LeaseLost) as again:
             log.warning("run %s: nor can its lease be shortened, it runs out by itself: %s", self.head.run_id, again)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from wdk_cloud.codec.keyring import HOW, Keyring
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine import trouble
 from wdk_cloud.engine.history import History
 from wdk_cloud.engine.payloads import Payloads
 from wdk_cloud.engine.replay import Body
-from wdk_cloud.errors import BUG, CorruptedEventLogError, SerializationError
+from wdk_cloud.errors import BUG, CorruptedEventLogError, SerializationError, WorldConfigurationError
 
 if TYPE_CHECKING:
     from wdk_cloud.engine.service import Engine
@@ -38,7 +39,7 @@ async def load(turn: Turn) -> Loaded:
     else:
         key = await unwrapped(engine, head.run_id, head.data_key)
         history, body = History(head.run_id), None
-        payloads = Payloads(engine.world.blobs, head.run_id, head.birth, key)
+        payloads = Payloads(engine.world.blobs, head.birth, Keyring(head.run_id, key, engine.keys))
     first = head.fence == 1 and turn.delivery.message.identity == head.birth and head.input is not None
     events: list[ev.AnyEvent] = []
     try:
@@ -62,10 +63,10 @@ async def unwrapped(engine: Engine, run_id: str, wrapped: str | None) -> bytes |
     if wrapped is None:
         return None
     if engine.keys is None:
-        raise trouble.HandOn(f"run {run_id} is encrypted and this process has no key; set WDK_ENCRYPTION_KEY", None)
+        raise trouble.HandOn(f"run {run_id} is encrypted and this process has no key; {HOW}", None)
     try:
         return await engine.keys.unwrap(run_id, wrapped)
-    except SerializationError as error:  # another key than the run's: not the run's fault
+    except (SerializationError, WorldConfigurationError) as error:  # another key, or no right: not the run's fault
         raise trouble.HandOn(str(error), None) from error
 
 

@@ -18,6 +18,7 @@ from wdk_cloud.errors import (
     RunExpiredError,
     WorkflowError,
     WorkflowRunNotFoundError,
+    WorldConfigurationError,
     WorldUnavailableError,
 )
 from wdk_cloud.world.ports import InboxItem
@@ -47,7 +48,7 @@ class Operations:
         """What is announced to have come about, while the operation that waits for it looks."""
         self._over: set[str] = set()
         """What has completed, though its completion may not be committed yet."""
-        self.trouble: WorldUnavailableError | NewerFormatError | None = None
+        self.trouble: WorldUnavailableError | WorldConfigurationError | NewerFormatError | None = None
         """Why one could not be carried out here: not the run's doing."""
 
     def start(self, created: Iterable[ev.OperationCreated]) -> None:
@@ -62,7 +63,8 @@ class Operations:
             self.start([event])
 
     def take(self) -> list[ev.OperationCompleted | ev.OperationFailed]:
-        """What has completed; raises WorldUnavailableError or NewerFormatError if one could not be carried out."""
+        """What has completed. Raises WorldUnavailableError, WorldConfigurationError or NewerFormatError if one could
+        not be carried out: that is no fault of the run's."""
         if self.trouble is not None:
             raise self.trouble
         done, self.done = self.done, []
@@ -86,7 +88,7 @@ class Operations:
             if result is not WAITING:
                 data = ev.Raw(encode(result, known=known))
                 self._end(ev.OperationCompleted(time=turn.now(), id=event.id, result=data))
-        except (WorldUnavailableError, NewerFormatError) as error:
+        except (WorldUnavailableError, WorldConfigurationError, NewerFormatError) as error:
             self.trouble = error
         except Exception as error:
             if not isinstance(error, WorkflowError):

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from wdk_cloud.codec.sealing import is_blob
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests
+from wdk_cloud.engine import keyrings, letters, requests
 from wdk_cloud.engine.inbox import HookItem, encode_item
-from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError
+from wdk_cloud.errors import CorruptedEventLogError, RunExpiredError, WorkflowRunNotFoundError
 from wdk_cloud.world.ports import InboxItem
 
 if TYPE_CHECKING:
@@ -26,16 +27,19 @@ if TYPE_CHECKING:
 
 
 class Payload(NamedTuple):
-    """One on its way to a hook; JSON text."""
+    """One on its way to a hook, as it lies in the run that has it."""
 
     key: str
     digest: str
-    data: bytes
+    record: bytes
+    id: str
+    """What it is bound to there, besides run and kind."""
+    admitted: bool
+    """It is in the log, sealed under the run's own key."""
 
 
-async def put(world: World, keys: KeyService | None, head: Head, digest: str, key: str, payload: bytes) -> None:
+async def put(world: World, head: Head, digest: str, key: str, sealed: bytes) -> None:
     """Into the inbox; a run that lives is told."""
-    sealed = await (await requests.payloads_of(world, keys, head)).seal("payload", digest, payload)
     data = encode_item(HookItem(digest, msgspec.Raw(sealed)))
     item = InboxItem(key=key, kind="hook", data=data, time=world.clock.now())
     if head.ended:
@@ -48,43 +52,65 @@ async def pass_on(
     world: World, keys: KeyService | None, head: Head, items: Sequence[InboxItem], end: ev.End | None
 ) -> None:
     """What an ended run has for its successor. `items` are those of its inbox; its end is read if it is not known."""
-    if left := await _left_in(world, keys, head, items, end):
-        await _hand_over(world, keys, head, left)
+    if left := await _left_in(world, head, items, end):
+        following = await _next(world, head, left, keys, closed=False)
+        if following is not None:
+            await pass_on_to_the_last(world, keys, following)
 
 
-async def pass_on_to_the_last(world: World, keys: KeyService | None, head: Head) -> None:
-    """What this run and those that went on for it have left goes to the one that lives."""
+async def pass_on_to_the_last(world: World, keys: KeyService | None, head: Head, *, closed: bool = False) -> None:
+    """What this run and those that went on for it have left goes to the one that lives. `closed`: by a caller, who
+    cannot open what is encrypted; it grows by the name of each run that it comes through."""
     following: Head | None = head
     while following is not None and following.continued_to is not None:
-        following = await _next(world, following, await _left_in(world, keys, following), keys)
+        following = await _next(world, following, await _left_in(world, following), keys, closed=closed)
 
 
-async def _hand_over(world: World, keys: KeyService | None, head: Head, left: list[Payload]) -> None:
-    following = await _next(world, head, left, keys)
-    if following is not None:
-        await pass_on_to_the_last(world, keys, following)
-
-
-async def _next(world: World, head: Head, left: list[Payload], keys: KeyService | None) -> Head | None:
+async def _next(world: World, head: Head, left: list[Payload], keys: KeyService | None, *, closed: bool) -> Head | None:
     """Put it into the successor; the successor's head as it is after that."""
     assert head.continued_to is not None  # the callers have looked
     try:
         following = await requests.require_head(world, head.continued_to)
         if not left:
             return following
-        for payload in left:
-            await put(world, keys, following, payload.digest, payload.key, payload.data)
+        if closed and head.data_key is not None:
+            for payload in left:
+                sealed = await _closed(world, head, head.data_key, following, payload)
+                await put(world, following, payload.digest, payload.key, sealed)
+        else:
+            await _seal_again(world, keys, head, following, left)
         return await requests.require_head(world, head.continued_to)
     except (RunExpiredError, WorkflowRunNotFoundError):
         return None  # erased, with whatever it has
 
 
+async def _seal_again(world: World, keys: KeyService | None, head: Head, following: Head, left: list[Payload]) -> None:
+    own = await keyrings.payloads_of(world, keys, head)
+    sender = await keyrings.sender_to(world, keys, following)
+    for payload in left:
+        opens = own.open if payload.admitted else own.open_letter
+        data = await opens("payload", payload.id, payload.record)
+        sealed = await sender.seal("payload", payload.digest, data)
+        await put(world, following, payload.digest, payload.key, sealed)
+
+
+async def _closed(world: World, head: Head, data_key: str, following: Head, payload: Payload) -> bytes:
+    """The record for the successor, and its blob, if it has one, beside it."""
+    letter = letters.is_letter(payload.record)
+    blob = is_blob(payload.record if letter is None else bytes(letter.sealed))
+    if blob is not None:
+        data = await world.blobs.get_blob(head.run_id, head.birth, blob.name)
+        if data is None:
+            raise CorruptedEventLogError(
+                f"run {head.run_id}: the blob {blob.name} of a payload is gone; it was deleted by something else than "
+                "wdk-cloud: restore it, or start the run again"
+            )
+        await world.blobs.put_blob(following.run_id, following.birth, blob.name, data)
+    return letters.passed_on(payload.record, key=data_key, run=(head.run_id, head.birth), id=payload.id)
+
+
 async def _left_in(
-    world: World,
-    keys: KeyService | None,
-    head: Head,
-    items: Sequence[InboxItem] | None = None,
-    end: ev.AnyEvent | None = None,
+    world: World, head: Head, items: Sequence[InboxItem] | None = None, end: ev.AnyEvent | None = None
 ) -> list[Payload]:
     """What its hooks have received and its body has not taken, then what was not even admitted."""
     if items is None:
@@ -95,17 +121,15 @@ async def _left_in(
     unread = end.unread if isinstance(end, ev.RunContinued) else []
     if not items and not unread:
         return []
-    payloads = await requests.payloads_of(world, keys, head)
     received = await _received(world, head)
     found: list[Payload] = []
     for key in unread:
         digest, event = received[key]
-        found.append(Payload(key, digest, await payloads.open("payload", event.id, bytes(event.payload))))
+        found.append(Payload(key, digest, bytes(event.payload), event.id, admitted=True))
     for item in items:
         if item.key not in received:
             there = msgspec.json.decode(item.data, type=HookItem)
-            data = await payloads.open("payload", there.digest, bytes(there.payload))
-            found.append(Payload(item.key, there.digest, data))
+            found.append(Payload(item.key, there.digest, bytes(there.payload), there.digest, admitted=False))
     return found
 
 

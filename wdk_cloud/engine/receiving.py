@@ -4,12 +4,15 @@ its caller is answered as the webhook's terms say."""
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
+from binascii import b2a_base64
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from wdk_cloud import signatures
+from wdk_cloud.codec.keys import KEY_BYTES
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.tags import TAGS
 from wdk_cloud.codec.values import encode
@@ -47,13 +50,11 @@ class Pending(NamedTuple):
     """The answer of a webhook that a step gives. The request is delivered; to wait for it no longer harms nobody."""
 
     world: World
-    keys: KeyService | None
-    head: Head
-    id: str
+    address: ReplyAddress
     timeout: float
 
     async def response(self) -> Response:
-        return await replies.wait(self.world, self.keys, self.head, self.id, self.timeout)
+        return await replies.wait(self.world, self.address, self.timeout)
 
 
 async def receive(
@@ -88,21 +89,37 @@ async def accept(
     if len(request.body) > terms.max_body:
         return TOO_LARGE
     event_id: str | None = None
+    environ = os.environ if environ is None else environ
     if terms.verify:
         try:
-            event_id = signatures.check(
-                terms.verify, request, os.environ if environ is None else environ, world.clock.now()
-            )
+            event_id = signatures.check(terms.verify, request, environ, world.clock.now())
         except signatures.SignatureMismatch:
             return FORGED
     name = os.urandom(16).hex() if event_id is None else hashlib.sha256(event_id.encode()).hexdigest()[:32]
+    address: ReplyAddress | None = None
     if terms.respond_with == "manual":
-        head = there.head
-        request = request.with_reply(ReplyAddress(world.namespace, head.run_id, head.birth, f"reply:{name}"))
+        head, id = there.head, f"reply:{name}"
+        secret = signatures.secret_of(terms.verify, environ) if event_id is not None else None
+        key = "" if head.data_key is None else _reply_key(secret, head, id)
+        address = ReplyAddress(world.namespace, head.run_id, head.birth, id, key)
+        request = request.with_reply(address)
     await resuming.resume(world, keys, digest, recorded(request), f"request:{name}", there)
-    if terms.respond_with == "manual":
-        return Pending(world, keys, there.head, f"reply:{name}", terms.timeout)
+    if address is not None:
+        return Pending(world, address, terms.timeout)
     return Response(terms.status, terms.body, terms.headers)
+
+
+def _reply_key(secret: bytes | None, head: Head, id: str) -> str:
+    """What the answer is sealed with: a receiver cannot open what the run seals, so it sends a key with the request.
+
+    A provider that sends an event again waits for the answer to the first request, which has the first key: so that of
+    a signed event follows from the secret that signs it.
+    """
+    if secret is None:
+        key = os.urandom(KEY_BYTES)
+    else:
+        key = hmac.digest(secret, "\n".join(("wdk reply", head.run_id, head.birth, id)).encode(), "sha256")
+    return b2a_base64(key, newline=False).decode()
 
 
 def recorded(request: Request) -> bytes:

@@ -5,18 +5,20 @@ A caller puts its item first and sends its message then; it never touches the he
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from wdk_cloud import durations
 from wdk_cloud.codec.errors import decode_error, error_summary
+from wdk_cloud.codec.keyring import Keyring
 from wdk_cloud.codec.limits import INLINE_LIMIT
 from wdk_cloud.codec.values import decode
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.inbox import CancelItem, encode_item
+from wdk_cloud.engine.keyrings import payloads_of
 from wdk_cloud.engine.payloads import Payloads, check_size
+from wdk_cloud.engine.runids import derived_run_id, time_of
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.errors import (
     CorruptedEventLogError,
@@ -26,7 +28,6 @@ from wdk_cloud.errors import (
     WorkflowRunCancelledError,
     WorkflowRunFailedError,
     WorkflowRunNotFoundError,
-    WorldConfigurationError,
 )
 from wdk_cloud.world.ports import Batch, Head, InboxItem, Labels, Message
 
@@ -51,8 +52,6 @@ TOMBSTONES_KEPT = 60 * 86_400.0
 """Seconds, and twice the retention if that is longer, for which a tombstone stays: longer than any message or worker of
 the run may come late."""
 
-ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -72,33 +71,6 @@ class Order:
     continued_from: str | None = None
 
 
-def new_run_id(now: float) -> str:
-    """Random first, so that no key range runs hot; then the time, which tells an expired id from an unknown one."""
-    return "wrun_" + _text(int.from_bytes(os.urandom(10), "big"), 16) + _text(int(now * 1000), 10)
-
-
-def derived_run_id(*parts: str) -> str:
-    """The same parts give the same id: of a child from its parent and its call, of a run from its idempotency key."""
-    digest = hashlib.sha256("\n".join(parts).encode()).digest()
-    return "wrun_" + _text(int.from_bytes(digest[:16], "big"), 26)
-
-
-def successor_id(head: Head) -> str:
-    """Of the run that goes on for this one."""
-    return derived_run_id("continued", head.run_id, head.birth)
-
-
-def time_of(run_id: str) -> float | None:
-    """The time in a run id of ours; None where none can be told. A derived id looks like one once in thousands."""
-    text = run_id.removeprefix("wrun_")
-    if text == run_id or len(text) != 26 or not set(text) <= set(ALPHABET):
-        return None
-    number = 0
-    for letter in text[16:]:
-        number = number * 32 + ALPHABET.index(letter)
-    return number / 1000
-
-
 def gone(world: World, run_id: str) -> RunExpiredError | WorkflowRunNotFoundError:
     """What it means that a run has no head: the time in its id tells an expired one from one that never was."""
     started = time_of(run_id)
@@ -108,16 +80,16 @@ def gone(world: World, run_id: str) -> RunExpiredError | WorkflowRunNotFoundErro
     return WorkflowRunNotFoundError(run_id)
 
 
-def _text(number: int, length: int) -> str:
-    digits: list[str] = []
-    for _ in range(length):
-        number, digit = divmod(number, 32)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
+class Started(NamedTuple):
+    """What `start` has come to."""
+
+    run_id: str
+    payloads: Payloads | None
+    """Of the run, if it is new. None: it was there before."""
 
 
-async def create(world: World, keys: KeyService | None, order: Order) -> tuple[Head, bool]:
-    """Create the run and send its first message; returns the head that is there, and whether it is ours.
+async def create(world: World, keys: KeyService | None, order: Order) -> tuple[Head, Payloads | None]:
+    """Create the run and send its first message; returns the head that is there, and if it is ours, its payloads.
 
     Head first, then the message: a caller that dies between the two got no answer and tries again; a head that is
     pending gets its message again.
@@ -125,7 +97,7 @@ async def create(world: World, keys: KeyService | None, order: Order) -> tuple[H
     now = world.clock.now()
     birth, seed = os.urandom(12).hex(), os.urandom(32)
     data_key = await keys.generate(order.run_id) if keys is not None else None
-    payloads = Payloads(world.blobs, order.run_id, birth, data_key.plain if data_key else None)
+    payloads = Payloads(world.blobs, birth, Keyring(order.run_id, data_key.plain if data_key else None, keys))
     check_size(order.input, f"the input of {order.workflow}")
     sealed = await payloads.seal("input", "", order.input)
     in_head = len(sealed) <= INPUT_IN_HEAD and not order.attributes
@@ -159,7 +131,7 @@ async def create(world: World, keys: KeyService | None, order: Order) -> tuple[H
     there = existing or head
     if there.status == "pending":
         await _send_first(world, there)
-    return there, existing is None
+    return there, payloads if existing is None else None
 
 
 async def _write_first_batch(world: World, head: Head, sealed: bytes, order: Order) -> None:
@@ -196,12 +168,11 @@ async def _send_first(world: World, head: Head) -> None:
         await world.queue.send([(first, 0.0)])
 
 
-async def start(world: World, keys: KeyService | None, order: Order) -> tuple[str, bool]:
-    """`create`, with the errors of `start`: an id that is taken, a key that was used with another input. The run's id,
-    and whether the run is new."""
-    head, created = await create(world, keys, order)
-    if created:
-        return head.run_id, True
+async def start(world: World, keys: KeyService | None, order: Order) -> Started:
+    """`create`, with the errors of `start`: an id that is taken, a key that was used with another input."""
+    head, payloads = await create(world, keys, order)
+    if payloads is not None:
+        return Started(head.run_id, payloads)
     if head.status == "deleted":
         raise RunExpiredError(order.run_id)
     if order.idempotency_key is not None:
@@ -209,7 +180,7 @@ async def start(world: World, keys: KeyService | None, order: Order) -> tuple[st
             raise IdempotencyConflictError(head.run_id, order.idempotency_key)
     elif order.parent is None or head.parent != order.parent:
         raise RunExistsError(head.run_id)
-    return head.run_id, False
+    return Started(head.run_id, None)
 
 
 async def start_child(engine: Engine, *, parent: Head, root: str, call: str, order: Mapping[str, Any]) -> str:
@@ -239,8 +210,7 @@ async def start_child(engine: Engine, *, parent: Head, root: str, call: str, ord
         parent=None if idempotency_key is not None else f"{parent.run_id}/{parent.birth}/{call}",
         root=root,
     )
-    started, _ = await start(world, engine.keys, child)
-    return started
+    return (await start(world, engine.keys, child)).run_id
 
 
 async def require_head(world: World, run_id: str) -> Head:
@@ -315,17 +285,6 @@ async def wake_up(world: World, run_id: str, key: str) -> None:
 async def attributes(world: World, run_id: str) -> dict[str, str]:
     head = await last_of(world, run_id)
     return dict((await world.runs.labels(head.run_id, head.birth)).values)
-
-
-async def payloads_of(world: World, keys: KeyService | None, head: Head) -> Payloads:
-    key = None
-    if head.data_key is not None:
-        if keys is None:
-            raise WorldConfigurationError(
-                f"run {head.run_id} is encrypted; set WDK_ENCRYPTION_KEY to the key that it was started with"
-            )
-        key = await keys.unwrap(head.run_id, head.data_key)
-    return Payloads(world.blobs, head.run_id, head.birth, key)
 
 
 async def end_of(world: World, keys: KeyService | None, head: Head) -> ev.AnyEvent | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from wdk_cloud.codec.values import decode
-from wdk_cloud.engine import passing, requests, tokens
+from wdk_cloud.engine import keyrings, passing, requests, tokens
 from wdk_cloud.engine.payloads import check_size
 from wdk_cloud.errors import HookNotFoundError, RunExpiredError, WorkflowRunNotFoundError
 
@@ -54,7 +54,7 @@ async def find_for_payload(world: World, digest: str) -> Found:
 async def metadata(world: World, keys: KeyService | None, found: Found) -> bytes:
     """What the hook was made with, as JSON text."""
     owner = await requests.require_head(world, found.token.run_id)
-    payloads = await requests.payloads_of(world, keys, owner)
+    payloads = await keyrings.payloads_of(world, keys, owner)
     return await payloads.open("metadata", found.token.hook_id, bytes(found.data.metadata))
 
 
@@ -89,7 +89,8 @@ async def resume(
         await _pass_on(world, keys, found.token.run_id)
         if key is not None and await _received_before(world, found, name):
             return found
-    await passing.put(world, keys, found.head, digest, name, payload)
+    sealed = await (await keyrings.sender_to(world, keys, found.head)).seal("payload", digest, payload)
+    await passing.put(world, found.head, digest, name, sealed)
     await _pass_on(world, keys, found.head.run_id)
     return found
 
@@ -109,4 +110,4 @@ async def _pass_on(world: World, keys: KeyService | None, run_id: str) -> None:
         head = await requests.require_head(world, run_id)
     except (RunExpiredError, WorkflowRunNotFoundError):
         return
-    await passing.pass_on_to_the_last(world, keys, head)
+    await passing.pass_on_to_the_last(world, keys, head, closed=True)

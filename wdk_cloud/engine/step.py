@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from wdk_cloud.codec.errors import encode_error
+from wdk_cloud.codec.keyring import Keyring
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.context import StepContext, check_attribute_count
 from wdk_cloud.engine import outgoing, producing, trouble
@@ -135,7 +136,7 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
     )
     if not claimed:
         return await _refused(engine, delivery, item, now)
-    payloads = Payloads(world.blobs, run_id, birth, key)
+    payloads = Payloads(world.blobs, birth, Keyring(run_id, key, engine.keys))
     if (end := _over_already(engine, message, order, item)) is not None:
         return await _end(engine, delivery, payloads, item, "failed", end, attempt=item.attempt)
     return await _run(engine, delivery, payloads, order, item, now)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import msgspec
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests
+from wdk_cloud.engine import requests, runids
 from wdk_cloud.engine.inbox import CancelItem
 from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError
 
@@ -73,7 +73,7 @@ def besides_the_will(error: BaseException | None) -> BaseException | None:
 def end_event(head: Head, successor: Successor, unread: list[str], now: float) -> ev.RunContinued:
     return ev.RunContinued(
         time=now,
-        run_id=requests.successor_id(head),
+        run_id=runids.successor_id(head),
         next_input=ev.Raw(successor.input),
         digest=successor.digest,
         unread=unread,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import passing, requests
+from wdk_cloud.engine import passing, requests, runids
 from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError, WorldUnavailableError
 from wdk_cloud.world.ports import Token
 
@@ -152,7 +152,7 @@ async def _goes_on_as(world: World, head: Head, me: Head) -> bool:
     """Whether this run is among those that go on for that one, though not every head says so yet."""
     following: Head | None = head
     while following is not None and following.run_id != me.run_id:
-        following = await world.runs.head(following.continued_to or requests.successor_id(following))
+        following = await world.runs.head(following.continued_to or runids.successor_id(following))
     return following is not None
 
 

@@ -30,6 +30,7 @@ from wdk_cloud.errors import (
     CorruptedEventLogError,
     MaxDeliveriesExceededError,
     MaxEventsExceededError,
+    WorldConfigurationError,
     WorldUnavailableError,
 )
 
@@ -75,7 +76,7 @@ class Turn(Intake, Waiting):
             if isinstance(interrupt.__cause__, KeyboardInterrupt):
                 raise interrupt.__cause__ from None
             return False
-        except WorldUnavailableError as error:
+        except (WorldUnavailableError, WorldConfigurationError) as error:  # not even handed on
             await self.hold.postpone(error)
             return False
         except asyncio.CancelledError:
@@ -95,7 +96,7 @@ class Turn(Intake, Waiting):
             return await self._work()
         except trouble.HandOn as reason:
             return await trouble.hand_on(self, reason)
-        except NewerFormatError as error:
+        except (NewerFormatError, WorldConfigurationError) as error:  # no fault of the run's
             return await trouble.hand_on(self, trouble.HandOn(str(error), None))
         except CorruptedEventLogError as error:  # of the log, or of what comes in
             acknowledge = await ending.close_corrupted(self, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from wdk_cloud.engine import requests
+from wdk_cloud.engine import keyrings, requests
 from wdk_cloud.engine.appender import Appender
 from wdk_cloud.engine.streaming import Place
 
@@ -72,5 +72,5 @@ class Writers:
 
 async def place_of(world: World, keys: KeyService | None, run_id: str, stream: str) -> Place:
     head = await requests.require_head(world, run_id)
-    payloads = await requests.payloads_of(world, keys, head)
+    payloads = await keyrings.payloads_of(world, keys, head)
     return Place(world, run_id, head.birth, stream, payloads.sealer)

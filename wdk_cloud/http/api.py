@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from wdk_cloud import client, hooks, sources
 from wdk_cloud.admission import LONGEST_PAGE, check_reason, check_start
-from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
 from wdk_cloud.codec.values import decode_arguments, encode
 from wdk_cloud.documents import error_of, event_document, info_document, iso, stream_document, value_of
+from wdk_cloud.encryption import keys_of
 from wdk_cloud.engine import events as ev
-from wdk_cloud.engine import requests, resuming
+from wdk_cloud.engine import keyrings, requests, resuming
 from wdk_cloud.errors import WorkflowNotRegisteredError
 from wdk_cloud.http import bodies, schema
 from wdk_cloud.http.answers import Refused, bad_input, document
@@ -85,7 +85,7 @@ class Api:
         run = self._run(request)
         info = await run.info()
         world = await current_world(self._served.namespace_of(request))
-        end = await requests.end_of(world, _keys(), await requests.last_of(world, run.run_id))
+        end = await requests.end_of(world, keys_of(world), await requests.last_of(world, run.run_id))
         return document(
             {
                 **info_document(info),
@@ -103,7 +103,7 @@ class Api:
         run_id = self._run(request).run_id
         world = await current_world(self._served.namespace_of(request))
         head = await requests.require_head(world, run_id)
-        payloads = await requests.payloads_of(world, _keys(), head)
+        payloads = await keyrings.payloads_of(world, keys_of(world), head)
         found: list[dict[str, object]] = []
         more = False
         for batch in await world.runs.read(head.run_id, head.birth, 0):

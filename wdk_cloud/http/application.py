@@ -21,7 +21,7 @@ from wdk_cloud.http.receiver import Receiver
 from wdk_cloud.http.roles import role_of
 from wdk_cloud.http.secrecy import hide_tokens
 from wdk_cloud.http.served import Served
-from wdk_cloud.worker import settings_and_keys, sweep_each_minute, worker
+from wdk_cloud.worker import checked_settings, sweep_each_minute, worker
 from wdk_cloud.world.opening import close_worlds, current_world
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def from_environment(app: Workflows | None, authenticator: Authenticator | None)
     spec = os.environ.get("WDK_APP")
     # A receiver runs no code of the app; it needs to know one only where that has a namespace.
     apps = [app] if app is not None else [] if role == "receiver" and not spec else sources.load_apps(spec)
-    settings_and_keys()
+    checked_settings()
     return build(Served(apps), authenticator or authentication.from_environment(), role)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 
-from wdk_cloud.client import _keys  # pyright: ignore[reportPrivateUsage] -- the client's own
+from wdk_cloud.encryption import keys_of
 from wdk_cloud.engine import receiving
 from wdk_cloud.errors import HookNotFoundError, WorkflowError, WorldUnavailableError
 from wdk_cloud.hooks import digest_of
@@ -77,7 +77,7 @@ class Receiver:
         _, terms = found
         body = await bodies.read(request, terms.max_body)
         delivered = _message(request, terms.base.rstrip("/") + ROUTE + token, body)
-        accepted = await receiving.accept(world, _keys(), digest, delivered, found=found)
+        accepted = await receiving.accept(world, keys_of(world), digest, delivered, found=found)
         if isinstance(accepted, receiving.Pending):
             return await _while_they_wait(request, accepted)
         return accepted

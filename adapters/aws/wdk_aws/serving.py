@@ -11,7 +11,7 @@ from wdk_aws import events
 from wdk_cloud import sources
 from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.http.roles import role_of
-from wdk_cloud.worker import engine_for, settings_and_keys, warn_of_hash_seed
+from wdk_cloud.worker import checked_settings, engine_for, warn_of_hash_seed
 from wdk_cloud.world.opening import use_world
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Instance:
             return
         self.telemetry = self.parts.telemetry()
         self.role = role_of(os.environ.get("WDK_ROLE") or "all")
-        self.settings, _ = settings_and_keys(self.parts.settings)
+        self.settings = checked_settings(self.parts.settings)
         self.world = self.parts.world()
         await self.world.open()
         # For as long as the instance lives: what steps start, and what the routes ask, is in this world.
