@@ -45,7 +45,7 @@ def keys_of(world: World) -> KeyService | None:
     others = world.key_service() if isinstance(world, BringsKeys) else None
     if own is not None and others is not None:
         raise WorldConfigurationError(
-            f"{_VARIABLE} is set, and the world {world.name} has a key service of its own ({others.name}); unset one "
-            "of the two in every process"
+            f"{_VARIABLE} is set, and the world {world.name} has a key service of its own ({others.name}); set only "
+            "one of the two, the same in every process"
         )
     return own or others

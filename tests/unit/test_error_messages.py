@@ -61,6 +61,7 @@ PARTS_OF_OTHERS = {
     Path("wdk_cloud/codec/errors.py"),
     Path("wdk_cloud/codec/sealing.py"),
     Path("wdk_cloud/engine/chunks.py"),
+    Path("wdk_cloud/engine/letters.py"),
     Path("wdk_cloud/engine/payloads.py"),
 }
 """What these raise as a SerializationError ends up in a CorruptedEventLogError, or of a stream in a StreamError, which
