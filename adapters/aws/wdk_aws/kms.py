@@ -98,8 +98,8 @@ def _context(run_id: str) -> dict[str, str]:
 def _blob(run_id: str, wrapped: str) -> bytes:
     if not wrapped.startswith(PREFIX):
         raise SerializationError(
-            f"the data key of run {run_id} was not wrapped by KMS: unset {_VARIABLE}, and set WDK_ENCRYPTION_KEY to the "
-            "key that the run was started with"
+            f"the data key of run {run_id} was not wrapped by KMS: unset {_VARIABLE}, and set WDK_ENCRYPTION_KEY to "
+            "the key that the run was started with"
         )
     try:
         return binascii.a2b_base64(wrapped.removeprefix(PREFIX), strict_mode=True)
@@ -109,8 +109,8 @@ def _blob(run_id: str, wrapped: str) -> bytes:
 
 def _damaged(run_id: str, why: str) -> SerializationError:
     return SerializationError(
-        f"the data key of run {run_id} cannot be unwrapped ({why}): it is damaged, was wrapped for another run, or by a "
-        f"key of another account or region than this process asks; see {_VARIABLE}"
+        f"the data key of run {run_id} cannot be unwrapped ({why}): it is damaged, was wrapped for another run, or by "
+        f"a key of another account or region than this process asks; see {_VARIABLE}"
     )
 
 

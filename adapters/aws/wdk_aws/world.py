@@ -14,6 +14,7 @@ from wdk_aws.watching import Polling, Pollings
 from wdk_cloud.world.clock import SystemClock
 
 if TYPE_CHECKING:
+    from wdk_aws.kms import KmsKeyService
     from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore, StreamStore, World
 
 
@@ -30,6 +31,7 @@ class AwsWorld:
         clients: Clients | None = None,
         clock: Clock | None = None,
         namespace: str = "",
+        keys: KmsKeyService | None = None,
     ) -> None:
         self.settings = AwsSettings.from_environment() if settings is None else settings
         self.clients = Clients() if clients is None else clients
@@ -44,12 +46,22 @@ class AwsWorld:
         self.streams: StreamStore = S3Streams(objects, self._pollings.moved)
         self.queue: Queue = SqsQueue(self.settings, self.clients, self.clock, namespace)
         self.receiver: Receiver | None = None
+        self._keys = keys
 
     def scoped(self, namespace: str) -> AwsWorld:
-        return AwsWorld(self.settings, clients=self.clients, clock=self.clock, namespace=namespace)
+        keys = self.key_service()  # one for all namespaces: it keeps what it has unwrapped
+        return AwsWorld(self.settings, clients=self.clients, clock=self.clock, namespace=namespace, keys=keys)
 
     def subscribe(self, run_id: str) -> Polling:
         return self._pollings.new(run_id)
+
+    def key_service(self) -> KmsKeyService | None:
+        """That of WDK_AWS_KMS_KEY_ID; None without it."""
+        if self._keys is None and self.settings.kms_key_id:
+            from wdk_aws.kms import KmsKeyService
+
+            self._keys = KmsKeyService(self.settings, self.clients)
+        return self._keys
 
     async def open(self) -> None:
         """Nothing to do before the first request, which says what is missing."""
