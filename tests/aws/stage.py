@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from boto3.session import Session
 from botocore.exceptions import ClientError
 from botocore.session import get_session
 
-from wdk_aws import messages
+from wdk_aws import messages, schema
 from wdk_aws.clients import Clients
 from wdk_aws.settings import AwsSettings
 from wdk_aws.testing import resources
@@ -50,8 +52,15 @@ def clients_of(dynamodb: str, rest: str) -> Clients:
     return Clients(LocalSession({"dynamodb": dynamodb, "sqs": rest, "s3": rest, "scheduler": rest, "kms": rest}))
 
 
+@cache
+def shared_clients(dynamodb: str, rest: str) -> Clients:
+    """For all tests of this process: making them takes longer than most tests."""
+    return clients_of(dynamodb, rest)
+
+
 def fresh(clients: Clients, endpoint: str) -> AwsSettings:
-    """Settings of resources that nobody has used, which exist now."""
+    """Settings of resources that nobody has used, which exist now, made with a third of `create_resources()`'s calls:
+    without what no test of a world sees, dead-letter queues and expiry."""
     number = next(_numbers)
     settings = AwsSettings(
         table=f"table-{number}",
@@ -61,7 +70,12 @@ def fresh(clients: Clients, endpoint: str) -> AwsSettings:
         scheduler_group=f"group-{number}",
         scheduler_role_arn=ROLE,
     )
-    resources.create(settings, clients)
+    clients.dynamodb.create_table(**schema.table(settings.table))
+    for url in (settings.flow_queue_url, settings.step_queue_url):
+        visibility = {"VisibilityTimeout": str(resources.VISIBILITY)}
+        clients.sqs.create_queue(QueueName=url.rpartition("/")[2], Attributes=visibility)
+    clients.s3.create_bucket(Bucket=settings.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    clients.scheduler.create_schedule_group(Name=settings.scheduler_group)
     return settings
 
 
@@ -69,7 +83,7 @@ class SqsReceiver:
     """Receives from both queues, as an event source mapping does, for the cases of the contract."""
 
     def __init__(self, settings: AwsSettings, clients: Clients, namespace: str) -> None:
-        self._urls = {"flow": settings.flow_queue_url, "step": settings.step_queue_url}
+        self._urls = {"step": settings.step_queue_url, "flow": settings.flow_queue_url}
         self._clients = clients
         self._namespace = namespace
         self._held: set[str] = set()
@@ -135,6 +149,14 @@ class SqsReceiver:
     def _place(self, delivery: Delivery) -> tuple[str, str]:
         name, _, handle = delivery.receipt.partition(":")
         return self._urls[name], handle
+
+
+def scheduled_before(time: float, settings: AwsSettings, clients: Clients) -> bool:
+    """Whether a schedule is due that has not fired yet."""
+    group = settings.scheduler_group
+    names = [one["Name"] for one in clients.scheduler.list_schedules(GroupName=group)["Schedules"]]
+    times = (clients.scheduler.get_schedule(GroupName=group, Name=name)["ScheduleExpression"] for name in names)
+    return any(datetime.strptime(at, "at(%Y-%m-%dT%H:%M:%S)").replace(tzinfo=UTC).timestamp() <= time for at in times)
 
 
 def bodies(clients: Clients, url: str) -> list[str]:

@@ -10,7 +10,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.aws.stage import clients_of
+from wdk_aws.settings import AwsSettings
 from wdk_aws.testing import create_resources
+from wdk_aws.testing.resources import create
 from wdk_cloud.errors import WorldConfigurationError
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
@@ -125,6 +128,16 @@ def test_the_first_region_makes_its_buckets_without_a_name(monkeypatch: pytest.M
     monkeypatch.setenv("WDK_AWS_BUCKET", "wdk-objects")
     create_resources()
     assert expiry() == [60]
+
+
+def test_the_servers_of_our_tests_take_it_too(dynoxide: str, ministack: str) -> None:
+    clients = clients_of(dynoxide, ministack)
+    url = f"{ministack}/000000000000/made"
+    settings = AwsSettings(table="made", flow_queue_url=url, bucket="made", scheduler_group="made")
+    for _ in range(2):
+        create(settings, clients)
+    assert clients.sqs.get_queue_attributes(QueueUrl=url + "-dead", AttributeNames=["All"])["Attributes"]
+    assert clients.dynamodb.describe_table(TableName="made")["Table"]["TableStatus"] == "ACTIVE"
 
 
 @pytest.mark.parametrize(

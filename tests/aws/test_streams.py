@@ -53,7 +53,7 @@ class Stage:
 
     def keys(self) -> list[str]:
         listed = self.clients.s3.list_objects_v2(Bucket=self.settings.bucket)
-        return [one["Key"] for one in listed.get("Contents", [])]  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        return [one["Key"] for one in listed.get("Contents", [])]
 
 
 @pytest.fixture

@@ -27,6 +27,11 @@ TIME_LIMIT = 30.0  # seconds for one test; a test that waits for what never come
 _marks = count(1)
 
 
+def own_receiver(world: World) -> Receiver:
+    assert world.receiver is not None
+    return world.receiver
+
+
 @dataclass(frozen=True)
 class WorldUnderTest:
     world: World
@@ -38,6 +43,11 @@ class WorldUnderTest:
     receiver: Receiver
     visibility: float = 60.0
     """Seconds after which a message that was received becomes visible again."""
+    grain: float = 0.0
+    """Seconds to which the queue rounds its delays up."""
+    erases_messages: bool = True
+    """An erasure takes the messages of the run along."""
+    receiver_of: Callable[[World], Receiver] = own_receiver
 
     @property
     def runs(self) -> RunStore:
@@ -68,11 +78,20 @@ class WorldUnderTest:
         return found
 
 
-Factory = Callable[[Path], AbstractAsyncContextManager[WorldUnderTest]]
+@dataclass(frozen=True)
+class Ground:
+    """What a world may stand on."""
+
+    folder: Path
+    fixture: Callable[[str], Any]
+    """A fixture by its name, started when it is asked for."""
+
+
+Factory = Callable[[Ground], AbstractAsyncContextManager[WorldUnderTest]]
 
 
 @asynccontextmanager
-async def memory(_folder: Path) -> AsyncIterator[WorldUnderTest]:
+async def memory(_ground: Ground) -> AsyncIterator[WorldUnderTest]:
     clock = VirtualClock()
     world = MemoryWorld(clock)
 
@@ -85,14 +104,14 @@ async def memory(_folder: Path) -> AsyncIterator[WorldUnderTest]:
 
 
 @asynccontextmanager
-async def local(folder: Path) -> AsyncIterator[WorldUnderTest]:
+async def local(ground: Ground) -> AsyncIterator[WorldUnderTest]:
     from wdk_cloud.world.local import LocalWorld
 
     clock = VirtualClock()
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[LocalWorld]:
-        world = LocalWorld(folder / "contract.db", clock=clock)
+        world = LocalWorld(ground.folder / "contract.db", clock=clock)
         await world.open()
         try:
             yield world
@@ -103,9 +122,56 @@ async def local(folder: Path) -> AsyncIterator[WorldUnderTest]:
         yield WorldUnderTest(world, clock, advancing(clock), connect, world.receiver)
 
 
+@asynccontextmanager
+async def aws(ground: Ground) -> AsyncIterator[WorldUnderTest]:
+    """DynamoDB at dynoxide; SQS, S3 and EventBridge Scheduler at a ministack whose clock goes with the virtual one.
+    Every test has resources of its own."""
+    from tests.aws.stage import SqsReceiver, fresh, scheduled_before, shared_clients
+    from wdk_aws.testing.resources import VISIBILITY
+    from wdk_aws.world import AwsWorld
+
+    standing = ground.fixture("ministack_standing")
+    clients = shared_clients(ground.fixture("dynoxide"), standing.url)
+    settings = fresh(clients, standing.url)
+    clock = VirtualClock(standing.now())
+
+    async def advance(seconds: float) -> None:
+        clock.advance_to(clock.now() + seconds)
+        standing.move_to(clock.now())
+        while scheduled_before(clock.now(), settings, clients):
+            await asyncio.sleep(0.02)
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[World]:
+        world = AwsWorld(settings, clients=clients, clock=clock)
+        await world.open()
+        yield world
+
+    def receiver_of(world: World) -> Receiver:
+        return SqsReceiver(settings, clients, world.namespace)
+
+    try:
+        async with connect() as world:
+            yield WorldUnderTest(
+                world,
+                clock,
+                advance,
+                connect,
+                receiver_of(world),
+                visibility=VISIBILITY,
+                grain=1.0,
+                erases_messages=False,
+                receiver_of=receiver_of,
+            )
+    finally:
+        clients.close()
+
+
 FACTORIES: dict[str, Factory] = {"memory": memory}
 if find_spec("wdk_cloud.world.local"):
     FACTORIES["local"] = local
+if find_spec("wdk_aws.store"):
+    FACTORIES["aws"] = aws
 
 
 def advancing(clock: VirtualClock) -> Callable[[float], Awaitable[None]]:
@@ -128,12 +194,15 @@ class Opening:
     """What the fixture `place` gives; the test itself gets the world, opened on the loop it runs on."""
 
     factory: Factory
-    folder: Path
+    ground: Ground
 
 
 @pytest.fixture(params=list(FACTORIES))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    return Opening(FACTORIES[request.param], tmp_path)
+    exception = request.node.get_closest_marker("not_on")
+    if exception is not None and exception.args[0] == request.param:
+        pytest.skip("not run on {}: {}".format(*exception.args))
+    return Opening(FACTORIES[request.param], Ground(tmp_path, request.getfixturevalue))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -148,7 +217,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         if not isinstance(opening, Opening):
             await pyfuncitem.obj(**wanted)
             return
-        async with opening.factory(opening.folder) as world:
+        async with opening.factory(opening.ground) as world:
             await pyfuncitem.obj(**{**wanted, "place": world})
 
     run(story())

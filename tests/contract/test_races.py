@@ -183,8 +183,7 @@ async def test_many_who_retire_messages_lose_none(place: WorldUnderTest) -> None
 
 async def test_no_message_is_received_over_two_connections(place: WorldUnderTest) -> None:
     async with place.second() as other:
-        assert other.receiver is not None
-        receivers = (place.receiver, other.receiver)
+        receivers = (place.receiver, place.receiver_of(other))
         await place.queue.send([(a_message(f"m{number:02}"), 0.0) for number in range(40)])
         found: list[str] = []
 

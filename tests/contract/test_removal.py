@@ -176,7 +176,8 @@ async def test_what_was_written_before_is_erased_with_the_messages(place: WorldU
     await nothing_is_left(place)
     await place.queue.send([(order, 0.0)])  # a copy, by somebody who had it in hand
     await place.advance(61)
-    assert [delivery.message.identity for delivery in await place.visible()] == ["other"]
+    left = [] if place.erases_messages else ["order", "order", "w"]
+    assert sorted(delivery.message.identity for delivery in await place.visible()) == sorted([*left, "other"])
 
 
 async def test_an_erasure_of_many_runs_leaves_the_others_alone(place: WorldUnderTest) -> None:
@@ -192,7 +193,8 @@ async def test_an_erasure_of_many_runs_leaves_the_others_alone(place: WorldUnder
     assert await place.runs.read("run10", "birth10", 0) == []
     assert await place.runs.read("run1", "birth1", 0) == [a_batch(1)]
     await place.advance(1)
-    assert [delivery.message.identity for delivery in await place.visible()] == ["run1"]
+    left = ["run1"] if place.erases_messages else sorted(births)
+    assert sorted(delivery.message.identity for delivery in await place.visible()) == left
 
 
 async def test_who_has_a_message_of_an_erased_run_in_hand_can_do_with_it_what_it_wants(place: WorldUnderTest) -> None:
@@ -204,8 +206,9 @@ async def test_who_has_a_message_of_an_erased_run_in_hand_can_do_with_it_what_it
     await place.receiver.put_back(b, 0)
     await place.receiver.acknowledge(c)
     await place.advance(place.visibility + 1)
-    assert await place.visible() == []
-    assert not place.receiver.busy()
+    left = [] if place.erases_messages else ["a", "b"]
+    assert sorted(delivery.message.identity for delivery in await place.visible()) == left
+    assert place.receiver.busy() is bool(left)
 
 
 # -- removable --------------------------------------------------------------------------------------------------------
