@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+from asyncio import sleep
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -198,4 +198,4 @@ def _texts(asked: Mapping[str, Any]) -> dict[str, str]:
 async def _wait(pause: float | None, operation: str) -> None:
     if pause is None:
         raise ThrottleError(f"AWS asks for fewer requests ({operation} for {_TABLE} leaves some undone); tried again")
-    await asyncio.sleep(pause)
+    await sleep(pause)
