@@ -41,7 +41,7 @@ def build(project: Project, target: Target, output: Path, progress: Progress, ex
             installing.install(requirements, target, Path(folder))
         with progress("reading imports", None):
             rooms = contents.Rooms(project.files, contents.installed_files(Path(folder)), contents.own_files())
-            chosen = contents.choose(rooms, project.modules, target, map(installing.name_of, project.depends_on))
+            chosen = contents.choose(rooms, project.modules, map(installing.name_of, project.depends_on))
             contents.check(chosen, project, target)
         version = stamp.code_version(project.files, project.folder)
         chosen[bundle.FILE] = stamp.document(version, project.spec, target, metadata.version("wdk-cloud"))

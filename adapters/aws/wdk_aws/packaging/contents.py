@@ -84,7 +84,7 @@ def installed_files(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in found.items() if not _is_noise(name)}
 
 
-def choose(rooms: Rooms, roots: Iterable[str], target: Target, requirements: Iterable[str]) -> Contents:
+def choose(rooms: Rooms, roots: Iterable[str], requirements: Iterable[str]) -> Contents:
     """Everything but tests that nothing imports, and the descriptions of services that nothing can ask for."""
     everything: Contents = {**rooms.installed, **rooms.own, **rooms.project}
     reach = Modules(everything, _reader(everything)).walk([HANDLER, *roots], every)

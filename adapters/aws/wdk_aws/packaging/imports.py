@@ -9,12 +9,19 @@ from __future__ import annotations
 import ast
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 COMPILED = (".so", ".pyd")
+
+CAUGHT = ("ImportError", "ModuleNotFoundError", "Exception", "BaseException")
+"""What is caught by whoever can do without an import."""
+
+FILES_KNOWN = 4096
+"""Files whose imports are kept: a function has a thousand, and they are walked for several questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,6 @@ class Modules:
         self._read = read
         self._files: dict[str, str] = {}
         self._folders: set[str] = set()
-        self._known: dict[str, list[Import]] = {}
         # A source file wins over a compiled one of the same name, and a package over a module: hence the order.
         for name in sorted(names, key=lambda name: (not name.endswith("/__init__.py"), name.endswith(COMPILED), name)):
             module = module_of(name)
@@ -102,10 +108,8 @@ class Modules:
                 reach.files.add(file)
                 waiting.append(file)
 
-    def _imports(self, file: str) -> list[Import]:
-        if file not in self._known:
-            self._known[file] = imports_of(self._read(file), file) if file.endswith(".py") else []
-        return self._known[file]
+    def _imports(self, file: str) -> tuple[Import, ...]:
+        return imports_of(self._read(file), file) if file.endswith(".py") else ()
 
 
 def every(_file: str, _found: Import) -> bool:
@@ -133,16 +137,17 @@ def module_of(path: str) -> str | None:
     return ".".join(parts) if parts and all(part.isidentifier() for part in parts) else None
 
 
-def imports_of(source: bytes, path: str) -> list[Import]:
+@lru_cache(FILES_KNOWN)
+def imports_of(source: bytes, path: str) -> tuple[Import, ...]:
     """All imports of a file. One that is not Python of today has none: it could not be imported either."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return []
+        return ()
     package = (module_of(path) or "").split(".")
     if not path.endswith("/__init__.py"):
         package = package[:-1]
-    return list(_found(tree.body, package, optional=False, lazy=False))
+    return tuple(_found(tree.body, package, optional=False, lazy=False))
 
 
 def _found(body: Iterable[ast.AST], package: list[str], *, optional: bool, lazy: bool) -> Iterator[Import]:
@@ -161,27 +166,35 @@ def _found(body: Iterable[ast.AST], package: list[str], *, optional: bool, lazy:
 def _parts(node: ast.AST, lazy: bool) -> Iterator[tuple[Iterable[ast.AST], bool, bool]]:
     """What lies in a statement: for each part, whether an import there may fail, and whether it is in a function."""
     match node:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-            yield ast.iter_child_nodes(node), False, True
-        case ast.If() if "TYPE_CHECKING" in ast.unparse(node.test):
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            yield node.body, False, True
+        case ast.If() if _names(node.test, "TYPE_CHECKING"):
             yield node.orelse, False, False
         case ast.If():
             # Inside a function an `if` is a path like any other; at the top of a module it asks for the machine.
-            yield [*node.body, *node.orelse], not lazy or "version_info" in ast.unparse(node.test), False
+            yield [*node.body, *node.orelse], not lazy or _names(node.test, "version_info"), False
         case ast.Try() if any(_catches(handler) for handler in node.handlers):
             yield [*node.body, *node.handlers], True, False
             yield [*node.orelse, *node.finalbody], False, False
-        case ast.With() if any("ImportError" in ast.unparse(item) for item in node.items):
+        case ast.With() if any(_names(item.context_expr, *CAUGHT) for item in node.items):
             yield node.body, True, False
         case _:
-            yield ast.iter_child_nodes(node), False, False
+            # Only statements lie in these; an expression imports nothing.
+            for field_name in ("body", "handlers", "orelse", "finalbody", "cases"):
+                yield getattr(node, field_name, ()), False, False
 
 
 def _catches(handler: ast.ExceptHandler) -> bool:
-    if handler.type is None:
-        return True
-    caught = ast.unparse(handler.type)
-    return any(name in caught for name in ("ImportError", "ModuleNotFoundError", "Exception"))
+    return handler.type is None or _names(handler.type, *CAUGHT)
+
+
+def _names(expression: ast.AST, *wanted: str) -> bool:
+    """Whether one of these names is in an expression, alone or as an attribute."""
+    for node in ast.walk(expression):
+        name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+        if name in wanted:
+            return True
+    return False
 
 
 def _absolute(node: ast.ImportFrom, package: list[str]) -> str:
