@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -133,7 +134,8 @@ async def aws(ground: Ground) -> AsyncIterator[WorldUnderTest]:
     standing = ground.fixture("ministack_standing")
     clients = shared_clients(ground.fixture("dynoxide"), standing.url)
     settings = fresh(clients, standing.url)
-    clock = VirtualClock(standing.now())
+    clock = VirtualClock(math.ceil(standing.now()))  # schedules are for whole seconds
+    standing.move_to(clock.now())
 
     async def advance(seconds: float) -> None:
         clock.advance_to(clock.now() + seconds)
