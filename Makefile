@@ -38,7 +38,7 @@ check: lint types unit ## lint, types and unit tests: within a minute
 unit: $(VENV)/.installed ## unit tests
 	@$(BIN)/pytest tests/unit -n 2 --dist worksteal $(ARGS)
 
-bench: $(VENV)/.installed ## benchmarks, as JSON
+bench: $(VENV)/.installed $(COMPONENTS)/.installed ## benchmarks, as JSON
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-peers: $(VENV)/.installed ## the same work on other engines, in environments of their own, as ratios

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks import (
+    aws_units,
     clocks,
     footprint,
     gathered,
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Folder], Report]] = {
     "memory": footprint.run,
     "growth": growth.run,
     "clocks": clocks.run,
+    "aws": aws_units.run,
 }
 
 

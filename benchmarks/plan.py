@@ -47,6 +47,8 @@ class Plan:
     """Calls of a clock in one measurement."""
     requests: int
     """Requests to a webhook in one measurement."""
+    queued: int
+    """Queued steps of one run on AWS, of which twenty end in a second."""
 
 
 FULL = Plan(
@@ -71,6 +73,7 @@ FULL = Plan(
     events=(100, 1_000, 10_000, 20_000),
     calls=200_000,
     requests=1_000,
+    queued=100,
 )
 
 QUICK = Plan(
@@ -95,4 +98,5 @@ QUICK = Plan(
     events=(9, 15, 30, 45),
     calls=1_000,
     requests=8,
+    queued=5,
 )

@@ -41,6 +41,7 @@ PARTS = {
     "memory",
     "growth",
     "clocks",
+    "aws",
 }
 
 

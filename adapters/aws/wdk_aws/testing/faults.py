@@ -141,7 +141,7 @@ class Faults:
         known = f"wdk-faults-{id(self)}"
         events.register("before-call", self._begin, unique_id=f"{known}-begin")
         events.register("request-created", self._sending, unique_id=f"{known}-sending")
-        events.register_first("before-send", _Sender(self, events).send, unique_id=f"{known}-send")
+        events.register_first("before-send.*.*", _Sender(self, events).send, unique_id=f"{known}-send")
         events.register("after-call", self._end, unique_id=f"{known}-end")
 
     def _plan(self, plan: _Plan) -> None:

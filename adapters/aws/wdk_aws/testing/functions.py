@@ -41,16 +41,17 @@ class Function:
         *,
         batch_size: int = 1,
         mischief: Mischief | None = None,
+        queues: Sequence[str] = (),
     ) -> None:
+        """`queues`: URLs of those that it is mapped to; both of the world's if none is named."""
         self.world = world
         self.instance = Instance(apps, Parts(lambda: world, Silent, settings))
         self._timetable = timetable
-        queues = (world.settings.flow_queue_url, world.settings.step_queue_url)
         self._mappings = {
             url.rpartition("/")[2]: EventSourceMapping(
                 world.clients.sqs, url, batch_size=batch_size, timeout=TIMEOUT, mischief=mischief
             )
-            for url in queues
+            for url in queues or (world.settings.flow_queue_url, world.settings.step_queue_url)
         }
         self._most = batch_size
         self._rung = asyncio.Event()

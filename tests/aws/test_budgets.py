@@ -1,0 +1,96 @@
+"""What runs cost on AWS, to the unit: a change that needs one more, or one less, shows here first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks import aws_units
+from benchmarks.aws_prices import Bill, idle_month
+from benchmarks.aws_stage import Theatre, theatre
+from wdk_aws.testing.meter import Call, Tally
+
+COSTS = {
+    # write units, read units, messages, invocations
+    "empty": (9, 1, 1, 1),
+    "ten": (19, 1, 1, 1),
+    "further": (1, 0, 0, 0),
+    "sleep": (4, 2, 1, 1),
+    "long_sleep": (4, 2, 2, 2),
+    "beyond": (0, 0, 1, 1),
+    "month": (13, 3, 3, 3),
+    "hook": (8, 5, 1, 1),
+    "child": (14, 7, 1, 1),
+    "retry": (1, 0, 0, 0),
+    "later": (5, 2, 1, 1),
+    "cancel": (6, 5, 1, 1),
+    "cold": (5, 51, 1, 2),
+    "parked": (8, 0, 2, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def found() -> Iterator[Theatre]:
+    with theatre() as theatre_:
+        yield theatre_
+
+
+def test_each_row_costs_what_it_did(found: Theatre) -> None:
+    rows = asyncio.run(aws_units.exact_rows(found))
+    told = {short: "\n".join(str(call) for call in row.calls) for short, row in rows.items()}
+    costs = {short: (row.write, row.read, row.messages, row.invocations) for short, row in rows.items()}
+    for short, cost in COSTS.items():
+        assert costs[short] == cost, f"{short}:\n{told[short]}"
+    assert costs.keys() == COSTS.keys()
+    missed = [
+        (short, what)
+        for short, budget in aws_units.BUDGETS.items()
+        for what, most in budget.items()
+        if getattr(rows[short], what) > most
+    ]
+    assert missed == []
+
+
+def test_a_stream_of_200_small_chunks_is_25_objects_at_most_and_its_reader_lists_nothing(found: Theatre) -> None:
+    stream = asyncio.run(aws_units.streamed(found, 200, 2.0))
+    assert stream.tally.requests["s3.PutObject"] <= aws_units.OBJECTS
+    assert stream.tally.requests["s3.ListObjectsV2"] == 0
+
+
+def test_queued_steps_make_few_turns_and_few_messages(found: Theatre) -> None:
+    part, turns = asyncio.run(aws_units.fan_out(found, 20, 1.0))
+    assert turns <= aws_units.TURNS
+    assert part.tally.sent <= 1.3 * 20
+    assert part.invocations == turns + 20
+
+
+def test_a_bill_has_every_kind_of_request() -> None:
+    calls = [
+        Call("dynamodb", "PutItem", write=2),
+        Call("dynamodb", "Query", read=3),
+        Call("sqs", "ReceiveMessage", requests=2, messages=1),
+        Call("sqs", "DeleteMessageBatch"),
+        Call("s3", "PutObject"),
+        Call("s3", "HeadObject"),
+        Call("s3", "DeleteObjects"),
+        Call("scheduler", "CreateSchedule"),
+        Call("kms", "GenerateDataKey"),
+    ]
+    bill = Bill.of(Tally.of(calls), 1, pollers=frozenset(("sqs.ReceiveMessage", "sqs.DeleteMessageBatch")))
+    millions = {name: round(dollars * 1e6, 4) for name, dollars in vars(bill).items()}
+    # 10 ms of its own, two requests of DynamoDB at 5, three of S3 at 30, and 40 for the others: 150 ms at half a GB
+    assert millions == {
+        "dynamodb": 2 * 0.625 + 3 * 0.125,
+        "sqs": 1.2,
+        "s3": 5.4,
+        "scheduler": 1.0,
+        "kms": 3.0,
+        "invocations": round(0.2 + 0.150 * 0.5 * 13.3334, 4),
+    }
+    assert bill.total == pytest.approx(sum(millions.values()) / 1e6)
+
+
+def test_empty_polls_of_two_queues_cost_half_a_dollar_a_month() -> None:
+    assert round(idle_month(), 2) == 0.52
