@@ -98,7 +98,7 @@ class Clients:
             self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="wdk-aws")
         return self._executor
 
-    def _made(self, service: str) -> Any:
+    def _made(self, service: str, **more: Any) -> Any:
         from botocore.exceptions import BotoCoreError
 
         with self._making:
@@ -108,7 +108,7 @@ class Clients:
                 self._session = Session()
             session: Any = self._session  # its types know each service by a literal of its own
             try:
-                return session.client(service, config=_config())
+                return session.client(service, config=_config(), **more)
             except (BotoCoreError, ValueError) as error:
                 raise WorldConfigurationError(
                     f"a client for {service} cannot be made: {error}; set AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL "

@@ -32,11 +32,16 @@ class AwsWorld:
         clock: Clock | None = None,
         namespace: str = "",
         keys: KmsKeyService | None = None,
+        rooms: dict[str, AwsWorld] | None = None,
     ) -> None:
+        """`rooms` are the namespaces of one connection to this place: each has one world, whose readers are told of
+        what its writers write."""
         self.settings = AwsSettings.from_environment() if settings is None else settings
         self.clients = Clients() if clients is None else clients
         self.clock: Clock = clock or SystemClock()
         self.namespace = namespace
+        self._rooms = {} if rooms is None else rooms
+        self._rooms[namespace] = self
         store = DynamoStore(self.settings, self.clients, self.clock, namespace)
         self.runs: RunStore = store
         objects = Objects(self.settings, self.clients, store.head, namespace)
@@ -49,8 +54,18 @@ class AwsWorld:
         self._keys = keys
 
     def scoped(self, namespace: str) -> AwsWorld:
-        keys = self.key_service()  # one for all namespaces: it keeps what it has unwrapped
-        return AwsWorld(self.settings, clients=self.clients, clock=self.clock, namespace=namespace, keys=keys)
+        there = self._rooms.get(namespace)
+        if there is None:
+            keys = self.key_service()  # one for all namespaces: it keeps what it has unwrapped
+            there = AwsWorld(
+                self.settings,
+                clients=self.clients,
+                clock=self.clock,
+                namespace=namespace,
+                keys=keys,
+                rooms=self._rooms,
+            )
+        return there
 
     def subscribe(self, run_id: str) -> Polling:
         return self._pollings.new(run_id)

@@ -5,9 +5,12 @@ Making clients takes a few tenths of a second, so they are made once for a proce
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+import os
+from functools import cached_property, partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from wdk_aws import schema
 from wdk_aws.clients import Clients
 from wdk_aws.settings import AwsSettings
 from wdk_aws.testing.inprocess import Answered, Asked, put_under
@@ -16,6 +19,9 @@ from wdk_aws.testing.timetable import ACCOUNT, REGION, Timetable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from boto3.session import Session
+    from mypy_boto3_dynamodb import DynamoDBClient
 
     from wdk_aws.testing.inprocess import Service
     from wdk_cloud.world.ports import Clock
@@ -31,6 +37,16 @@ class InlineClients(Clients):
     """Requests are made in the thread of the loop that asks. So a test that lets the loop run until nothing is ready
     has also waited for every answer, and comes out the same each time."""
 
+    def __init__(self, session: Session, endpoint: str | None) -> None:
+        """`endpoint` is that of DynamoDB."""
+        super().__init__(session)
+        self._dynamodb_at = endpoint
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        made: Any = self._made("dynamodb", endpoint_url=self._dynamodb_at)
+        return made
+
     async def ask(self, setting: str, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.ask_now(setting, method, *args, **kwargs)
 
@@ -45,28 +61,37 @@ class Stage:
         self.session = Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106 -- none
         for service in ("sqs", "scheduler", "s3"):
             put_under(self.session, service, _Switch(partial(self._service, service)))
-        self.clients: Clients = InlineClients(self.session)
-        self.endpoint = endpoint
+        self.clients: Clients = InlineClients(self.session, endpoint)
+        self._numbers = count(1)
+        self._table = ""
         self._services: dict[str, Service] = {}
         self.timetable: Timetable
         self.objects: Objects
 
     def begin(self, clock: Clock) -> AwsSettings:
-        """Empty queues and buckets, on this clock; the settings that name them."""
-        self.timetable, self.objects = Timetable(clock), Objects()
+        """A table, queues and a bucket, all empty, on this clock; the settings that name them."""
+        self._table = f"wdk-{os.getpid()}-{next(self._numbers)}"
+        self.clients.dynamodb.create_table(**schema.table(self._table))
+        self.timetable, self.objects = self.timetable_on(clock), Objects()
         self._services = {**self.timetable.services, "s3": self.objects}
         urls = [
             self.timetable.make_queue(f"wdk-{name}", visibility=VISIBILITY, dead=f"wdk-{name}-dead")
             for name in ("flow", "step")
         ]
         return AwsSettings(
-            table="wdk",
+            table=self._table,
             flow_queue_url=urls[0],
             step_queue_url=urls[1],
             bucket="wdk",
             scheduler_group="wdk",
             scheduler_role_arn=f"arn:aws:iam::{ACCOUNT}:role/wdk-scheduler",
         )
+
+    def end(self) -> None:
+        self.clients.dynamodb.delete_table(TableName=self._table)
+
+    def timetable_on(self, clock: Clock) -> Timetable:
+        return Timetable(clock)
 
     def _service(self, name: str) -> Service:
         return self._services[name]
