@@ -18,6 +18,13 @@ from wdk_aws.objects import Objects
 from wdk_aws.settings import AwsSettings
 from wdk_aws.streams import S3Blobs, S3Streams
 from wdk_aws.watching import FIRST_PAUSE, Pollings
+from wdk_aws.world import AwsWorld
+from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.codec.sealing import Sealer
+from wdk_cloud.engine import chunks
+from wdk_cloud.engine.appender import Appender
+from wdk_cloud.engine.follower import Follower
+from wdk_cloud.engine.streaming import Place
 from wdk_cloud.errors import ThrottleError, WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.ports import Head, tombstone
 
@@ -276,3 +283,40 @@ def test_pauses_grow_and_are_short_again_after_something_came() -> None:
         pollings.moved("run-3")
 
     asyncio.run(story())
+
+
+# -- what it costs ----------------------------------------------------------------------------------------------------
+
+
+def test_200_small_chunks_in_two_seconds_are_25_objects_at_most_and_a_live_reader_lists_nothing(
+    dynoxide: str, ministack: str
+) -> None:
+    clients = clients_of(dynoxide, ministack)
+    world = AwsWorld(fresh(clients, ministack), clients=clients)
+    asked = {name: answering(clients.s3, name, lambda _: None) for name in ("PutObject", "GetObject", "HeadObject")}
+    listed = [answering(clients.s3, name, lambda _: None) for name in ("ListObjects", "ListObjectsV2")]
+
+    async def story() -> list[bytes]:
+        await world.runs.create(a_head())
+        place = Place(world, RUN, BIRTH, "log", Sealer(RUN, None))
+        await place.register()
+        reader = asyncio.create_task(read(place))
+        appender, begin = Appender(place), asyncio.get_running_loop().time()
+        for number in range(200):
+            await asyncio.sleep(begin + number * 0.01 - asyncio.get_running_loop().time())
+            await appender.write(chunks.framed(b"%d" % number, is_value=False))
+        await appender.close()
+        return await reader
+
+    assert asyncio.run(story()) == [b"%d" % number for number in range(200)]
+    assert len(asked["PutObject"]) <= 25
+    assert len(asked["HeadObject"]) <= 12  # the writer's first look, and that of whoever closes it
+    # Of each object: it, the one after it, and that one again until it is there.
+    assert len(asked["GetObject"]) <= 5 * len(asked["PutObject"])
+    assert listed == [[], []]
+    clients.close()
+
+
+async def read(place: Place) -> list[bytes]:
+    follower = Follower(place, KnownTypes())
+    return [chunk.data async for batch in follower.batches() for chunk in batch]
