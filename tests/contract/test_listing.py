@@ -18,7 +18,7 @@ from tests.contract.records import (
     an_item,
     started,
 )
-from wdk_cloud.world.ports import ENDED, Head, Labels, RunQuery
+from wdk_cloud.world.ports import ENDED, Head, HeadPage, Labels, RunQuery
 
 if TYPE_CHECKING:
     from tests.contract.conftest import WorldUnderTest
@@ -120,6 +120,16 @@ async def test_since_is_included_and_until_is_not(place: WorldUnderTest) -> None
     assert await listed(place, until=3.0) == ["run-2", "run-1"]
     assert await listed(place, since=2.0, until=3.0) == ["run-2"]
     assert await listed(place, since=2.0, until=4.0, limit=1) == ["run-3", "run-2"]
+
+
+async def test_a_span_that_ends_before_it_begins_holds_no_run(place: WorldUnderTest) -> None:
+    await create(place, *(a_head(f"run-{number}", created_at=float(number)) for number in range(1, 5)))
+    assert await listed(place, since=3.0, until=2.0) == []
+    assert await listed(place, since=3.0, until=3.0) == []
+    first = await place.runs.list_heads(RunQuery(limit=1))
+    assert await place.runs.list_heads(RunQuery(limit=1, since=5.0, cursor=first.cursor)) == HeadPage(
+        heads=[], cursor=None
+    )
 
 
 # -- overdue ----------------------------------------------------------------------------------------------------------

@@ -59,6 +59,8 @@ class Listing(Shelf):
         last = LAST if query.until is None else moment(query.until + MICROSECOND)
         if query.cursor is not None:
             last = min(last, age(*from_cursor(query.cursor)))
+        if first > last:
+            return  # nothing lies between them, and DynamoDB refuses to look
         asked, values = _filter(query)
         page = FILTERED if asked else query.limit + 1
         rows = [
@@ -89,15 +91,13 @@ class Listing(Shelf):
         return await self._everywhere(ACTIVE, f"#{ACTIVE_SHARD} = :shard", condition, values)
 
     async def _ended(self, before: float) -> list[Item]:
-        """Entries of runs that ended before that, tombstones included, oldest end first."""
-        found = await self._everywhere(
+        """Entries of runs that ended before that, tombstones included."""
+        return await self._everywhere(
             RUNS,
             f"#{RUNS_SHARD} = :shard AND #{RUNS_AGE} < :latest",
             "#e < :before",
             {"latest": text(moment(max(0.0, before) + CLOCKS)), "before": number(before)},
         )
-        found.sort(key=lambda entry: (float(entry["e"]["N"]), entry[PK]["S"]))
-        return found
 
     async def _everywhere(self, index: str, keys: str, condition: str, values: Item) -> list[Item]:
         async def row(shard: str) -> list[Item]:

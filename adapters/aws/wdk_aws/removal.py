@@ -11,12 +11,12 @@ from wdk_aws.items import HEAD as FIELDS
 from wdk_aws.listing import Listing
 from wdk_aws.places import shard
 from wdk_aws.schema import ACTIVE_SHARD, EXPIRES, PK, SK
-from wdk_aws.shelf import HEAD
-from wdk_aws.table import key_of
-from wdk_cloud.world.ports import Head, Token
+from wdk_aws.shelf import HEAD, POINTERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from wdk_cloud.world.ports import Head
 
 ERASED_AT_ONCE = 8
 """Runs: each has a request or two under way, and a worker has its renewals to send meanwhile."""
@@ -71,26 +71,25 @@ class Removal(Listing):
         await asyncio.gather(*(erase(*run) for run in dict.fromkeys(runs)))
 
     async def _erase(self, run_id: str, birth: str) -> None:
-        keys = [
-            key_of(item[PK]["S"], item[SK]["S"])
-            async for item in self._table.query(
-                "#pk = :pk", {"pk": text(self._collection(run_id))}, ProjectionExpression="#pk, #sk"
-            )
-            if _belongs(item, birth)
-        ]
+        pointers: list[Item] = []
+        others: list[Item] = []
+        collection = {"pk": text(self._collection(run_id))}
+        async for key in self._table.query("#pk = :pk", collection, ProjectionExpression="#pk, #sk"):
+            if _belongs(key, birth):
+                (pointers if key[SK]["S"].startswith(POINTERS) else others).append(key)
         # Tokens first: then nobody who finds one writes to the run. Their pointers last: a death finds them again.
-        pointers = [key for key in keys if key[SK]["S"].startswith("K#")]
         for key in pointers:
-            await self._free(Token(digest=last_part(key), run_id=run_id, birth=birth, hook_id=""))
-        await self._table.delete_all([key for key in keys if key not in pointers])
+            await self._free(last_part(key), run_id, birth)
+        await self._table.delete_all(others)
         if self.objects is not None:
             await self.objects.erase(run_id, birth)
         await self._table.delete_all(pointers)
         await self._close(run_id, birth)
 
-    async def _free(self, token: Token) -> None:
-        key = key_of(f"T#{self._namespace}#{token.digest}", "TOKEN")
-        await self._table.delete(key, "#r = :r AND #b = :b", {"r": text(token.run_id), "b": text(token.birth)})
+    async def _free(self, digest: str, run_id: str, birth: str) -> None:
+        # Races with a run that takes the token over: then it is not ours.
+        owner = {"r": text(run_id), "b": text(birth)}
+        await self._table.delete(self._token(digest), "#r = :r AND #b = :b", owner)
 
     async def _close(self, run_id: str, birth: str) -> None:
         # Races with another erasure, which writes the same, and with one that forgets the tombstone.
@@ -100,11 +99,12 @@ class Removal(Listing):
 
     async def removable(self, *, ended_before: float, buried_before: float, limit: int) -> list[Head]:
         entries = await self._active(f"attribute_exists(#{GRAVE})", {})
+        entries.sort(key=_by_end)
         graves = await self._first(entries, limit, lambda head: _is_grave(head) and head.wake_by != 0)
-        graves.sort(key=lambda head: (head.ended_at or 0.0, head.run_id))
         if len(graves) >= limit:
             return graves
         entries = await self._ended(max(ended_before, buried_before))
+        entries.sort(key=_by_end)
         kept = [entry for entry in entries if entry["st"]["S"] != "deleted" and _ended_at(entry) < ended_before]
         old = [entry for entry in entries if entry["st"]["S"] == "deleted" and _ended_at(entry) < buried_before]
         found = graves + await self._expired(kept, limit - len(graves), ended_before)
@@ -144,6 +144,10 @@ def _belongs(item: Item, birth: str) -> bool:
 
 def _is_grave(head: Head) -> bool:
     return head.status == "deleted"
+
+
+def _by_end(entry: Item) -> tuple[float, str]:
+    return _ended_at(entry), entry[PK]["S"]
 
 
 def _ended_at(entry: Item) -> float:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wdk_cloud.world.ports import Head
 
 HEAD = "HEAD"
+POINTERS = "K#"
 
 ROUNDS = 20
 """Of a write that is decided by what lies there: each round but the first means that another writer was faster."""
@@ -36,6 +37,9 @@ class Shelf:
         head = head_of(item)
         self._sightings.saw(head)
         return head
+
+    def _token(self, digest: str) -> Item:
+        return key_of(f"T#{self._namespace}#{digest}", "TOKEN")
 
     async def head(self, run_id: str) -> Head | None:
         item = await self._table.get(self._key(run_id, HEAD))

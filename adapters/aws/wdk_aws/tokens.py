@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wdk_aws.items import Item, Value, data, labels_attributes, labels_of, number, text, token_attributes, token_of
-from wdk_aws.shelf import ROUNDS, Shelf, crowded
-from wdk_aws.table import ABSENT, key_of
+from wdk_aws.shelf import POINTERS, ROUNDS, Shelf, crowded
+from wdk_aws.table import ABSENT
 from wdk_cloud.world.ports import Labels, Token
 
 if TYPE_CHECKING:
@@ -66,15 +66,12 @@ class Tokens(Shelf):
         item = await self._table.get(self._labels(run_id, birth))
         return Labels(values={}) if item is None else labels_of(item)
 
-    def _token(self, digest: str) -> Item:
-        return key_of(f"T#{self._namespace}#{digest}", "TOKEN")
-
     def _labels(self, run_id: str, birth: str) -> Item:
         return self._key(run_id, f"A#{birth}")
 
 
 def pointer(birth: str, digest: str) -> str:
-    return f"K#{birth}#{digest}"
+    return f"{POINTERS}{birth}#{digest}"
 
 
 def _owner(token: Token) -> Mapping[str, Value]:
