@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from wdk_aws.heads import nonce
 from wdk_aws.items import Item, inbox_attributes, inbox_item_of, last_part, number, text
+from wdk_aws.places import step_id_of, step_sort, steps_of
 from wdk_aws.shelf import Shelf
-from wdk_aws.steps import step_sort
 from wdk_aws.table import ABSENT
 from wdk_cloud.world.ports import InboxItem
 
@@ -68,7 +68,10 @@ class Inbox(Shelf):
         ends = [item for item in await self._steps_of(run_id, birth, steps) if "e" in item]
         return [
             *found,
-            *(InboxItem(key=f"step:{last_part(item)}", kind="step", data=item["e"]["B"], time=0.0) for item in ends),
+            *(
+                InboxItem(key=f"step:{step_id_of(last_part(item))}", kind="step", data=item["e"]["B"], time=0.0)
+                for item in ends
+            ),
         ]
 
     async def drop_items(self, run_id: str, birth: str, keys: Sequence[str]) -> None:
@@ -78,7 +81,7 @@ class Inbox(Shelf):
         """Of a few steps each item by its key. Of many the row from the first to the last, in which those of one
         batch lie close together; if that is too long a row, by their keys after all."""
         if steps is None:
-            return [item async for item in self._beginning(run_id, step_sort(birth, ""))]
+            return [item async for item in self._beginning(run_id, steps_of(birth))]
         asked = sorted({step_sort(birth, step) for step in steps}, key=str.encode)
         if len(asked) > FEW:
             values = {"pk": text(self._collection(run_id)), "first": text(asked[0]), "last": text(asked[-1])}

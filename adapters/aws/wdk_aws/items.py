@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
+from wdk_aws.places import step_id_of
 from wdk_aws.schema import PK, SK
 from wdk_cloud.world.ports import Batch, Head, InboxItem, Labels, StepItem, Token, Trouble
 
@@ -171,7 +172,7 @@ def head_of(item: Item) -> Head:
 
 
 def step_of(item: Item) -> StepItem:
-    return StepItem(step_id=last_part(item), **_from_attributes(item, STEP))
+    return StepItem(step_id=step_id_of(last_part(item)), **_from_attributes(item, STEP))
 
 
 def last_part(item: Item) -> str:

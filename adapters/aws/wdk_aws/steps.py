@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wdk_aws.heads import ONE, ZERO, nonce
 from wdk_aws.items import CLAIM_NONCE, RETRY_NONCE, TRUE, Item, Value, data, number, step_of, text, texts
+from wdk_aws.places import step_sort
 from wdk_aws.shelf import ROUNDS, Shelf, crowded
 from wdk_aws.table import THERE
 from wdk_cloud.world.ports import RETIRED_KEPT, StepItem
@@ -139,10 +140,6 @@ class Steps(Shelf):
 
     def _step(self, run_id: str, birth: str, step_id: str) -> Item:
         return self._key(run_id, step_sort(birth, step_id))
-
-
-def step_sort(birth: str, step_id: str) -> str:
-    return f"S#{birth}#{step_id}"
 
 
 def _claimable(item: StepItem, provider_id: str, now: float) -> bool:
