@@ -100,9 +100,9 @@ class Performance:
 class Theatre:
     """The clients of a process and their meter, for one performance after the other."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, meter: Meter | None = None) -> None:
         self.stage = Stage(endpoint)
-        self.meter = Meter()
+        self.meter = Meter() if meter is None else meter
         with patch.dict(os.environ, AWS_ENDPOINT_URL_DYNAMODB=endpoint):  # as long as clients are made
             self.meter.attach(self.stage.session)
             self.stage.clients.dynamodb.create_table(**schema.table("wdk"))
@@ -126,6 +126,6 @@ class Theatre:
 
 
 @contextmanager
-def theatre() -> Generator[Theatre]:
+def theatre(meter: Meter | None = None) -> Generator[Theatre]:
     with tempfile.TemporaryDirectory(prefix="wdk-aws-") as folder, dynoxide_running(Path(folder)) as endpoint:
-        yield Theatre(endpoint)
+        yield Theatre(endpoint, meter)

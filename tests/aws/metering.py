@@ -18,11 +18,11 @@ def session_of(region: str = "eu-west-1") -> Any:
     return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
 
 
-class Scales:
-    """Asks for `ReturnConsumedCapacity` in each request of a session, and compares."""
+class Scales(Meter):
+    """A meter that asks for `ReturnConsumedCapacity` in each request of a session, and compares."""
 
     def __init__(self) -> None:
-        self.meter = Meter(self._compare)
+        super().__init__(self._compare)
         self.agreed: Counter[str] = Counter()
         """Calls for which both say the same, by operation."""
         self.unsaid: Counter[str] = Counter()
@@ -30,9 +30,15 @@ class Scales:
         self.differences: list[str] = []
 
     def attach(self, session: Any) -> None:
-        self.meter.attach(session)
+        super().attach(session)
         for operation in READS | WRITES:
             session.events.register(f"provide-client-params.dynamodb.{operation}", _ask)
+
+    def finish(self) -> None:
+        """Nothing has differed; begin anew."""
+        found, self.differences = self.differences, []
+        self.clear()
+        assert found == []
 
     def _compare(self, call: Call, answer: Mapping[str, Any] | None) -> None:
         if call.service != "dynamodb" or call.operation not in READS | WRITES or answer is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from boto3.session import Session
 from botocore.exceptions import ClientError
 from botocore.session import get_session
 
+from tests.aws.metering import Scales
 from wdk_aws import messages, schema
 from wdk_aws.clients import Clients
 from wdk_aws.settings import AwsSettings
@@ -48,14 +50,27 @@ class LocalSession(Session):
         return super().client(service_name, *args, **{"endpoint_url": self._endpoints[service_name], **kwargs})
 
 
+def session_at(dynamodb: str, rest: str) -> LocalSession:
+    return LocalSession({"dynamodb": dynamodb, "sqs": rest, "s3": rest, "scheduler": rest, "kms": rest})
+
+
 def clients_of(dynamodb: str, rest: str) -> Clients:
-    return Clients(LocalSession({"dynamodb": dynamodb, "sqs": rest, "s3": rest, "scheduler": rest, "kms": rest}))
+    return Clients(session_at(dynamodb, rest))
 
 
 @cache
 def shared_clients(dynamodb: str, rest: str) -> Clients:
     """For all tests of this process: making them takes longer than most tests."""
     return clients_of(dynamodb, rest)
+
+
+@cache
+def weighed_clients(dynamodb: str, rest: str) -> tuple[Clients, Scales]:
+    """As `shared_clients`, and what they ask of DynamoDB is metered, and must cost what it reports. The meter lets one
+    writer at a time to an item: not for races."""
+    session, scales = session_at(dynamodb, rest), Scales()
+    scales.attach(session)
+    return Clients(session), scales
 
 
 def fresh(clients: Clients, endpoint: str) -> AwsSettings:
@@ -155,8 +170,15 @@ def scheduled_before(time: float, settings: AwsSettings, clients: Clients) -> bo
     """Whether a schedule is due that has not fired yet."""
     group = settings.scheduler_group
     names = [one["Name"] for one in clients.scheduler.list_schedules(GroupName=group)["Schedules"]]
-    times = (clients.scheduler.get_schedule(GroupName=group, Name=name)["ScheduleExpression"] for name in names)
-    return any(datetime.strptime(at, "at(%Y-%m-%dT%H:%M:%S)").replace(tzinfo=UTC).timestamp() <= time for at in times)
+    return any(_due(name, group, clients) <= time for name in names)
+
+
+def _due(name: str, group: str, clients: Clients) -> float:
+    try:
+        at = clients.scheduler.get_schedule(GroupName=group, Name=name)["ScheduleExpression"]
+    except clients.scheduler.exceptions.ResourceNotFoundException:
+        return math.inf  # it has fired meanwhile
+    return datetime.strptime(at, "at(%Y-%m-%dT%H:%M:%S)").replace(tzinfo=UTC).timestamp()
 
 
 def bodies(clients: Clients, url: str) -> list[str]:

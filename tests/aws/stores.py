@@ -1,4 +1,4 @@
-"""A store on dynoxide, with a meter at its requests, and faults in them where a test asks for some."""
+"""A store on dynoxide, with a meter at its requests that must agree with it, and faults in them where a test asks for some."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tests.aws.metering import session_of
+from tests.aws.metering import Scales, session_of
 from wdk_aws import schema
 from wdk_aws.clients import Clients
 from wdk_aws.settings import AwsSettings
 from wdk_aws.store import DynamoStore
 from wdk_aws.testing.faults import Faults
-from wdk_aws.testing.meter import Meter
 from wdk_cloud.world.clock import VirtualClock
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Bench:
         self.clock = VirtualClock()
         self.settings = AwsSettings(table=f"of-the-store-{next(NAMES)}")
         self.session = session_of()
-        self.meter, self.faults = Meter(), Faults()
+        self.meter, self.faults = Scales(), Faults()
         self.meter.attach(self.session)
         self.faults.attach(self.session)
         self._clients: list[Clients] = []
@@ -45,6 +44,7 @@ class Bench:
         return DynamoStore(self.settings, clients, self.clock, namespace)
 
     def close(self) -> None:
+        self.meter.finish()
         for clients in self._clients:
             clients.close()
 

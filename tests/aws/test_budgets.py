@@ -1,4 +1,5 @@
-"""What runs cost on AWS, to the unit: a change that needs one more, or one less, shows here first."""
+"""What runs cost on AWS, to the unit: a change that needs one more, or one less, shows here first. On every call the
+meter agrees with what DynamoDB's stand-in reports."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import pytest
 from benchmarks import aws_units
 from benchmarks.aws_prices import Bill, idle_month
 from benchmarks.aws_stage import Theatre, theatre
+from tests.aws.metering import Scales
 from wdk_aws.testing.meter import Call, Tally
 
 COSTS = {
@@ -33,8 +35,10 @@ COSTS = {
 
 @pytest.fixture(scope="module")
 def found() -> Iterator[Theatre]:
-    with theatre() as theatre_:
+    scales = Scales()
+    with theatre(scales) as theatre_:
         yield theatre_
+    scales.finish()
 
 
 def test_each_row_costs_what_it_did(found: Theatre) -> None:

@@ -33,10 +33,10 @@ class Bench:
         self.dynamodb: Any = session.client("dynamodb")
         self.table = f"of-the-meter-{next(NAMES)}"
         self.dynamodb.create_table(**schema.table(self.table))
-        self.scales.meter.clear()
+        self.scales.clear()
 
     def units(self, operation: str, **params: Any) -> tuple[float, int]:
-        with self.scales.meter.part() as calls, suppress(ClientError):
+        with self.scales.part() as calls, suppress(ClientError):
             getattr(self.dynamodb, operation)(TableName=self.table, **params)
         (call,) = calls
         return call.read, call.write
@@ -119,7 +119,7 @@ def test_a_batch_is_charged_item_by_item(bench: Bench) -> None:
     puts = [{"PutRequest": {"Item": {**LISTED, "sk": {"S": f"{number}"}, "z": text(1000)}}} for number in range(3)]
     deletes = [{"DeleteRequest": {"Key": {**KEY, "sk": {"S": "0"}}}}, {"DeleteRequest": {"Key": KEY}}]
     keys = [{**KEY, "sk": {"S": f"{number}"}} for number in range(4)]
-    with bench.scales.meter.part() as calls:
+    with bench.scales.part() as calls:
         bench.dynamodb.batch_write_item(RequestItems={bench.table: puts})
         bench.dynamodb.batch_write_item(RequestItems={bench.table: deletes})
         bench.dynamodb.batch_get_item(RequestItems={bench.table: {"Keys": keys, "ConsistentRead": True}})

@@ -86,6 +86,8 @@ class Ground:
     folder: Path
     fixture: Callable[[str], Any]
     """A fixture by its name, started when it is asked for."""
+    racing: bool
+    """Whether writers of one item race: nothing may keep them apart."""
 
 
 Factory = Callable[[Ground], AbstractAsyncContextManager[WorldUnderTest]]
@@ -126,13 +128,14 @@ async def local(ground: Ground) -> AsyncIterator[WorldUnderTest]:
 @asynccontextmanager
 async def aws(ground: Ground) -> AsyncIterator[WorldUnderTest]:
     """DynamoDB at dynoxide; SQS, S3 and EventBridge Scheduler at a ministack whose clock goes with the virtual one.
-    Every test has resources of its own."""
-    from tests.aws.stage import SqsReceiver, fresh, scheduled_before, shared_clients
+    Every test has resources of its own. What it asks of DynamoDB must cost what our meter says."""
+    from tests.aws.stage import SqsReceiver, fresh, scheduled_before, shared_clients, weighed_clients
     from wdk_aws.testing.resources import VISIBILITY
     from wdk_aws.world import AwsWorld
 
     standing = ground.fixture("ministack_standing")
-    clients = shared_clients(ground.fixture("dynoxide"), standing.url)
+    servers = ground.fixture("dynoxide"), standing.url
+    clients, scales = (shared_clients(*servers), None) if ground.racing else weighed_clients(*servers)
     settings = fresh(clients, standing.url)
     clock = VirtualClock(math.ceil(standing.now()))  # schedules are for whole seconds
     standing.move_to(clock.now())
@@ -167,6 +170,8 @@ async def aws(ground: Ground) -> AsyncIterator[WorldUnderTest]:
             )
     finally:
         clients.close()
+    if scales is not None:
+        scales.finish()
 
 
 FACTORIES: dict[str, Factory] = {"memory": memory}
@@ -204,7 +209,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     exception = request.node.get_closest_marker("not_on")
     if exception is not None and exception.args[0] == request.param:
         pytest.skip("not run on {}: {}".format(*exception.args))
-    return Opening(FACTORIES[request.param], Ground(tmp_path, request.getfixturevalue))
+    return Opening(
+        FACTORIES[request.param], Ground(tmp_path, request.getfixturevalue, "races" in request.node.path.name)
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
