@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from tests.aws.stage import LocalSession, clients_of, fresh, sent
+from tests.aws.stage import LocalSession, fresh, sent, shared_clients
 from tests.contract.records import BIRTH, RUN
 from tests.proxy import Loss, Proxy, proxy_to
 from wdk_aws.clients import Clients
@@ -60,7 +60,7 @@ class Stage:
 
 @pytest.fixture
 def stage(dynoxide: str, ministack: str) -> Iterator[Stage]:
-    own = clients_of(dynoxide, ministack)
+    own = shared_clients(dynoxide, ministack)
     with proxy_to(ministack) as proxy:
         session = LocalSession(dict.fromkeys(("sqs", "s3", "scheduler"), proxy.url))
         clients = Clients(session)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from tests.aws.answers import answering, refusal
-from tests.aws.stage import ACCOUNT, REGION, ROLE, SqsReceiver, bodies, clients_of, fresh, sent
+from tests.aws.stage import ACCOUNT, REGION, ROLE, SqsReceiver, bodies, clients_of, fresh, sent, shared_clients
 from tests.components import Standing
 from wdk_aws import messages
 from wdk_aws.clients import Clients
@@ -63,7 +63,7 @@ class Stage:
 @pytest.fixture
 def stage(dynoxide: str, ministack_standing: Standing) -> Iterator[Stage]:
     clients = clients_of(dynoxide, ministack_standing.url)
-    settings = fresh(clients, ministack_standing.url)
+    settings = fresh(shared_clients(dynoxide, ministack_standing.url), ministack_standing.url)
     yield Stage(settings, clients, VirtualClock(ministack_standing.now()), ministack_standing)
     clients.close()
 
@@ -168,6 +168,14 @@ def test_entries_that_are_the_senders_fault_are_not_sent_again(stage: Stage) -> 
     assert len(asked) == 1
 
 
+def test_what_fails_for_good_does_not_stop_what_is_tried_again(stage: Stage) -> None:
+    for_good, once = failing({"a": 99}, sender=True), failing({"s": 1})
+    answering(stage.clients.sqs, "SendMessageBatch", lambda asked: for_good(asked) or once(asked))
+    with pytest.raises(WorldConfigurationError):
+        stage.send((message("a"), 0.0), (message("s", "step"), 0.0))
+    assert [one.identity for one in stage.step()] == ["s"]
+
+
 def test_a_queue_that_is_not_there_is_named_by_its_setting(stage: Stage) -> None:
     elsewhere = replace(stage.settings, flow_queue_url=stage.settings.flow_queue_url + "-gone")
     with pytest.raises(WorldConfigurationError, match="what WDK_AWS_FLOW_QUEUE_URL names is not there"):
@@ -233,9 +241,12 @@ def test_the_same_timer_sent_twice_is_one_schedule_whoever_sends_it(stage: Stage
     one, delay = timer(stage, DAY, "first")
     stage.send((one, delay))
     stage.clock.advance_to(stage.clock.now() + 7.25)
-    stage.send((msgspec.structs.replace(one, identity="second"), delay - 7.25))
+    stage.send((msgspec.structs.replace(one, identity="second"), delay - 7.0))  # it was reckoned a moment ago
     (schedule,) = stage.schedules()
     assert messages.decode(schedule["Target"]["Input"])[1].identity == "first"
+    delayed = "ApproximateNumberOfMessagesDelayed"
+    asked = stage.clients.sqs.get_queue_attributes(QueueUrl=stage.settings.flow_queue_url, AttributeNames=[delayed])
+    assert asked["Attributes"][delayed] == "0"
 
 
 def test_other_timers_are_other_schedules(stage: Stage) -> None:

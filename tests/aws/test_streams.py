@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.aws.answers import answering, refusal
-from tests.aws.stage import clients_of, fresh
+from tests.aws.stage import clients_of, fresh, shared_clients
 from tests.contract.records import a_head
+from wdk_aws import objects
 from wdk_aws.clients import Clients
 from wdk_aws.objects import Objects
 from wdk_aws.settings import AwsSettings
@@ -66,7 +67,7 @@ class Stage:
 @pytest.fixture
 def stage(dynoxide: str, ministack: str) -> Iterator[Stage]:
     clients = clients_of(dynoxide, ministack)
-    yield Stage(fresh(clients, ministack), clients)
+    yield Stage(fresh(shared_clients(dynoxide, ministack), ministack), clients)
     clients.close()
 
 
@@ -113,7 +114,10 @@ def test_a_put_that_meets_another_one_under_way_is_tried_again(stage: Stage) -> 
     assert stage.get() == [b"data"]
 
 
-def test_a_put_that_meets_others_for_ever_says_that_it_is_not_decided(stage: Stage) -> None:
+def test_a_put_that_meets_others_for_ever_says_that_it_is_not_decided(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "CONFLICT_PAUSES", (0.0, 0.0))
     answering(stage.clients.s3, "PutObject", lambda _: refusal("ConditionalRequestConflict", 409))
     with pytest.raises(WorldUnavailableError, match="does not decide who has written an object for WDK_AWS_BUCKET"):
         stage.put(0, b"data")
@@ -153,11 +157,11 @@ def test_of_sixteen_threads_one_has_the_ordinal(stage: Stage) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_named_by_its_setting(stage: Stage) -> None:
-    objects = Objects(replace(stage.settings, bucket="no-such-bucket"), stage.clients, stage.head, "")
+    wrong = Objects(replace(stage.settings, bucket="no-such-bucket"), stage.clients, stage.head, "")
     with pytest.raises(WorldConfigurationError, match="what WDK_AWS_BUCKET names is not there"):
-        asyncio.run(S3Blobs(objects).put_blob(RUN, BIRTH, "name", b"data"))
+        asyncio.run(S3Blobs(wrong).put_blob(RUN, BIRTH, "name", b"data"))
     with pytest.raises(WorldConfigurationError, match="what WDK_AWS_BUCKET names is not there"):
-        asyncio.run(S3Blobs(objects).get_blob(RUN, BIRTH, "name"))
+        asyncio.run(S3Blobs(wrong).get_blob(RUN, BIRTH, "name"))
 
 
 def test_an_object_that_looks_forbidden_may_lack_the_right_to_list(stage: Stage) -> None:
@@ -232,15 +236,17 @@ def test_a_put_that_was_refused_by_what_is_gone_is_tried_again(stage: Stage) -> 
     assert stage.get() == [b"data"]
 
 
-def test_an_erasure_takes_all_of_one_life_however_much_it_is(stage: Stage) -> None:
-    for key in range(1_003):
+def test_an_erasure_takes_all_of_one_life_however_much_it_is(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert objects.DELETED_AT_ONCE == 1_000
+    monkeypatch.setattr(objects, "DELETED_AT_ONCE", 3)
+    for key in range(7):
         stage.clients.s3.put_object(Bucket=stage.settings.bucket, Key=f"blue/run-1/birth-1/s/log/{key:08}", Body=b"x")
     for key in ("blue/run-1/birth-11/s/log/0", "blue/run-1/birth-2/b/x", "_/run-1/birth-1/b/x"):
         stage.clients.s3.put_object(Bucket=stage.settings.bucket, Key=key, Body=b"x")
     asked = answering(stage.clients.s3, "DeleteObjects", lambda _: None)
     asyncio.run(stage.objects.erase(RUN, BIRTH))
     assert stage.keys() == ["_/run-1/birth-1/b/x", "blue/run-1/birth-11/s/log/0", "blue/run-1/birth-2/b/x"]
-    assert [len(request["Delete"]["Objects"]) for request in asked] == [1_000, 3]
+    assert [len(request["Delete"]["Objects"]) for request in asked] == [3, 3, 1]
     asyncio.run(stage.objects.erase(RUN, BIRTH))
 
 
