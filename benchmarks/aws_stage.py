@@ -6,17 +6,14 @@ DynamoDB is dynoxide, with which the meter agrees call by call; queues, schedule
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest.mock import patch
 
 from benchmarks.aws_workflows import app
 from tests.components import dynoxide_running
-from wdk_aws import schema
 from wdk_aws.testing.functions import Function
 from wdk_aws.testing.meter import Call, Meter, Tally
 from wdk_aws.testing.stage import Stage
@@ -103,9 +100,7 @@ class Theatre:
     def __init__(self, endpoint: str, meter: Meter | None = None) -> None:
         self.stage = Stage(endpoint)
         self.meter = Meter() if meter is None else meter
-        with patch.dict(os.environ, AWS_ENDPOINT_URL_DYNAMODB=endpoint):  # as long as clients are made
-            self.meter.attach(self.stage.session)
-            self.stage.clients.dynamodb.create_table(**schema.table("wdk"))
+        self.meter.attach(self.stage.session, endpoint)
 
     @asynccontextmanager
     async def performance(self, *, real: bool = False, settings: Settings = SETTINGS) -> AsyncGenerator[Performance]:
@@ -122,7 +117,10 @@ class Theatre:
                 stack.push_async_callback(function.stop)
                 performance.functions.append(function)
             stack.enter_context(use_world(AwsWorld(where, clients=self.stage.clients, clock=clock)))
-            yield performance
+            try:
+                yield performance
+            finally:
+                self.stage.end()
 
 
 @contextmanager

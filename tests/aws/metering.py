@@ -29,8 +29,8 @@ class Scales(Meter):
         """Refused conditions: DynamoDB charges them, dynoxide reports nothing."""
         self.differences: list[str] = []
 
-    def attach(self, session: Any) -> None:
-        super().attach(session)
+    def attach(self, session: Any, dynamodb_at: str | None = None) -> None:
+        super().attach(session, dynamodb_at)
         for operation in READS | WRITES:
             session.events.register(f"provide-client-params.dynamodb.{operation}", _ask)
 

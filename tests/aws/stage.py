@@ -47,7 +47,8 @@ class LocalSession(Session):
         self._endpoints = endpoints
 
     def client(self, service_name: Any, *args: Any, **kwargs: Any) -> Any:
-        return super().client(service_name, *args, **{"endpoint_url": self._endpoints[service_name], **kwargs})
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        return super().client(service_name, *args, **{"endpoint_url": self._endpoints[service_name], **given})
 
 
 def session_at(dynamodb: str, rest: str) -> LocalSession:

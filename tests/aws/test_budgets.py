@@ -63,11 +63,12 @@ def test_a_stream_of_200_small_chunks_is_25_objects_at_most_and_its_reader_lists
     assert stream.tally.requests["s3.ListObjectsV2"] == 0
 
 
-def test_queued_steps_make_few_turns_and_few_messages(found: Theatre) -> None:
+def test_a_queued_step_is_one_message_one_claim_and_one_end(found: Theatre) -> None:
+    # When its turns come depends on the machine: the benchmark counts those.
     part, turns = asyncio.run(aws_units.fan_out(found, 20, 1.0))
-    assert turns <= aws_units.TURNS
-    assert part.tally.sent <= 1.3 * 20
-    assert part.invocations == turns + 20
+    of_steps = [call for call in part.calls if "/S#" in call.key]
+    assert [(call.operation, call.write, call.error) for call in of_steps] == [("UpdateItem", 1, "")] * 40
+    assert part.invocations == part.tally.sent == turns + 20
 
 
 def test_a_bill_has_every_kind_of_request() -> None:

@@ -104,10 +104,13 @@ class Meter:
         self._calls: list[Call] = []
         self._locks = Locks()
 
-    def attach(self, session: Session) -> None:
-        """Count what the clients do that this session makes from now on."""
+    def attach(self, session: Session, dynamodb_at: str | None = None) -> None:
+        """Count what the clients do that this session makes from now on. `dynamodb_at` is the endpoint of DynamoDB, if
+        its clients are made with one that the session does not know."""
         maker: Any = session  # its types know each service by a literal of its own
-        tables = Tables(maker.client("dynamodb"))  # made before the hooks: nobody counts what it reads
+        tables = Tables(
+            maker.client("dynamodb", endpoint_url=dynamodb_at)
+        )  # made before the hooks: nobody counts what it reads
         known = f"wdk-meter-{id(self)}"
         events = session.events
         events.register("before-parameter-build", _remember, unique_id=f"{known}-params")
