@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 GROUP = "wdk_cloud.commands"
 
 ABOUT = {
+    "aws": "A first run on AWS, without a deployment.",
     "build": "Build what a cloud is given to run.",
     "deploy": "Bring what was built to a cloud.",
     "iam": "The rights that processes need.",

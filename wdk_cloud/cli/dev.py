@@ -90,11 +90,11 @@ async def serve(
     watched_by: int | None = None,
     listener: Listener | None = None,
 ) -> None:
-    _set_up_output()
+    set_up_output()
     settings = checked_settings()
     if listener is not None and not settings.public_url:
         settings = dataclasses.replace(settings, public_url=listener.url)
-    stop = _stop_signals()  # before anything says that it serves: whoever reads that may stop it at once
+    stop = stop_signals()  # before anything says that it serves: whoever reads that may stop it at once
     async with (
         open_world(world, serving=True) as opened,
         worker(*apps, settings=settings) as workers,
@@ -142,7 +142,7 @@ def introduce(apps: Sequence[Workflows], world: World, listener: Listener | None
             err.print(f"{what:<10} {text}", soft_wrap=True)
 
 
-def _set_up_output() -> None:
+def set_up_output() -> None:
     """Logs to stderr at the level of WDK_LOG; what steps print appears at once, also through a pipe."""
     level = (os.environ.get("WDK_LOG") or "INFO").upper()
     if level not in logging.getLevelNamesMapping():
@@ -153,7 +153,7 @@ def _set_up_output() -> None:
             reconfigure(line_buffering=True)
 
 
-def _stop_signals() -> asyncio.Event:
+def stop_signals() -> asyncio.Event:
     """Set at the first Ctrl-C or SIGTERM; a second one ends the process as usual."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
