@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-SERVING = ("dev", "worker", "replay")
+SERVING = (["dev"], ["worker"], ["replay"], ["aws", "serve"])
 """The commands in whose process workflow bodies run."""
 
 
 def main() -> None:
     """The entry point of `wdk`."""
-    if sys.argv[1:2] and sys.argv[1] in SERVING:
+    if any(sys.argv[1 : 1 + len(words)] == words for words in SERVING):
         _fix_hash_seed()
     from wdk_cloud.cli.program import program
 

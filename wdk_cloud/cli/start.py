@@ -50,7 +50,8 @@ async def start(
         admission.check_start(ready, tuple(positional), named)  # before a file is made for the run
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
-    async with open_world(world):
+    async with open_world(world) as opened:
+        by = "its function works on it" if opened.receiver is None else "a worker has to run: wdk dev"
         try:
             run = await client.start(ready, *positional, **named)
         except ValueError as error:  # a delay that ends more than a century after the world's present
@@ -58,11 +59,11 @@ async def start(
         if not wait:
             _print_started(run.run_id, as_json)
             return
+        err.print(f"started {run.run_id}; waiting for its end ({by})", soft_wrap=True)
         await _print_result(run, found, as_json)
 
 
 async def _print_result(run: client.Run[Any], workflow: Workflow[..., Any], as_json: bool) -> None:
-    err.print(f"started {run.run_id}; waiting for its end (a worker has to run: wdk dev)", soft_wrap=True)
     try:
         result = shown_result(workflow, await run.return_value())
     except (WorkflowRunFailedError, WorkflowRunCancelledError) as error:
