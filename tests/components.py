@@ -65,7 +65,7 @@ def dynoxide_running(folder: Path) -> Iterator[str]:
     def command(port: int) -> list[str]:
         return [str(DYNOXIDE), "serve", "--host", "127.0.0.1", "--port", str(port)]
 
-    with _running(DYNOXIDE, command, folder, {}) as url:
+    with running(DYNOXIDE, command, folder, {}) as url:
         yield url
 
 
@@ -73,7 +73,7 @@ def dynoxide_running(folder: Path) -> Iterator[str]:
 def ministack_running(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[str]:
     """SQS, S3, EventBridge Scheduler, Lambda and more, with nothing in them; the endpoint's URL."""
     quiet = {"BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "LOG_LEVEL": "WARNING", **(environ or {})}
-    with _running(MINISTACK, lambda _port: [str(MINISTACK)], folder, quiet, "/_ministack/health") as url:
+    with running(MINISTACK, lambda _port: [str(MINISTACK)], folder, quiet, "/_ministack/health") as url:
         yield url
 
 
@@ -100,7 +100,7 @@ def standing_ministack(folder: Path, start: float) -> Iterator[Standing]:
     clock.write_text(repr(start))
     command = [str(MINISTACK.with_name("python")), "-c", STANDING, str(clock)]
     quiet = {"BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "LOG_LEVEL": "WARNING"}
-    with _running(MINISTACK, lambda _port: command, folder, quiet, "/_ministack/health") as url:
+    with running(MINISTACK, lambda _port: command, folder, quiet, "/_ministack/health") as url:
         yield Standing(url, clock)
 
 
@@ -124,7 +124,7 @@ def ministack_standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
 
 
 @contextmanager
-def _running(
+def running(
     program: Path, command: Callable[[int], list[str]], folder: Path, environ: Mapping[str, str], health: str = "/"
 ) -> Iterator[str]:
     if not program.exists():

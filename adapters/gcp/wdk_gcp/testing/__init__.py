@@ -2,6 +2,7 @@
 libraries talk. They bind to 127.0.0.1, keep everything in memory, and know no credentials."""
 
 from wdk_gcp.testing.deliveries import Attempt
+from wdk_gcp.testing.firestore import FirestoreServer
 from wdk_gcp.testing.mischief import Fault, Mischief
 from wdk_gcp.testing.storage import CloudStorageServer
 from wdk_gcp.testing.tasks import CloudTasksServer, async_tasks_client, tasks_client
@@ -12,6 +13,7 @@ __all__ = [
     "CloudStorageServer",
     "CloudTasksServer",
     "Fault",
+    "FirestoreServer",
     "Mischief",
     "TokenSigner",
     "async_tasks_client",
