@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
 COMPONENTS := .components
-COMPONENT_ENVS := node ministack sam
+COMPONENT_ENVS := node ministack sam checkov
 ARGS ?=
 
 BIN := $(VENV)/bin

@@ -273,6 +273,9 @@ def test_the_same_files_give_the_same_zip_whatever_their_times_and_their_order(t
             ("a.py", (1980, 1, 1, 0, 0, 0), "0o100644"),
             ("b/c.py", (1980, 1, 1, 0, 0, 0), "0o100644"),
         ]
+    archive.write(first.path, {"start.sh": b"#!/bin/sh"}, list)
+    with zipfile.ZipFile(first.path) as opened:
+        assert oct(opened.getinfo("start.sh").external_attr >> 16) == "0o100755"
 
 
 def test_a_zip_that_is_too_large_names_its_largest_packages(tmp_path):

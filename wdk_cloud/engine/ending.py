@@ -43,6 +43,10 @@ async def write_labels(engine: Engine, head: Head, history: History) -> None:
 
 async def follow(engine: Engine, head: Head, history: History | None = None) -> None:
     """What follows the end; `history` saves reading the end again."""
+    if head.status == "failed":
+        # For who counts failed runs by their log: the code, apart from the text.
+        failed = {"wdk_failed": head.error_code or ""}
+        log.warning("run %s of %s has failed with %s", head.run_id, head.workflow, head.error_code, extra=failed)
     items = await engine.world.runs.items(head.run_id, head.birth, ())
     if head.continued_to is not None:
         end = None if history is None else history.end

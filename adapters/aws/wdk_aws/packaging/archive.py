@@ -22,8 +22,8 @@ MOST_SENT = 50 * MEGABYTE
 BEGINNING = (1980, 1, 1, 0, 0, 0)
 """The first time that a zip can name; what a file's own is says nothing about its content."""
 
-MODE = 0o100644 << 16
-"""A plain file that everybody may read: Lambda runs the code as a user of its own."""
+PLAIN, PROGRAM = 0o100644 << 16, 0o100755 << 16
+"""Everybody may read a file, since Lambda runs the code as a user of its own; and run one that begins with `#!`."""
 
 UNIX = 3
 
@@ -53,7 +53,8 @@ def write(path: Path, contents: Mapping[str, Path | bytes], done: Callable[[], N
             content = contents[name]
             data = content if isinstance(content, bytes) else content.read_bytes()
             entry = zipfile.ZipInfo(name, BEGINNING)
-            entry.external_attr, entry.create_system, entry.compress_type = MODE, UNIX, zipfile.ZIP_DEFLATED
+            entry.create_system, entry.compress_type = UNIX, zipfile.ZIP_DEFLATED
+            entry.external_attr = PROGRAM if data.startswith(b"#!") else PLAIN
             archive.writestr(entry, data)
             top = name.partition("/")[0]
             sizes[top] = sizes.get(top, 0) + len(data)

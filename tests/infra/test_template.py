@@ -1,0 +1,328 @@
+"""The template of AWS against the code it is for, and what no linter sees in one."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.infra.rights import CALLED
+from wdk_aws import events, schema, telemetry
+from wdk_aws.settings import VARIABLES
+from wdk_aws.testing import resources
+from wdk_cloud.http.roles import Role
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def of_type(template, kind):
+    found = template["Resources"].items()
+    return {name: part["Properties"] for name, part in found if part["Type"] == kind}
+
+
+def properties(template, name):
+    return template["Resources"][name]["Properties"]
+
+
+def default(template, name):
+    return template["Parameters"][name]["Default"]
+
+
+# --- one truth --------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_that_of_the_schema(template):
+    made, wanted = properties(template, "Table"), schema.table("t")
+    for name in ("BillingMode", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes"):
+        assert made[name] == wanted[name], name
+    assert made["TimeToLiveSpecification"] == schema.expiry()
+
+
+def test_the_queues_are_those_that_create_resources_makes(template):
+    queues = of_type(template, "AWS::SQS::Queue")
+    assert set(queues) == {"FlowQueue", "FlowDead", "StepQueue", "StepDead", "TickDead"}
+    assert {queue["MessageRetentionPeriod"] for queue in queues.values()} == {resources.KEPT}
+    assert {queue["SqsManagedSseEnabled"] for queue in queues.values()} == {True}
+    for name, dead in (("FlowQueue", "FlowDead"), ("StepQueue", "StepDead")):
+        redrive = {"deadLetterTargetArn": {"Fn::GetAtt": [dead, "Arn"]}, "maxReceiveCount": resources.RECEIVES}
+        assert queues[name]["RedrivePolicy"] == redrive
+        assert queues[dead]["QueueName"]["Fn::Sub"] == queues[name]["QueueName"]["Fn::Sub"] + resources.DEAD
+        assert queues[name]["VisibilityTimeout"] == queues[dead]["VisibilityTimeout"] == resources.VISIBILITY
+    assert template["Parameters"]["WorkerTimeout"]["MaxValue"] < resources.VISIBILITY
+
+
+def test_objects_expire_as_those_of_create_resources(template):
+    mapping, (rule,) = (
+        template["Mappings"]["Retention"],
+        properties(template, "Bucket")["LifecycleConfiguration"]["Rules"],
+    )
+    assert rule["ExpirationInDays"] == {"Fn::FindInMap": ["Retention", {"Ref": "RetentionDays"}, "ObjectDays"]}
+    assert list(mapping) == template["Parameters"]["RetentionDays"]["AllowedValues"]
+    assert {days: of["ObjectDays"] for days, of in mapping.items()} == {
+        days: max(resources.LEAST_DAYS, 2 * int(days)) for days in mapping
+    }
+
+
+def variables(template, function):
+    return properties(template, function)["Environment"]["Variables"]
+
+
+def test_each_variable_that_the_adapter_reads_is_set_and_none_else(template):
+    ours = {"WDK_WORLD", "WDK_ROLE", "WDK_RETENTION", "WDK_PUBLIC_URL"}
+    worker, receiver = variables(template, "Worker"), variables(template, "Receiver")
+    assert {name for name in worker if name.startswith("WDK_")} == ours | set(VARIABLES.values())
+    needed = {VARIABLES[name] for name in ("table", "flow_queue_url", "bucket", "kms_key_id")}
+    assert {name for name in receiver if name.startswith("WDK_")} == ours | needed
+    assert [worker["WDK_ROLE"], receiver["WDK_ROLE"]] == ["worker", "receiver"] and "worker" in get_args(Role)
+    assert worker["WDK_WORLD"] == receiver["WDK_WORLD"] == "aws"
+    for name in needed:
+        assert worker[name] == receiver[name]
+    # Sets iterate alike in every process that runs bodies, and in a public one as nobody can foresee.
+    assert worker["PYTHONHASHSEED"] == "0" and "PYTHONHASHSEED" not in receiver
+
+
+# --- roles ------------------------------------------------------------------------------------------------------------
+
+RESOURCES = {
+    '{"Fn::GetAtt": ["Table", "Arn"]}': "Table",
+    '{"Fn::Sub": "${Table.Arn}/index/runs"}': "Table/index/runs",
+    '{"Fn::Sub": "${Table.Arn}/index/active"}': "Table/index/active",
+    '{"Fn::GetAtt": ["FlowQueue", "Arn"]}': "FlowQueue",
+    '{"Fn::GetAtt": ["StepQueue", "Arn"]}': "StepQueue",
+    '{"Fn::GetAtt": ["FlowDead", "Arn"]}': "FlowDead",
+    '{"Fn::GetAtt": ["StepDead", "Arn"]}': "StepDead",
+    '{"Fn::GetAtt": ["TickDead", "Arn"]}': "TickDead",
+    '{"Fn::GetAtt": ["Bucket", "Arn"]}': "Bucket",
+    '{"Fn::Sub": "${Bucket.Arn}/*"}': "Bucket/*",
+    '{"Fn::GetAtt": ["WorkerLogs", "Arn"]}': "Logs",
+    '{"Fn::GetAtt": ["ReceiverLogs", "Arn"]}': "ReceiverLogs",
+    '{"Fn::GetAtt": ["TimerRole", "Arn"]}': "TimerRole",
+    '{"Fn::GetAtt": ["Worker", "Arn"]}': "Worker",
+    '{"Fn::Sub": "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule/${TimerGroup}/*"}': (
+        "TimerGroup/*"
+    ),
+    '{"Ref": "KmsKeyArn"}': "Key",
+}
+"""Each resource that a role names, so that none slips in; none is `*`."""
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def allowed(template, role):
+    """By resource, the actions that a role has on it."""
+    found = {}
+    for policy in properties(template, role)["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if "Fn::If" in statement:
+                condition, statement, otherwise = statement["Fn::If"]
+                assert (condition, otherwise) == ("HasKey", {"Ref": "AWS::NoValue"})
+            assert statement["Effect"] == "Allow" and set(statement) <= {
+                "Sid",
+                "Effect",
+                "Action",
+                "Resource",
+                "Condition",
+            }
+            for resource in listed(statement["Resource"]):
+                name = RESOURCES[json.dumps(resource)]
+                for action in listed(statement["Action"]):
+                    assert action not in found.setdefault(name, set()), f"{action} on {name} is there twice"
+                    found[name].add(action)
+    return found
+
+
+CONSUMED = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+"""What Lambda's event source mapping does with the role of its function."""
+
+
+def test_the_worker_may_do_what_it_calls_and_what_lambda_does_for_it(template):
+    called = dict(CALLED["worker"])
+    queues = called.pop("Queues") | CONSUMED
+    assert allowed(template, "WorkerRole") == {
+        **called,
+        "FlowQueue": queues,
+        "StepQueue": queues,
+        "FlowDead": CONSUMED,
+        "StepDead": CONSUMED,
+        "TickDead": {"sqs:SendMessage"},
+        "TimerRole": {"iam:PassRole"},
+        "Logs": {"logs:CreateLogStream", "logs:PutLogEvents"},
+    }
+
+
+def test_the_public_receiver_may_do_next_to_nothing(template):
+    assert allowed(template, "ReceiverRole") == {
+        **CALLED["receiver"],
+        "ReceiverLogs": {"logs:CreateLogStream", "logs:PutLogEvents"},
+    }
+
+
+def test_the_schedulers_roles_send_and_invoke_and_only_their_own_group_has_them(template):
+    send, queues = {"sqs:SendMessage"}, ("FlowQueue", "FlowDead", "StepQueue", "StepDead")
+    assert allowed(template, "TimerRole") == dict.fromkeys(queues, send)
+    assert allowed(template, "TickRole") == {"Worker": {"lambda:InvokeFunction"}, "TickDead": send}
+    for role, group in (("TimerRole", "TimerGroup"), ("TickRole", "TickGroup")):
+        (trust,) = properties(template, role)["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+        # The source is the group: Scheduler names no single schedule, and without a source anybody's would do.
+        assert trust["Condition"] == {
+            "StringEquals": {
+                "aws:SourceAccount": {"Ref": "AWS::AccountId"},
+                "aws:SourceArn": {"Fn::GetAtt": [group, "Arn"]},
+            }
+        }
+    assert variables(template, "Worker")["WDK_AWS_SCHEDULER_GROUP"] == {"Ref": "TimerGroup"}
+
+
+def test_every_role_is_written_out_and_can_be_bounded(template):
+    roles = of_type(template, "AWS::IAM::Role")
+    assert set(roles) == {"WorkerRole", "ReceiverRole", "TimerRole", "TickRole"}
+    boundary = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
+    assert [role["PermissionsBoundary"] for role in roles.values()] == [boundary] * 4
+    network = {"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSLambdaENIManagementAccess"}
+    managed = {name: role.get("ManagedPolicyArns") for name, role in roles.items()}
+    only_in_a_vpc = {"Fn::If": ["HasVpc", [network], {"Ref": "AWS::NoValue"}]}
+    assert managed == {"WorkerRole": only_in_a_vpc, "ReceiverRole": only_in_a_vpc, "TimerRole": None, "TickRole": None}
+    (worker,) = properties(template, "WorkerRole")["Policies"]
+    (passing,) = [one for one in worker["PolicyDocument"]["Statement"] if one.get("Action") == "iam:PassRole"]
+    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+def test_both_functions_run_a_handler_that_is_there(template):
+    functions = of_type(template, "AWS::Lambda::Function")
+    assert set(functions) == {"Worker", "Receiver"}
+    for function in functions.values():
+        module, _, name = function["Handler"].rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
+        assert function["Architectures"] == [{"Ref": "Architecture"}]
+    assert functions["Worker"]["RecursiveLoop"] == "Allow" and "RecursiveLoop" not in functions["Receiver"]
+
+
+def test_only_the_receiver_is_public(template):
+    urls = of_type(template, "AWS::Lambda::Url")
+    assert {name: url["AuthType"] for name, url in urls.items()} == {"WorkerUrl": "AWS_IAM", "ReceiverUrl": "NONE"}
+    permissions = of_type(template, "AWS::Lambda::Permission").values()
+    assert [(one["FunctionName"], one["Action"]) for one in permissions] == [
+        ({"Ref": "Receiver"}, "lambda:InvokeFunctionUrl"),
+        ({"Ref": "Receiver"}, "lambda:InvokeFunction"),
+    ]
+    assert all(one.get("FunctionUrlAuthType") == "NONE" or one["InvokedViaFunctionUrl"] is True for one in permissions)
+
+
+def test_each_queue_but_that_of_failed_ticks_has_its_consumer(template):
+    mappings = of_type(template, "AWS::Lambda::EventSourceMapping").values()
+    assert {one["EventSourceArn"]["Fn::GetAtt"][0] for one in mappings} == {
+        "FlowQueue",
+        "StepQueue",
+        "FlowDead",
+        "StepDead",
+    }
+    for one in mappings:
+        assert one["FunctionName"] == {"Ref": "Worker"}
+        assert one["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        # A batch of more than ten needs a window, and a window delays each message; ours have one.
+        assert one["BatchSize"] == 1 and "MaximumBatchingWindowInSeconds" not in one
+
+
+def test_the_mappings_together_leave_room_in_the_workers_reserved_concurrency(template):
+    at_most = 0
+    for one in of_type(template, "AWS::Lambda::EventSourceMapping").values():
+        maximum = one["ScalingConfig"]["MaximumConcurrency"]
+        at_most += maximum if isinstance(maximum, int) else default(template, maximum["Ref"])
+    assert at_most == 54 < default(template, "WorkerConcurrency")  # the rest is for the API, sweeps and ticks
+
+
+def test_data_outlives_the_stack(template):
+    kept = [name for name, one in template["Resources"].items() if one.get("DeletionPolicy") == "Retain"]
+    assert kept == ["Table", "Bucket"]
+    assert all(template["Resources"][name]["UpdateReplacePolicy"] == "Retain" for name in kept)
+    assert properties(template, "Table")["DeletionProtectionEnabled"] is True
+    # A name of its own would be taken when the stack is made again.
+    assert "TableName" not in properties(template, "Table") and "BucketName" not in properties(template, "Bucket")
+
+
+def test_each_function_writes_to_its_log_group_which_forgets(template):
+    for function, logs in (("Worker", "WorkerLogs"), ("Receiver", "ReceiverLogs")):
+        assert properties(template, function)["LoggingConfig"] == {"LogGroup": {"Ref": logs}}
+        assert properties(template, logs)["RetentionInDays"] == {"Ref": "LogDays"}
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+RATE = re.compile(r"rate\((?:1 (?:minute|hour|day)|(?:[2-9]|[1-9]\d+) (?:minutes|hours|days))\)")
+
+
+def test_schedules_are_understood_by_scheduler_and_by_the_handler(template):
+    schedules = of_type(template, "AWS::Scheduler::Schedule")
+    assert {name: one["ScheduleExpression"] for name, one in schedules.items()} == {
+        "Sweep": "rate(5 minutes)",
+    }
+    for one in schedules.values():
+        assert RATE.fullmatch(one["ScheduleExpression"])
+        assert one["GroupName"] == {"Ref": "TickGroup"} and one["FlexibleTimeWindow"] == {"Mode": "OFF"}
+        target = one["Target"]
+        assert target["Arn"] == {"Fn::GetAtt": ["Worker", "Arn"]}
+        assert target["RoleArn"] == {"Fn::GetAtt": ["TickRole", "Arn"]}
+        assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["TickDead", "Arn"]}}
+        assert events.kind_of(json.loads(target["Input"])) in events.ANSWERED["worker"]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["rate(1 minutes)", "rate(5 minute)", "rate(0 days)", "rate(1.5 hours)", "rate(5minutes)"]
+)
+def test_a_rate_that_scheduler_refuses_is_seen(wrong):
+    assert RATE.fullmatch(wrong) is None
+
+
+# --- alarms -----------------------------------------------------------------------------------------------------------
+
+
+def anchors(text):
+    return {
+        re.sub(r"[^\w -]", "", line[3:].lower()).replace(" ", "-") for line in text.splitlines() if line[:3] == "## "
+    }
+
+
+def test_each_alarm_has_a_number_and_its_place_in_the_docs(template):
+    text = (DOCS / "operations.md").read_text()
+    alarms = of_type(template, "AWS::CloudWatch::Alarm")
+    named = {}
+    for name, one in alarms.items():
+        _, _, anchor = one["AlarmDescription"].partition("docs/operations.md#")
+        named[name] = anchor
+        assert "Threshold" in one and one["TreatMissingData"] == "notBreaching"
+        assert one["AlarmActions"] == {"Fn::If": ["HasTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    assert set(named.values()) <= anchors(text)
+    for anchor in set(named.values()):
+        section = re.search(rf"^## {anchor.replace('-', '[ -]')}$(.*?)(?=^## |\Z)", text, re.M | re.S | re.I)
+        assert section is not None and "```console\n$ " in section[1], f"{anchor} has no first command"
+
+
+def test_alarms_watch_metrics_that_the_handler_counts(template):
+    ours = {
+        one["MetricName"]
+        for one in of_type(template, "AWS::CloudWatch::Alarm").values()
+        if one.get("Namespace") == telemetry.METRICS_NAMESPACE and isinstance(one["MetricName"], str)
+    }
+    # A delivery that failed comes back, and what keeps failing is seen by the age of its message.
+    assert ours == set(get_args(telemetry.Count)) - {"FailedDeliveries"}
+    service = {"Name": "service", "Value": {"Ref": "AWS::StackName"}}
+    for one in of_type(template, "AWS::CloudWatch::Alarm").values():
+        if one.get("Namespace") == telemetry.METRICS_NAMESPACE and one["MetricName"] in list(ours):
+            assert one["Dimensions"] == [service]
+    for function in ("Worker", "Receiver"):
+        assert variables(template, function)["POWERTOOLS_SERVICE_NAME"] == service["Value"]
+
+
+def test_each_parameter_is_explained(template):
+    parameters = template["Parameters"]
+    assert [name for name, one in parameters.items() if not one.get("Description")] == []
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert sorted(name for group in groups for name in group["Parameters"]) == sorted({*parameters} - {"Stage"})
