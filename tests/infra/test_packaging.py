@@ -328,9 +328,17 @@ def test_a_version_is_a_time_and_a_hash_of_the_apps_files(tmp_path, monkeypatch)
 
 def test_what_the_build_knows_is_set_where_nobody_else_has_set_it(tmp_path):
     assert bundle.read(tmp_path) == {} == bundle.read()
-    (tmp_path / bundle.FILE).write_bytes(stamp.document("5.abc", "shop:app", ARM, "0.1.0"))
+    (tmp_path / bundle.FILE).write_bytes(stamp.document("5.abc", "shop:app", [], ARM, "0.1.0"))
     assert bundle.read(tmp_path)["architecture"] == "arm64"
     for given, app in (({}, "shop:app"), ({"WDK_APP": ""}, "shop:app"), ({"WDK_APP": "other:app"}, "other:app")):
         bundle.apply(given, tmp_path)
         assert given == {"WDK_APP": app, "WDK_CODE_VERSION": "5.abc"}
     assert json.loads((tmp_path / bundle.FILE).read_bytes())["python"] == "3.13"
+
+
+def test_a_receiver_is_told_of_the_app_only_where_it_has_a_namespace(tmp_path):
+    for namespaces, told in (([], {}), (["shop"], {"WDK_APP": "shop:app"})):
+        (tmp_path / bundle.FILE).write_bytes(stamp.document("5.abc", "shop:app", namespaces, ARM, "0.1.0"))
+        given = {"WDK_ROLE": "receiver"}
+        bundle.apply(given, tmp_path)
+        assert given == {"WDK_ROLE": "receiver", "WDK_CODE_VERSION": "5.abc", **told}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -16,7 +16,7 @@ FILE = "wdk_build.json"
 VARIABLES = {"app": "WDK_APP", "code_version": "WDK_CODE_VERSION"}
 
 
-def read(folder: Path | None = None) -> dict[str, str]:
+def read(folder: Path | None = None) -> dict[str, Any]:
     """What the build wrote; nothing where the code was not built, as in a checkout."""
     path = (Path(__file__).parents[1] if folder is None else folder) / FILE
     try:
@@ -26,9 +26,13 @@ def read(folder: Path | None = None) -> dict[str, str]:
 
 
 def apply(environ: MutableMapping[str, str] | None = None, folder: Path | None = None) -> None:
-    """Set the variables that the build knows, where nobody else has set them: code and version are deployed in one."""
+    """Set the variables that the build knows, where nobody else has set them: code and version are deployed in one.
+
+    A receiver runs no code of the app, and is not told of it unless its tokens are those of a namespace.
+    """
     env = os.environ if environ is None else environ
-    for key, value in read(folder).items():
-        name = VARIABLES.get(key)
-        if name is not None and not env.get(name):
-            env[name] = value
+    said = read(folder)
+    for key, name in VARIABLES.items():
+        needless = key == "app" and env.get("WDK_ROLE") == "receiver" and not said.get("namespaces")
+        if key in said and not env.get(name) and not needless:
+            env[name] = said[key]

@@ -13,7 +13,7 @@ from wdk_aws.packaging import archive, contents, installing, stamp
 from wdk_cloud.errors import WorldConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from wdk_aws.packaging.archive import Archive
@@ -30,8 +30,15 @@ class Built:
     code_version: str
 
 
-def build(project: Project, target: Target, output: Path, progress: Progress, extras: Iterable[str] = ()) -> Built:
-    """Write the zip. `progress` shows how far the parts are that take their time.
+def build(
+    project: Project,
+    target: Target,
+    output: Path,
+    progress: Progress,
+    extras: Iterable[str] = (),
+    namespaces: Sequence[str] = (),
+) -> Built:
+    """Write the zip. `progress` shows how far the parts are that take their time; `namespaces` are those of the apps.
 
     Raises WorldConfigurationError or WorldUnavailableError that says what is missing; then there is no zip.
     """
@@ -44,7 +51,7 @@ def build(project: Project, target: Target, output: Path, progress: Progress, ex
             chosen = contents.choose(rooms, project.modules, map(installing.name_of, project.depends_on))
             contents.check(chosen, project, target)
         version = stamp.code_version(project.files, project.folder)
-        chosen[bundle.FILE] = stamp.document(version, project.spec, target, metadata.version("wdk-cloud"))
+        chosen[bundle.FILE] = stamp.document(version, project.spec, namespaces, target, metadata.version("wdk-cloud"))
         # Under another name until it is known to be good: a zip that Lambda would refuse is not there to be deployed.
         unchecked = output.with_name(f"{output.name}.unchecked")
         try:

@@ -14,7 +14,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from wdk_aws.packaging.target import Target
@@ -55,12 +55,13 @@ def _git(folder: Path, *words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def document(version: str, spec: str, target: Target, wdk: str) -> bytes:
+def document(version: str, spec: str, namespaces: Sequence[str], target: Target, wdk: str) -> bytes:
     """What `wdk_aws.bundle` reads."""
     said = {
         "app": spec,
         "architecture": target.architecture,
         "code_version": version,
+        "namespaces": list(namespaces),
         "python": target.python,
         "wdk_cloud": wdk,
     }
