@@ -244,6 +244,22 @@ def a_document_that_comes_back_is_new(client: firestore.Client) -> Any:
 
 
 @case
+def deleted_and_written_in_one_batch(client: firestore.Client) -> Any:
+    ref = client.document("runs/a")
+    first = ref.create({"n": 1}).update_time
+    batch = client.batch()
+    batch.delete(ref)
+    batch.set(ref, {"n": 1})
+    results = batch.commit()
+    there = ref.get()
+    return [
+        there.create_time > first,
+        there.update_time > first,
+        [result.update_time == there.update_time for result in results],
+    ]
+
+
+@case
 def transforms(client: firestore.Client) -> Any:
     ref = client.document("runs/a")
     made = ref.set({"n": 1, "l": [1, 2], "f": 1.5, "s": "x"})
@@ -792,7 +808,7 @@ def record() -> None:
     if not found():
         sys.exit("Google's Firestore emulator is not on this machine")
     with tempfile.TemporaryDirectory() as folder, emulator_running(Path(folder)) as address:
-        lines = [f"{json.dumps(name)}: {json.dumps(asked(address, case))}" for name, case in CASES.items()]
+        lines = [f"{json.dumps(name)}: {json.dumps(asked(address, case), sort_keys=True)}" for name, case in CASES.items()]
     ANSWERS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

@@ -95,6 +95,7 @@ class Documents:
         _check_together(names, writes)
         at = max(self._time + 1, micros(self._clock.now()))
         made: dict[str, Message | None] = {}
+        anew: set[str] = set()  # documents that were deleted on the way: what is written after that is another one
         transformed: list[list[Message]] = []
         for name, write in zip(names, writes, strict=True):
             there = self._named.get(name)
@@ -103,23 +104,17 @@ class Documents:
                 made[name] = None if there is None else there.document
             made[name], results = _applied(write, name, made[name], at)
             transformed.append(results)
-        stored = {name: self._stored(name, document, at) for name, document in made.items()}
+            if made[name] is None:
+                anew.add(name)
+        stored = {
+            name: _stored(name, document, None if name in anew else self._named.get(name), at)
+            for name, document in made.items()
+        }
         self._time = at
         for name, each in stored.items():
             self._keep(name, each)
         self.usage.update("deletes" if write.delete else "writes" for write in writes)
         return [_result(stored[name], results) for name, results in zip(names, transformed, strict=True)], at
-
-    def _stored(self, name: str, document: Message | None, at: int) -> Stored | None:
-        """What is kept of a document that was written; the one that is there if nothing has changed: then its time
-        stays, too."""
-        if document is None:
-            return None
-        check_document(document)
-        there = self._named.get(name)
-        if there is not None and _same(there.document, document):
-            return there
-        return Stored(document, reference_key(name), there.created if there is not None else at, at)
 
     def _keep(self, name: str, stored: Stored | None) -> None:
         path = name.rpartition("/")[0]
@@ -130,6 +125,17 @@ class Documents:
             del self._collections[path][name]
             if not self._collections[path]:
                 del self._collections[path]
+
+
+def _stored(name: str, document: Message | None, there: Stored | None, at: int) -> Stored | None:
+    """What is kept of a document that was written; the one that is there if nothing has changed: then its time stays,
+    too."""
+    if document is None:
+        return None
+    check_document(document)
+    if there is not None and _same(there.document, document):
+        return there
+    return Stored(document, reference_key(name), there.created if there is not None else at, at)
 
 
 def _checked(write: Message) -> str:

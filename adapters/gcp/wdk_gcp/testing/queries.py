@@ -159,7 +159,8 @@ def _check(where: Message) -> None:
 
 def _check_together(where: Message) -> None:
     """Refuse filters that one query cannot have."""
-    ops = [_operator(leaf) for leaf in _leaves(where)]
+    leaves = {leaf.SerializeToString(deterministic=True): leaf for leaf in _leaves(where)}  # twice the same is once
+    ops = [_operator(leaf) for leaf in leaves.values()]
     beside = ("NOT_EQUAL", "IN", "ARRAY_CONTAINS_ANY", "IS_NOT_NULL", "IS_NOT_NAN")
     if ops.count("NOT_IN") > 1 or ("NOT_IN" in ops and any(op in ops for op in beside)):
         invalid("NOT_IN cannot be combined with NOT_EQUAL, IN, ARRAY_CONTAINS_ANY or another NOT_IN.")
