@@ -487,6 +487,30 @@ def composite_filters(client: firestore.Client) -> Any:
 
 
 @case
+def filters_that_do_not_go_together(client: firestore.Client) -> Any:
+    runs = people(client)
+
+    def both(one: tuple[str, Any], other: tuple[str, Any]) -> Any:
+        return ids(runs.where(filter=And([FieldFilter("n", *one), FieldFilter("n", *other)])))
+
+    has, has_any = ("array_contains", 1), ("array_contains_any", [1])
+    return [
+        both(("!=", 1), ("!=", 1)),
+        both(("!=", 1), ("!=", 2)),
+        both(("not-in", [1]), ("!=", 2)),
+        both(("not-in", [1]), ("not-in", [1])),
+        both(("not-in", [1]), ("in", [2])),
+        both(("not-in", [1]), has_any),
+        both(has, has),
+        both(has, ("array_contains", 2)),
+        both(has, has_any),
+        both(("in", [1, 2]), ("in", [2, 3])),
+        both(("in", [1, 2]), has_any),
+        both(("in", [1, 2]), ("!=", 1)),
+    ]
+
+
+@case
 def orders(client: firestore.Client) -> Any:
     runs = people(client)
     down = "DESCENDING"
@@ -808,7 +832,9 @@ def record() -> None:
     if not found():
         sys.exit("Google's Firestore emulator is not on this machine")
     with tempfile.TemporaryDirectory() as folder, emulator_running(Path(folder)) as address:
-        lines = [f"{json.dumps(name)}: {json.dumps(asked(address, case), sort_keys=True)}" for name, case in CASES.items()]
+        lines = [
+            f"{json.dumps(name)}: {json.dumps(asked(address, case), sort_keys=True)}" for name, case in CASES.items()
+        ]
     ANSWERS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

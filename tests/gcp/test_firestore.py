@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 from google.api_core import exceptions
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
+from google.cloud.firestore_v1.base_query import And
 
 from tests.gcp.emulator import emulator_running, found
 from tests.gcp.firestore_cases import ANSWERS, CASES, asked, people, wander
 from wdk_cloud.world.clock import VirtualClock
-from wdk_gcp.testing import FirestoreServer, Mischief
+from wdk_gcp.testing import FirestoreServer, Index, Indexes, Mischief
 
 SEEDS = 4
 STEPS = 60
@@ -135,7 +138,7 @@ def test_what_google_would_charge_is_counted() -> None:
         assert server.usage == {"writes": 7, "deletes": 2}
         assert not client.document("runs/a").get().exists
         assert len(list(runs.stream())) == 5
-        assert list(runs.where(filter=firestore.FieldFilter("n", "==", 9)).stream()) == []
+        assert list(runs.where(filter=FieldFilter("n", "==", 9)).stream()) == []
         assert server.usage["reads"] == 1 + 5 + 1
         assert server.calls == {"Commit": 5, "BatchGetDocuments": 1, "RunQuery": 2}
         client._firestore_api.transport.close()
@@ -186,4 +189,80 @@ def test_a_database_in_datastore_mode_says_so() -> None:
             client.document("runs/a").create({})
         with pytest.raises(exceptions.FailedPrecondition, match="Datastore Mode"):
             list(client.collection("runs").stream())
+        client._firestore_api.transport.close()
+
+
+INDEXES = Indexes(
+    declared=[
+        Index("runs", ("s", "-n")),
+        Index("runs", ("t", "-n")),
+        Index("steps", ("n",), group=True),
+        Index("runs", ("a", "-b")),
+    ],
+    exempt={"runs": ["data"]},
+)
+DOWN = "DESCENDING"
+
+
+@pytest.mark.parametrize(
+    ("served", "ask"),
+    [
+        (True, lambda runs, _: runs),
+        (True, lambda runs, _: runs.where(filter=FieldFilter("n", ">", 1))),
+        (True, lambda runs, _: runs.order_by("n", direction=DOWN).limit(3)),
+        (True, lambda runs, _: runs.where(filter=FieldFilter("u", "==", 1)).where(filter=FieldFilter("v", "==", 1))),
+        (False, lambda runs, _: runs.where(filter=FieldFilter("data", "==", b""))),
+        (False, lambda runs, _: runs.order_by("data")),
+        (True, lambda runs, _: runs.where(filter=FieldFilter("s", "==", 1)).order_by("n", direction=DOWN)),
+        (True, lambda runs, _: runs.where(filter=FieldFilter("s", "==", 1)).order_by("n")),
+        (True, lambda runs, _: runs.where(filter=FieldFilter("s", "==", 1)).where(filter=FieldFilter("n", "<", 1))),
+        (True, lambda runs, _: runs.where(filter=And([FieldFilter(name, "==", 1) for name in "st"])).order_by("n")),
+        (False, lambda runs, _: runs.where(filter=And([FieldFilter(name, "==", 1) for name in "su"])).order_by("n")),
+        (False, lambda runs, _: runs.where(filter=FieldFilter("u", "==", 1)).order_by("n")),
+        (False, lambda runs, _: runs.order_by("n").order_by("s")),
+        (True, lambda runs, _: runs.order_by("a", direction=DOWN).order_by("b")),
+        (False, lambda runs, _: runs.order_by("a").order_by("b")),
+        (True, lambda _, steps: steps.order_by("n")),
+        (False, lambda _, steps: steps.order_by("m")),
+        (False, lambda _, steps: steps.where(filter=FieldFilter("m", "==", 1))),
+        (True, lambda _, steps: steps),
+    ],
+)
+def test_a_query_without_its_index_is_refused_where_the_indexes_are_given(
+    indexed: firestore.Client, served: bool, ask: Any
+) -> None:
+    query = ask(indexed.collection("runs"), indexed.collection_group("steps"))
+    if served:
+        assert list(query.stream()) == []
+    else:
+        with pytest.raises(exceptions.FailedPrecondition, match="The query requires an index of the collection"):
+            list(query.stream())
+
+
+@pytest.fixture(scope="module")
+def indexed() -> Iterator[firestore.Client]:
+    with FirestoreServer(indexes=INDEXES) as server:
+        client = server.client()
+        yield client
+        client._firestore_api.transport.close()
+
+
+def test_documents_expire_by_a_time_in_a_field() -> None:
+    clock = VirtualClock()
+    with FirestoreServer(clock=clock) as server:
+        client = server.client()
+        at = datetime.fromtimestamp(clock.now() + 60, UTC)
+        for path, content in {
+            "runs/a": {"end": at},
+            "runs/b": {"end": 1},
+            "runs/a/steps/1": {"end": at},
+            "runs/c": {},
+        }.items():
+            client.document(path).create(content)
+        clock.advance_to(clock.now() + 59)
+        assert server.expire("runs", "end") == 0
+        clock.advance_to(clock.now() + 1)
+        assert server.expire("runs", "end") == 1
+        assert [found.id for found in client.collection("runs").stream()] == ["b", "c"]
+        assert client.document("runs/a/steps/1").get().exists
         client._firestore_api.transport.close()

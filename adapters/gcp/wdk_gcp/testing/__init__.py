@@ -3,6 +3,7 @@ libraries talk. They bind to 127.0.0.1, keep everything in memory, and know no c
 
 from wdk_gcp.testing.deliveries import Attempt
 from wdk_gcp.testing.firestore import FirestoreServer
+from wdk_gcp.testing.indexes import Index, Indexes
 from wdk_gcp.testing.mischief import Fault, Mischief
 from wdk_gcp.testing.storage import CloudStorageServer
 from wdk_gcp.testing.tasks import CloudTasksServer, async_tasks_client, tasks_client
@@ -14,6 +15,8 @@ __all__ = [
     "CloudTasksServer",
     "Fault",
     "FirestoreServer",
+    "Index",
+    "Indexes",
     "Mischief",
     "TokenSigner",
     "async_tasks_client",

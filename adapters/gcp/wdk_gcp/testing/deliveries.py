@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
@@ -95,7 +96,8 @@ class Deliveries:
 
     async def _deliver_until_over(self) -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        async with httpx.AsyncClient(limits=limits, timeout=None, trust_env=False) as client:  # noqa: S113 - each has its deadline
+        # No timeout: each delivery has its deadline.
+        async with httpx.AsyncClient(verify=_tls(), limits=limits, timeout=None, trust_env=False) as client:  # noqa: S113
             self._client = client
             self._look()
             await self._over.wait()
@@ -181,6 +183,12 @@ class Deliveries:
                 queue.again(state, now, answer.after)
             self._lock.notify_all()
         self._look()
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Loading its certificates takes longer than most tests do."""
+    return ssl.create_default_context()
 
 
 class Answer(NamedTuple):

@@ -116,6 +116,17 @@ class Documents:
         self.usage.update("deletes" if write.delete else "writes" for write in writes)
         return [_result(stored[name], results) for name, results in zip(names, transformed, strict=True)], at
 
+    def expire(self, collection: str, field: str) -> int:
+        """Delete the documents of a collection group whose time in this field has passed."""
+        now = (3, *divmod(micros(self._clock.now()) * 1000, 10**9))
+        paths = [path for path in self._collections if path.rpartition("/")[2] == collection]
+        all_of_them = [stored for path in paths for stored in self.collection(path)]
+        found = [(stored.name, found_at(stored.document.fields, (field,))) for stored in all_of_them]
+        gone = [name for name, value in found if value is not None and key(value)[0] == now[0] and key(value) <= now]
+        for name in gone:
+            self._keep(name, None)
+        return len(gone)
+
     def _keep(self, name: str, stored: Stored | None) -> None:
         path = name.rpartition("/")[0]
         if stored is not None:

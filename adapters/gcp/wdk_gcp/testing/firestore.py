@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from google.cloud.firestore import AsyncClient, Client
 
     from wdk_cloud.world.ports import Clock
+    from wdk_gcp.testing.indexes import Indexes
 
 REQUEST = 10 << 20
 """Bytes of a request at most: https://firebase.google.com/docs/firestore/quotas."""
@@ -48,8 +49,8 @@ class FirestoreServer:
             client = server.client()  # or async_client(); any other with FIRESTORE_EMULATOR_HOST=server.address
 
     Commits are atomic, and their times rise strictly. There are all databases that are asked for, empty at first; those
-    of `datastore_mode` answer as a database in Datastore mode does. Transactions, listeners, vectors and aggregations
-    other than counts are not there; queries need no indexes, but for names in descending order.
+    of `datastore_mode` answer as a database in Datastore mode does. With `indexes` queries that would need others are
+    refused. Transactions, listeners, vectors and aggregations other than counts are not there.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class FirestoreServer:
         clock: Clock | None = None,
         mischief: Mischief | None = None,
         datastore_mode: Collection[str] = (),
+        indexes: Indexes | None = None,
     ) -> None:
         self.clock: Clock = SystemClock() if clock is None else clock
         self.mischief = Mischief() if mischief is None else mischief
+        self._indexes = indexes
         self._datastore_mode = frozenset(datastore_mode)
         self._lock = threading.Lock()
         self._documents = Documents(self.clock)
@@ -89,6 +92,12 @@ class FirestoreServer:
 
         with named_by_environment(self.address):
             return AsyncClient(project, AnonymousCredentials(), database)
+
+    def expire(self, collection: str, field: str) -> int:
+        """Delete the documents of all collections of this id whose time in this field has passed, as a TTL policy does
+        within a day. How many there were; nobody is charged for them here."""
+        with self._lock:
+            return self._documents.expire(collection, field)
 
     @property
     def usage(self) -> Counter[str]:
@@ -208,7 +217,7 @@ class FirestoreServer:
     def _found(self, parent: str, query: Message, *, counting: bool = False) -> tuple[list[Stored], int]:
         """A query's documents and the time of the read; a count reads one for each thousand."""
         with self._lock:
-            found = answered(self._documents, parent, query)
+            found = answered(self._documents, parent, query, self._indexes)
             read = len(found) + query.offset
             self._documents.usage["reads"] += max(1, -(-read // 1000) if counting else read)
             return found, self._documents.now()

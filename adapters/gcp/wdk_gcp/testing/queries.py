@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from wdk_gcp.testing.documents import Documents, Stored
+    from wdk_gcp.testing.indexes import Indexes
     from wdk_gcp.testing.messages import Message
 
 MOST_VALUES = {"IN": 30, "ARRAY_CONTAINS_ANY": 30, "NOT_IN": 10}
@@ -34,7 +35,7 @@ class Order:
     """1, or -1 for descending."""
 
 
-def answered(documents: Documents, parent: str, query: Message) -> list[Stored]:
+def answered(documents: Documents, parent: str, query: Message, indexes: Indexes | None = None) -> list[Stored]:
     """The documents that a query finds, in its order. Raises Refused."""
     if query.HasField("find_nearest"):
         refuse(grpc.StatusCode.UNIMPLEMENTED, "Queries of vectors are not here")
@@ -42,7 +43,7 @@ def answered(documents: Documents, parent: str, query: Message) -> list[Stored]:
         invalid("limit is negative" if query.limit.value < 0 else "offset is negative")
     _check(query.where)
     orders = _orders(query)
-    _check_orders(query, orders)
+    _check_orders(query, orders, indexes)
     found: list[tuple[tuple[Key, ...], Stored]] = []
     for stored in _selected(documents, parent, query):
         keys = [_key_at(stored, order.field) for order in orders]
@@ -88,14 +89,16 @@ def _orders(query: Message) -> list[Order]:
     return orders if NAME_FIELD in named else [*orders, Order(NAME_FIELD, sign)]
 
 
-def _by_name_only(orders: Sequence[Order]) -> bool:
-    return len(orders) == 1 and orders[0].field == NAME_FIELD
-
-
-def _check_orders(query: Message, orders: Sequence[Order]) -> None:
-    """Names descending need an index, unless a field is asked for as well."""
-    if _by_name_only(orders) and orders[0].sign < 0 and not _fields(query.where) - {NAME_FIELD}:
+def _check_orders(query: Message, orders: Sequence[Order], indexes: Indexes | None) -> None:
+    """Names descending need an index, unless a field is asked for as well; all else if the indexes are given."""
+    if [(order.field, order.sign) for order in orders] == [(NAME_FIELD, -1)] and not _fields(query.where) - {
+        NAME_FIELD
+    }:
         refuse(grpc.StatusCode.FAILED_PRECONDITION, "The query requires an index: __name__ descending.")
+    if indexes is not None and query.from_ and query.from_[0].collection_id:
+        equal = _fields(query.where) - _unequal(query.where)
+        ordered = tuple((order.field, order.sign) for order in orders)
+        indexes.check(query.from_[0].collection_id, equal, ordered, group=query.from_[0].all_descendants)
 
 
 def _key_at(stored: Stored, field: str) -> Key | None:
@@ -159,12 +162,12 @@ def _check(where: Message) -> None:
 
 def _check_together(where: Message) -> None:
     """Refuse filters that one query cannot have."""
-    leaves = {leaf.SerializeToString(deterministic=True): leaf for leaf in _leaves(where)}  # twice the same is once
-    ops = [_operator(leaf) for leaf in leaves.values()]
+    ops = [_operator(leaf) for leaf in _leaves(where)]
     beside = ("NOT_EQUAL", "IN", "ARRAY_CONTAINS_ANY", "IS_NOT_NULL", "IS_NOT_NAN")
     if ops.count("NOT_IN") > 1 or ("NOT_IN" in ops and any(op in ops for op in beside)):
         invalid("NOT_IN cannot be combined with NOT_EQUAL, IN, ARRAY_CONTAINS_ANY or another NOT_IN.")
-    if ops.count("ARRAY_CONTAINS") + ops.count("ARRAY_CONTAINS_ANY") > 1:
+    of_lists = (leaf for leaf in _leaves(where) if _operator(leaf).startswith("ARRAY_CONTAINS"))
+    if len({leaf.SerializeToString(deterministic=True) for leaf in of_lists}) > 1:  # twice the same counts as one
         invalid("A maximum of 1 ARRAY_CONTAINS filter is allowed.")
     if ops.count("NOT_EQUAL") > 1:
         invalid("Only a single NOT_EQUAL filter allowed per query.")
