@@ -169,9 +169,11 @@ async def remove_expired(world: World, retention: float) -> int:
     """Remove what has ended longer ago than the retention, finish what a death left, and forget old tombstones;
     returns how many runs were removed."""
     now, seen, removed = world.clock.now(), 0, 0
-    kept = max(requests.TOMBSTONES_KEPT, 2 * retention)
+    ended_before, buried_before = now - retention, now - max(requests.TOMBSTONES_KEPT, 2 * retention)
+    if world.runs.keeps is not None:  # both go by themselves, but for what a deletion that died has left
+        ended_before = buried_before = 0.0
     while seen < PAGE:
-        found = await world.runs.removable(ended_before=now - retention, buried_before=now - kept, limit=PAGE - seen)
+        found = await world.runs.removable(ended_before=ended_before, buried_before=buried_before, limit=PAGE - seen)
         if not found:
             break
         old = [head for head in found if head.status == "deleted" and not head.wake_by]

@@ -1,5 +1,7 @@
 """The sweep: a safety net that re-wakes runs which show no progress, and the removal of what has expired.
 
+Where what was written goes by itself, ended runs go so, and the sweep refreshes live ones instead (`refreshing.py`).
+
 Any number of runs woken above 0 is a bug, or lost messages. What a live run needs never expires: only runs that have
 ended, and that lead to none which is kept, are removed.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from wdk_cloud.engine import erasure
+from wdk_cloud.engine import erasure, refreshing
 from wdk_cloud.world.ports import Message
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ PAGE = 100
 
 async def sweep(engine: Engine) -> int:
     """Send a `sweep` to each overdue run that nobody holds; returns how many were sent. Then remove what has ended
-    longer ago than the retention."""
+    longer ago than the retention, and refresh what has not ended."""
     world, now = engine.world, engine.world.clock.now()
     overdue = [head for head in await world.runs.overdue(now, PAGE) if head.free_at(now)]
     if overdue:
@@ -33,6 +35,8 @@ async def sweep(engine: Engine) -> int:
                 for head in overdue
             ]
         )
+    if refreshed := await refreshing.refresh_daily(engine):
+        log.info("the sweep refreshed %s runs, so that nothing of them goes while they live", refreshed)
     removed = await erasure.remove_expired(world, engine.settings.retention)
     if removed:
         log.info("the sweep removed %s runs that ended longer ago than the retention or were deleted", removed)

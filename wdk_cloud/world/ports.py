@@ -251,6 +251,23 @@ class RunStore(Protocol):
         """Runs that have not ended and whose `wake_by` has passed (it is < now), longest overdue first."""
         ...
 
+    # -- what goes by itself ----------------------------------------------------------------------------------------
+
+    @property
+    def keeps(self) -> float | None:
+        """Seconds after which what was written is gone by itself, blobs and streams included; None: it stays until it
+        is erased."""
+        ...
+
+    async def aging(self, before: float, limit: int) -> list[Head]:
+        """Runs that have not ended and of which something may go before that time, oldest first."""
+        ...
+
+    async def refresh(self, run_id: str, birth: str) -> None:
+        """Have everything that belongs to the run stay as if it were written now, give or take a day. What goes or is
+        deleted meanwhile does not come back; nothing else about it changes. Repeating it finishes what a death left."""
+        ...
+
     # -- removing ---------------------------------------------------------------------------------------------------
 
     async def bury(self, run_id: str, birth: str, *, holder: str | None, fence: int, now: float) -> Head | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import sha256
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from botocore.exceptions import ClientError
@@ -38,6 +38,9 @@ CONFLICT_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 DELETED_AT_ONCE = 1_000
 """Keys of a `DeleteObjects` and of a page of a listing (their API reference)."""
+
+COPIED_AT_ONCE = 8
+"""Objects: each may have some megabytes, which S3 copies by itself."""
 
 LONGEST_PART = 200
 """Characters of a part of a key; of a longer one there is its digest. A key has 1,024 bytes at most, and the name of a
@@ -130,6 +133,41 @@ class Objects:
                 await self._delete(found)
             if not page["IsTruncated"]:
                 return
+
+    async def refresh(self, run_id: str, birth: str, before: float) -> None:
+        """Copy what was written before that time onto itself: the bucket's lifecycle counts from then.
+
+        Races with an erasure: what it has deleted is not copied, or comes back by a copy that was under way; then the
+        tombstone is there, and the rest is erased once more. An object never changes, but for marks of producers: those
+        that live renew theirs, and one that is old says no more than one that is gone.
+        """
+        if not self._settings.bucket:
+            return
+        few, marks = asyncio.Semaphore(COPIED_AT_ONCE), self.key(run_id, birth, "m", "")
+
+        async def copy(key: str) -> None:
+            async with few:
+                try:
+                    await self._ask(
+                        self._clients.s3.copy_object,
+                        Bucket=self._bucket,
+                        Key=key,
+                        CopySource={"Bucket": self._bucket, "Key": key},
+                        MetadataDirective="REPLACE",  # a copy onto itself has to change something
+                    )
+                except ClientError as error:
+                    if code(error) not in _ABSENT:
+                        raise
+
+        after: dict[str, str] | None = {}
+        while after is not None:
+            asked: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self.key(run_id, birth, ""), **after}
+            page: Any = await self._ask(self._clients.s3.list_objects_v2, **asked)
+            old = [one["Key"] for one in page.get("Contents", []) if one["LastModified"].timestamp() < before]
+            await asyncio.gather(*(copy(key) for key in old if not key.startswith(marks)))
+            after = {"ContinuationToken": page["NextContinuationToken"]} if page["IsTruncated"] else None
+        if await self._is_buried(run_id, birth):
+            await self.erase(run_id, birth)
 
     async def _delete(self, keys: Sequence[str]) -> None:
         objects: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys]

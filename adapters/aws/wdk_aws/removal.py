@@ -32,6 +32,10 @@ class Objects(Protocol):
         """Delete the run's blobs and streams."""
         ...
 
+    async def refresh(self, run_id: str, birth: str, before: float) -> None:
+        """Have those of them that were written before that time count as written now."""
+        ...
+
 
 class Removal(Listing):
     objects: Objects | None = None
@@ -75,7 +79,7 @@ class Removal(Listing):
         others: list[Item] = []
         collection = {"pk": text(self._collection(run_id))}
         async for key in self._table.query("#pk = :pk", collection, ProjectionExpression="#pk, #sk"):
-            if _belongs(key, birth):
+            if belongs(key, birth):
                 (pointers if key[SK]["S"].startswith(POINTERS) else others).append(key)
         # Tokens first: then nobody who finds one writes to the run. Their pointers last: a death finds them again.
         for key in pointers:
@@ -137,7 +141,7 @@ class Removal(Listing):
         await self._table.delete(self._key(run_id, HEAD), "#b = :b AND #st = :deleted", values)
 
 
-def _belongs(item: Item, birth: str) -> bool:
+def belongs(item: Item, birth: str) -> bool:
     kind, _, rest = item[SK]["S"].partition("#")
     return kind != HEAD and (rest == birth or rest.startswith(f"{birth}#"))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wdk_aws.heads import Heads
 from wdk_aws.inbox import Inbox
 from wdk_aws.log import Log
-from wdk_aws.removal import Removal
+from wdk_aws.refreshing import Refreshing
 from wdk_aws.sightings import Sightings
 from wdk_aws.steps import Steps
 from wdk_aws.table import Table
@@ -22,7 +22,7 @@ KEEP = 60 * 86_400.0
 """Seconds after which an item expires: at least 60 days, and twice the retention, which is 30 days unless told."""
 
 
-class DynamoStore(Heads, Log, Inbox, Steps, Tokens, Removal):
+class DynamoStore(Heads, Log, Inbox, Steps, Tokens, Refreshing):
     def __init__(
         self, settings: AwsSettings, clients: Clients, clock: Clock, namespace: str = "", keep: float = KEEP
     ) -> None:

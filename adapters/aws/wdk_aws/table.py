@@ -44,10 +44,13 @@ class Table:
         self._settings = settings
         self._clients = clients
         self._clock = clock
-        self._keep = keep
+        self.keep = keep
+
+    def now(self) -> float:
+        return self._clock.now()
 
     def expiry(self) -> Value:
-        return number(int(self._clock.now() + self._keep))
+        return number(int(self.now() + self.keep))
 
     # -- one item ---------------------------------------------------------------------------------------------------
 
@@ -72,6 +75,19 @@ class Table:
     def update_now(self, key: Item, change: str, condition: str, values: Item) -> tuple[bool, Item]:
         """As `update`, in the calling thread."""
         return self._clients.ask_now(_TABLE, self._update, key, change, condition, values)
+
+    async def touch(self, key: Item, expires: float, condition: str, values: Item, further: str = "") -> None:
+        """Change when the item expires, if the condition holds. Its content does not come back: it may be large."""
+        asked = _expressions(
+            {**values, EXPIRES: number(expires)},
+            UpdateExpression=f"SET #{EXPIRES} = :{EXPIRES}{further}",
+            ConditionExpression=condition,
+        )
+        try:
+            await self._ask(self._client.update_item, Key=key, **asked)
+        except ClientError as error:
+            if refused(error) is None:
+                raise
 
     async def delete(self, key: Item, condition: str, values: Item) -> None:
         """If the condition holds."""

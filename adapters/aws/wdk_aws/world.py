@@ -8,9 +8,10 @@ from wdk_aws.clients import Clients
 from wdk_aws.objects import Objects
 from wdk_aws.queue import SqsQueue
 from wdk_aws.settings import AwsSettings
-from wdk_aws.store import DynamoStore
+from wdk_aws.store import KEEP, DynamoStore
 from wdk_aws.streams import S3Blobs, S3Streams
 from wdk_aws.watching import Polling, Pollings
+from wdk_cloud.engine.settings import Settings
 from wdk_cloud.world.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class AwsWorld:
         self.namespace = namespace
         self._rooms = {} if rooms is None else rooms
         self._rooms[namespace] = self
-        store = DynamoStore(self.settings, self.clients, self.clock, namespace)
+        keep = max(KEEP, 2 * Settings.from_environment().retention)
+        store = DynamoStore(self.settings, self.clients, self.clock, namespace, keep)
         self.runs: RunStore = store
         objects = Objects(self.settings, self.clients, store.head, namespace)
         store.objects = objects

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from wdk_cloud.world.lasting import Lasting
 from wdk_cloud.world.memory.cursor import from_cursor, to_cursor
 from wdk_cloud.world.memory.life import Life
 from wdk_cloud.world.memory.removal import Removal
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from wdk_cloud.world.memory.queue import MemoryQueue
 
 
-class MemoryStore(Removal, Streams):
+class MemoryStore(Removal, Streams, Lasting):
     """RunStore, BlobStore and StreamStore.
 
     No method suspends, so within one event loop each is atomic anyway. The lock is for the renewing thread and for

@@ -1,0 +1,83 @@
+"""Live runs, kept from expiring: each of their items gets a later expiry, and each of their objects a younger age."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from wdk_aws.items import Item, head_of, last_part, number, text
+from wdk_aws.places import moment
+from wdk_aws.removal import Removal, belongs
+from wdk_aws.schema import EXPIRES, PK, RUNS, RUNS_AGE, RUNS_SHARD, SK
+from wdk_aws.shelf import HEAD
+from wdk_aws.table import THERE, key_of
+
+if TYPE_CHECKING:
+    from wdk_cloud.world.ports import Head
+
+SAFE = "sf"
+"""Of a head: nothing that belongs to the run expires before that time. Without it: nothing expires before the time for
+which things are kept has passed since the run's creation."""
+
+SLACK = 86_400.0
+"""Seconds by which an expiry may be earlier than that of what is written now: what a refresh that died has done, it
+need not do again."""
+
+AT_ONCE = 8
+"""Requests of one run: a batch of the log may be some hundred write units."""
+
+
+class Refreshing(Removal):
+    @property
+    def keeps(self) -> float | None:
+        return self._table.keep
+
+    async def aging(self, before: float, limit: int) -> list[Head]:
+        """The index has the creation; whether a run was refreshed since says its head."""
+        created = before - self._table.keep
+        entries = await self._everywhere(
+            RUNS,
+            f"#{RUNS_SHARD} = :shard AND #{RUNS_AGE} < :latest",
+            "attribute_not_exists(#e)",
+            {"latest": text(moment(max(0.0, created)))},
+        )
+        entries.sort(key=lambda entry: entry[RUNS_AGE]["S"])
+        found: list[Head] = []
+        for start in range(0, len(entries), limit):
+            some = entries[start : start + limit]
+            items = await self._table.get_all([key_of(entry[PK]["S"], entry[SK]["S"]) for entry in some])
+            heads = [head_of(item) for item in items if SAFE not in item or float(item[SAFE]["N"]) < before]
+            found += sorted((head for head in heads if not head.ended), key=lambda head: (head.created_at, head.run_id))
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    async def refresh(self, run_id: str, birth: str) -> None:
+        # Races with whoever writes or deletes any of it: each update asks that its item is there, and changes nothing
+        # but the expiry. Items that come meanwhile have a late one by themselves. Objects are copied onto themselves,
+        # beside an erasure too: see there. The head's mark comes last, so that a death leaves the run among the aging.
+        late = int(self._table.now() + self._table.keep)
+        few = asyncio.Semaphore(AT_ONCE)
+
+        async def touch(item: Item) -> None:
+            async with few:
+                await self._table.touch(key_of(item[PK]["S"], item[SK]["S"]), late, THERE, {})
+                if item[SK]["S"].startswith("K#"):
+                    token = key_of(f"T#{self._namespace}#{last_part(item)}", "TOKEN")
+                    owned = {"r": text(run_id), "b": text(birth)}
+                    await self._table.touch(token, late, "#r = :r AND #b = :b", owned)
+
+        aging = [
+            item
+            async for item in self._table.query(
+                "#pk = :pk", {"pk": text(self._collection(run_id))}, ProjectionExpression=f"#pk, #sk, #{EXPIRES}"
+            )
+            if belongs(item, birth) and float(item[EXPIRES]["N"]) < late - SLACK
+        ]
+        await asyncio.gather(*map(touch, aging))
+        if self.objects is not None:
+            await self.objects.refresh(run_id, birth, self._table.now() - SLACK)
+        safe = {"b": text(birth), "deleted": text("deleted"), SAFE: number(late - SLACK)}
+        await self._table.touch(
+            self._key(run_id, HEAD), late, "#b = :b AND #st <> :deleted", safe, f", #{SAFE} = :{SAFE}"
+        )

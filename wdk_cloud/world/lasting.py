@@ -1,0 +1,18 @@
+"""The part of a store in which nothing goes by itself: what it holds stays until it is erased."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wdk_cloud.world.ports import Head
+
+
+class Lasting:
+    keeps: float | None = None
+
+    async def aging(self, before: float, limit: int) -> list[Head]:
+        return []
+
+    async def refresh(self, run_id: str, birth: str) -> None:
+        """Nothing to do."""
