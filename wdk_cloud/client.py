@@ -108,8 +108,11 @@ class Run(RunStreams, Generic[T]):
     async def exists(self) -> bool:
         if (body := current_body()) is not None:
             return await self._recorded(body, "exists", bool)
-        head = await (await self._world()).runs.head(self.run_id)
-        return head is not None and head.status != "deleted"
+        from wdk_cloud.engine import requests
+
+        world = await self._world()
+        head = await world.runs.head(self.run_id)
+        return head is not None and not requests.is_gone(world, head)
 
     async def info(self) -> RunInfo:
         """All fields of the run; raises WorkflowRunNotFoundError.

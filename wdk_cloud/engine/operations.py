@@ -111,8 +111,9 @@ async def _status(turn: Turn, _: str, a: Arguments) -> object:
 
 
 async def _exists(turn: Turn, _: str, a: Arguments) -> object:
-    head = await turn.engine.world.runs.head(a["run_id"])
-    return head is not None and head.status != "deleted"
+    world = turn.engine.world
+    head = await world.runs.head(a["run_id"])
+    return head is not None and not requests.is_gone(world, head)
 
 
 async def _info(turn: Turn, _: str, a: Arguments) -> object:

@@ -11,7 +11,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from wdk_cloud.engine import requests
 from wdk_cloud.engine.runids import derived_run_id
+from wdk_cloud.errors import RunExpiredError, WorkflowRunNotFoundError
 from wdk_cloud.world.ports import Labels
 
 if TYPE_CHECKING:
@@ -59,16 +61,24 @@ async def _refresh(world: World, keeps: float) -> tuple[int, bool]:
     """How many, and whether none is left."""
     loop = asyncio.get_running_loop()
     until, done = loop.time() + SECONDS, 0
+    last: Head | None = None
     while True:
-        aging = await world.runs.aging(world.clock.now() + keeps * EARLY, PAGE)
+        aging = await world.runs.aging(world.clock.now() + keeps * EARLY, PAGE, last)
         for start in range(0, len(aging), AT_ONCE):
             if loop.time() >= until:
                 return done, False
-            await asyncio.gather(*(_refresh_one(world, head) for head in aging[start : start + AT_ONCE]))
-            done += len(aging[start : start + AT_ONCE])
+            done += sum(await asyncio.gather(*(_refresh_one(world, head) for head in aging[start : start + AT_ONCE])))
         if len(aging) < PAGE:
             return done, True
+        last = aging[-1]
 
 
-async def _refresh_one(world: World, head: Head) -> None:
+async def _refresh_one(world: World, head: Head) -> bool:
+    """Whether it was: a run that has continued as another is kept as long as that one."""
+    if head.ended:
+        try:
+            await requests.last_of(world, head.run_id)
+        except (RunExpiredError, WorkflowRunNotFoundError):
+            return False
     await world.runs.refresh(head.run_id, head.birth)
+    return True

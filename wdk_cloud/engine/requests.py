@@ -80,6 +80,16 @@ def gone(world: World, run_id: str) -> RunExpiredError | WorkflowRunNotFoundErro
     return WorkflowRunNotFoundError(run_id)
 
 
+def is_gone(world: World, head: Head) -> bool:
+    """Deleted; or ended longer ago than the retention, where such runs go by themselves, some time after that. A run
+    that has continued as another leads to that."""
+    if head.status == "deleted":
+        return True
+    if head.ended_at is None or head.continued_to is not None or world.runs.keeps is None:
+        return False
+    return head.ended_at < world.clock.now() - Settings.from_environment().retention
+
+
 class Started(NamedTuple):
     """What `start` has come to."""
 
@@ -173,7 +183,7 @@ async def start(world: World, keys: KeyService | None, order: Order) -> Started:
     head, payloads = await create(world, keys, order)
     if payloads is not None:
         return Started(head.run_id, payloads)
-    if head.status == "deleted":
+    if is_gone(world, head):
         raise RunExpiredError(order.run_id)
     if order.idempotency_key is not None:
         if (head.workflow, head.input_digest) != (order.workflow, order.digest):
@@ -218,7 +228,7 @@ async def require_head(world: World, run_id: str) -> Head:
     head = await world.runs.head(run_id)
     if head is None:
         raise gone(world, run_id)
-    if head.status == "deleted":
+    if is_gone(world, head):
         raise RunExpiredError(run_id)
     return head
 

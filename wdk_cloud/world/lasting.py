@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Lasting:
     keeps: float | None = None
 
-    async def aging(self, before: float, limit: int) -> list[Head]:
+    async def aging(self, before: float, limit: int, after: Head | None = None) -> list[Head]:
         return []
 
     async def refresh(self, run_id: str, birth: str) -> None:

@@ -259,8 +259,9 @@ class RunStore(Protocol):
         is erased."""
         ...
 
-    async def aging(self, before: float, limit: int) -> list[Head]:
-        """Runs that have not ended and of which something may go before that time, oldest first."""
+    async def aging(self, before: float, limit: int, after: Head | None = None) -> list[Head]:
+        """Runs of which something may go before that time: those that have not ended, and those that have continued as
+        another run. By `created_at`, then by run id; those that come after the one given, if one is."""
         ...
 
     async def refresh(self, run_id: str, birth: str) -> None:

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from wdk_aws.items import Item, head_of, last_part, number, text
-from wdk_aws.places import moment
+from wdk_aws.listing import FILTERED, FIRST
+from wdk_aws.places import age, moment, shards
 from wdk_aws.removal import Removal, belongs
 from wdk_aws.schema import EXPIRES, PK, RUNS, RUNS_AGE, RUNS_SHARD, SK
 from wdk_aws.shelf import HEAD
@@ -23,6 +24,9 @@ SLACK = 86_400.0
 """Seconds by which an expiry may be earlier than that of what is written now: what a refresh that died has done, it
 need not do again."""
 
+NEXT = "!"
+"""Behind the age of a run, and before that of every later one."""
+
 AT_ONCE = 8
 """Requests of one run: a batch of the log may be some hundred write units."""
 
@@ -32,25 +36,38 @@ class Refreshing(Removal):
     def keeps(self) -> float | None:
         return self._table.keep
 
-    async def aging(self, before: float, limit: int) -> list[Head]:
+    async def aging(self, before: float, limit: int, after: Head | None = None) -> list[Head]:
         """The index has the creation; whether a run was refreshed since says its head."""
-        created = before - self._table.keep
-        entries = await self._everywhere(
-            RUNS,
-            f"#{RUNS_SHARD} = :shard AND #{RUNS_AGE} < :latest",
-            "attribute_not_exists(#e)",
-            {"latest": text(moment(max(0.0, created)))},
-        )
-        entries.sort(key=lambda entry: entry[RUNS_AGE]["S"])
+        first = FIRST if after is None else age(after.created_at, after.run_id) + NEXT
+        last = moment(max(0.0, before - self._table.keep))
         found: list[Head] = []
-        for start in range(0, len(entries), limit):
-            some = entries[start : start + limit]
-            items = await self._table.get_all([key_of(entry[PK]["S"], entry[SK]["S"]) for entry in some])
-            heads = [head_of(item) for item in items if SAFE not in item or float(item[SAFE]["N"]) < before]
-            found += sorted((head for head in heads if not head.ended), key=lambda head: (head.created_at, head.run_id))
-            if len(found) >= limit:
+        while first < last and len(found) < limit:
+            rows = await asyncio.gather(*(self._row(shard, first, last, limit) for shard in shards(self._namespace)))
+            entries = sorted((entry for row in rows for entry in row), key=lambda entry: entry[RUNS_AGE]["S"])[:limit]
+            if not entries:
                 break
+            items = await self._table.get_all([key_of(entry[PK]["S"], entry[SK]["S"]) for entry in entries])
+            heads = [head_of(item) for item in items if SAFE not in item or float(item[SAFE]["N"]) < before]
+            wanted = [head for head in heads if not head.ended or head.continued_to is not None]
+            found += sorted(wanted, key=lambda head: (head.created_at, head.run_id))
+            first = entries[-1][RUNS_AGE]["S"] + NEXT
         return found[:limit]
+
+    async def _row(self, shard: str, first: str, last: str, limit: int) -> list[Item]:
+        """Entries of one shard, oldest first."""
+        found: list[Item] = []
+        entries = self._table.query(
+            f"#{RUNS_SHARD} = :shard AND #{RUNS_AGE} BETWEEN :first AND :last",
+            {"shard": text(shard), "first": text(first), "last": text(last)},
+            page=FILTERED,
+            IndexName=RUNS,
+            FilterExpression="attribute_not_exists(#e) OR attribute_exists(#ct)",
+        )
+        async for entry in entries:
+            found.append(entry)
+            if len(found) == limit:
+                break
+        return found
 
     async def refresh(self, run_id: str, birth: str) -> None:
         # Races with whoever writes or deletes any of it: each update asks that its item is there, and changes nothing

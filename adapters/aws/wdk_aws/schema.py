@@ -41,8 +41,8 @@ index: so 2,000 runs a second can begin and end. A listing asks each shard once 
 
 # What an index projects is written there each time it changes: so the fields of the lease are in neither, and `active`
 # does not have the status, which changes when a run begins.
-RUNS_PROJECTED = ("st", "w", "v", "e")
-"""Status, workflow, version and end: what listings and the removal ask for."""
+RUNS_PROJECTED = ("st", "w", "v", "e", "ct")
+"""Status, workflow, version, end and successor: what listings, the removal and the refresh ask for."""
 
 ACTIVE_PROJECTED = ("wb", "e", "g")
 """`wake_by`, the end, and the mark of a tombstone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -12,6 +13,8 @@ from wdk_aws.testing.inprocess import Answered, Asked, put_under
 
 if TYPE_CHECKING:
     from boto3.session import Session
+
+    from wdk_cloud.world.ports import Clock
 
 PAGE = 1000
 
@@ -22,12 +25,14 @@ KEPT = ("content-type", "content-encoding")
 class Stored(NamedTuple):
     data: bytes
     headers: dict[str, str]
+    written: float
 
 
 class Objects:
     """All buckets exist, and are empty at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.stored: dict[tuple[str, str], Stored] = {}
         self._lock = threading.Lock()
 
@@ -53,7 +58,9 @@ class Objects:
             headers = {
                 name: value for name, value in asked.headers.items() if name in KEPT or name.startswith("x-amz-meta-")
             }
-            self.stored[at] = there = Stored(_unchunked(asked), headers)
+            if (source := asked.headers.get("x-amz-copy-source")) is not None:
+                return self._copy(unquote(source), at, headers)
+            self.stored[at] = there = Stored(_unchunked(asked), headers, self._clock.now())
             return Answered(200, {"etag": _etag(there.data)})
         if asked.method == "DELETE":
             self.stored.pop(at, None)
@@ -62,6 +69,14 @@ class Objects:
             return _error(404, "NoSuchKey", "The specified key does not exist.")
         headers = {**there.headers, "etag": _etag(there.data), "content-length": str(len(there.data))}
         return Answered(200, headers, b"" if asked.method == "HEAD" else there.data)
+
+    def _copy(self, source: str, at: tuple[str, str], headers: dict[str, str]) -> Answered:
+        bucket, _, key = source.removeprefix("/").partition("/")
+        there = self.stored.get((bucket, key))
+        if there is None:
+            return _error(404, "NoSuchKey", "The specified key does not exist.")
+        self.stored[at] = copied = Stored(there.data, headers, self._clock.now())
+        return _xml(f"<CopyObjectResult><ETag>{escape(_etag(copied.data))}</ETag></CopyObjectResult>")
 
     def _of_bucket(self, asked: Asked, bucket: str, query: dict[str, list[str]]) -> Answered:
         if asked.method == "POST" and "delete" in query:
@@ -76,10 +91,7 @@ class Objects:
         most = int(query.get("max-keys", [str(PAGE)])[0])
         keys = sorted(key for place, key in self.stored if place == bucket and key.startswith(prefix) and key > after)
         page = keys[:most]
-        contents = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.stored[bucket, key].data)}</Size></Contents>"
-            for key in page
-        )
+        contents = "".join(_entry(key, self.stored[bucket, key]) for key in page)
         more = len(keys) > len(page)
         token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
         return _xml(
@@ -118,6 +130,14 @@ def _unchunked(asked: Asked) -> bytes:
             return bytes(data)
         data += rest[:size]
         rest = rest[size + 2 :]
+
+
+def _entry(key: str, object: Stored) -> str:
+    written = datetime.fromtimestamp(object.written, UTC).isoformat(timespec="milliseconds")
+    return (
+        f"<Contents><Key>{escape(key)}</Key><LastModified>{written}</LastModified><Size>{len(object.data)}</Size>"
+        "</Contents>"
+    )
 
 
 def _etag(data: bytes) -> str:

@@ -72,7 +72,7 @@ class Stage:
         """A table, queues and a bucket, all empty, on this clock; the settings that name them."""
         self._table = f"wdk-{os.getpid()}-{next(self._numbers)}"
         self.clients.dynamodb.create_table(**schema.table(self._table))
-        self.timetable, self.objects = self.timetable_on(clock), Objects()
+        self.timetable, self.objects = self.timetable_on(clock), Objects(clock)
         self._services = {**self.timetable.services, "s3": self.objects}
         urls = [
             self.timetable.make_queue(f"wdk-{name}", visibility=VISIBILITY, dead=f"wdk-{name}-dead")
