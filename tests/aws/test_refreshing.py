@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import string
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.aws.invoking import SETTINGS, stage_at
-from tests.components import dynoxide  # noqa: F401  (a fixture)
+from tests.components import dynoxide  # noqa: F401  # pyright: ignore[reportUnusedImport] -- a fixture
 from wdk_aws.serving import Instance, Parts
 from wdk_aws.telemetry import Silent
 from wdk_aws.testing.environment import AwsEnv, on_stage
 from wdk_aws.testing.expire import expire
 from wdk_aws.testing.mapping import Context
+from wdk_aws.world import AwsWorld
 from wdk_cloud import (
     RunExpiredError,
     WorkflowRunNotFoundError,
@@ -33,6 +34,12 @@ from wdk_cloud.engine import refreshing, requests, runids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
+    from wdk_cloud.engine.service import Engine
+    from wdk_cloud.world.ports import Head
+
+    Live: TypeAlias = Callable[[Callable[["Days"], Awaitable[None]]], None]
 
 DAYS_KEPT = 60
 
@@ -75,26 +82,38 @@ class Days:
 
     def __init__(self, env: AwsEnv) -> None:
         self.env = env
-        self._instance = Instance((app,), Parts(lambda: env.world, Silent, SETTINGS))
+        world = env.world
+        assert isinstance(world, AwsWorld)
+        self._instance = Instance((app,), Parts(lambda: world, Silent, SETTINGS))
         self.expired = 0
+        self.settings = world.settings
 
     async def pass_by(self, days: int, every: int = 15) -> None:
         clock = self.env.clock
         for _ in range(0, days, every):
             await self.env.advance(f"{every} days")
             await self.env.run_until_blocked()
-            answer = await self._instance.handle({"sweep": {}}, Context(900, clock.monotonic))
-            assert answer == {"woken": 0}
+            assert await self.sweep() == {"woken": 0}
             stage = self.env.stage
-            self.expired += expire(self.env.world.settings, stage.clients, clock.now(), DAYS_KEPT)
+            self.expired += expire(self.settings, stage.clients, clock.now(), DAYS_KEPT)
+
+    async def sweep(self) -> object:
+        return await self._instance.handle({"sweep": {}}, Context(900, self.env.clock.monotonic))
+
+    async def engine(self) -> Engine:
+        await self._instance.prepare()
+        engine = self._instance.engine("")
+        assert engine is not None
+        return engine
 
     def items(self) -> list[str]:
-        pages = self.env.stage.clients.dynamodb.scan(TableName=self.env.world.settings.table)["Items"]
+        dynamodb: Any = self.env.stage.clients.dynamodb
+        pages = dynamodb.scan(TableName=self.settings.table)["Items"]
         return sorted(f"{item['pk']['S']} {item['sk']['S']}" for item in pages)
 
 
 @pytest.fixture
-def live(dynoxide: str) -> Callable[[Callable[[Days], Awaitable[None]]], None]:  # noqa: F811
+def live(dynoxide: str) -> Live:  # noqa: F811
     def play(scenario: Callable[[Days], Awaitable[None]]) -> None:
         async def main() -> None:
             async with on_stage(stage_at(dynoxide), (app,), SETTINGS) as env:
@@ -104,9 +123,6 @@ def live(dynoxide: str) -> Callable[[Callable[[Days], Awaitable[None]]], None]: 
         asyncio.run(main())
 
     return play
-
-
-Live = "Callable[[Callable[[Days], Awaitable[None]]], None]"
 
 
 def test_a_run_that_slept_400_days_completes_with_all_that_it_had(live: Live) -> None:
@@ -152,23 +168,23 @@ def test_a_run_is_refreshed_each_forty_days_and_the_note_of_a_day_spares_it_the_
 
     async def scenario(days: Days) -> None:
         run, began = await start(sleeps, "x"), days.env.clock.now()
-        runs, asked = days.env.world.runs, []
+        runs, asked = days.env.world.runs, list[float]()
         refresh, aging = runs.refresh, runs.aging
 
         async def counting(run_id: str, birth: str) -> None:
             refreshed.append((days.env.clock.now() - began) / 86_400)
             await refresh(run_id, birth)
 
-        async def looking(*args: object) -> object:
-            asked.append(args)
-            return await aging(*args)
+        async def looking(before: float, limit: int, after: Head | None = None) -> list[Head]:
+            asked.append(before)
+            return await aging(before, limit, after)
 
         monkeypatch.setattr(runs, "refresh", counting)
         monkeypatch.setattr(runs, "aging", looking)
         await days.pass_by(126, every=2)
         assert len(asked) == 63
         assert [round(day) for day in refreshed] == [42, 82, 122]  # the slack of a day comes on top
-        await days._instance.handle({"sweep": {}}, Context(900, days.env.clock.monotonic))
+        await days.sweep()
         assert len(asked) == 63
         assert await run.status() == "running"
 
@@ -236,12 +252,11 @@ def test_a_refresh_that_has_no_time_left_is_gone_on_with_by_the_next_sweep(
         await start(sleeps, "x")
         await days.env.run_until_blocked()
         await days.env.advance("45 days")
-        engine = days._instance
-        await engine.prepare()
-        assert await refreshing.refresh_daily(engine.engine("")) == 0
+        engine = await days.engine()
+        assert await refreshing.refresh_daily(engine) == 0
         monkeypatch.setattr(refreshing, "SECONDS", 20.0)
-        assert await refreshing.refresh_daily(engine.engine("")) == 1
-        assert await refreshing.refresh_daily(engine.engine("")) == 0
+        assert await refreshing.refresh_daily(engine) == 1
+        assert await refreshing.refresh_daily(engine) == 0
 
     live(scenario)
 

@@ -14,7 +14,6 @@ from wdk_cloud import (
     WorkflowRunFailedError,
     Workflows,
     WorldConfigurationError,
-    WorldUnavailableError,
     sleep,
     start,
 )
@@ -268,32 +267,5 @@ def test_where_it_cannot_even_be_handed_on_its_lease_ends_soon_and_its_stall_is_
         assert not await bench.work(delivery, engine)
         head = await bench.head(started)
         assert (head.holder, head.until - bench.clock.now(), head.stalls) == (delivery.message.identity, 1, 0)
-
-    run(test)
-
-
-@pytest.mark.parametrize(
-    ("error", "level", "said"),
-    [
-        (WorldConfigurationError("no such table; set WDK_TABLE"), "ERROR", "no such table; set WDK_TABLE"),
-        (WorldUnavailableError("gone"), "WARNING", "the world is unavailable, its message comes back: gone"),
-        (ZeroDivisionError("oops"), "ERROR", "the delivery failed, its message comes back"),
-    ],
-    ids=["configuration", "outage", "anything else"],
-)
-def test_whatever_escapes_a_delivery_is_a_line_with_the_run_and_brings_the_message_back(
-    error: Exception, level: str, said: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Broken(Plan):
-        def before(self, call: Call, life: Life) -> None:
-            raise error
-
-    async def test() -> None:
-        bench = Bench(app)
-        started = await bench.start(breaks)
-        assert not await bench.work(await bench.receive(), faulty(bench, Broken()))
-        [line] = [one for one in caplog.records if one.levelname == level]
-        assert line.getMessage().startswith(f"run {started.run_id}: ")
-        assert said in line.getMessage()
 
     run(test)

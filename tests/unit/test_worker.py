@@ -16,7 +16,7 @@ from tests.unit.engine_bench import run
 from wdk_cloud import Workflows, WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.client import start
 from wdk_cloud.testing import workflow_env
-from wdk_cloud.worker import worker
+from wdk_cloud.worker import COME_BACK, worker
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.memory import MemoryWorld
 
@@ -189,7 +189,7 @@ def test_a_world_that_delivers_by_itself_needs_no_worker() -> None:
 SERVE = """
 import asyncio, os
 from wdk_cloud import Workflows
-from wdk_cloud.worker import worker
+from wdk_cloud.worker import COME_BACK, worker
 from wdk_cloud.world.memory import MemoryWorld
 
 async def main():
@@ -220,3 +220,34 @@ def test_a_worker_warns_of_a_hash_seed_that_is_not_fixed(environment: dict[str, 
         [sys.executable, "-c", SERVE], env=others | environment, capture_output=True, text=True, check=True, timeout=30
     )
     assert ("PYTHONHASHSEED is not a fixed number" in done.stderr) is warned
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "said"),
+    [
+        (WorldConfigurationError("no such table; set WDK_TABLE"), "ERROR", "the delivery failed, its message comes"),
+        (WorldUnavailableError("gone"), "WARNING", "the world is unavailable, its message comes back: gone"),
+        (ZeroDivisionError("oops"), "ERROR", "the delivery failed, its message comes back"),
+    ],
+    ids=["configuration", "outage", "anything else"],
+)
+def test_whatever_escapes_a_delivery_is_a_line_with_the_run_and_brings_the_message_back(
+    error: Exception, level: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Plan):
+        def before(self, call: Call, life: Life) -> None:
+            if call.method == "acquire":
+                raise error
+
+    async def test() -> None:
+        async with workflow_env("memory", start_worker=False) as env:
+            started = await start(waits_elsewhere)
+            async with worker(app, world=FaultyWorld(env.world, Life(Broken()))):
+                await env.settle()
+            [line] = [one for one in caplog.records if one.levelname == level]
+            assert line.getMessage().startswith(f"run {started.run_id}: {said}")
+            env.clock.advance_to(env.clock.now() + COME_BACK)
+            assert env.world.receiver is not None
+            assert env.world.receiver.busy()
+
+    run(test)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from wdk_cloud.engine import ending, outgoing, step
 from wdk_cloud.engine.turn import Turn
-from wdk_cloud.errors import BUG, WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.errors import WorldUnavailableError
 from wdk_cloud.world.ports import Head, Lease
 
 if TYPE_CHECKING:
@@ -22,20 +22,15 @@ log = logging.getLogger("wdk_cloud")
 
 
 async def deliver(engine: Engine, delivery: Delivery) -> bool:
-    """Work on one message. Whatever goes wrong leaves it to come back, with a line in the log; nothing escapes but
-    interrupts."""
-    run_id = delivery.message.run_id
+    """Work on one message. An unavailable world leaves it to come back. What else escapes (a world that is not set up,
+    a bug) is for the host to log with the run's id; the message comes back then, too."""
     try:
         if delivery.message.kind == "step":
             return await step.deliver(engine, delivery)
         return await _deliver_to_run(engine, delivery)
     except WorldUnavailableError as error:
-        log.warning("run %s: the world is unavailable, its message comes back: %s", run_id, error)
-    except WorldConfigurationError as error:
-        log.error("run %s: the world is not set up for it, its message comes back: %s", run_id, error)
-    except Exception:
-        log.exception("run %s: the delivery failed, its message comes back. %s", run_id, BUG)
-    return False
+        log.warning("run %s: the world is unavailable, its message comes back: %s", delivery.message.run_id, error)
+        return False
 
 
 async def _deliver_to_run(engine: Engine, delivery: Delivery) -> bool:

@@ -10,7 +10,7 @@ from wdk_aws.listing import FILTERED, FIRST
 from wdk_aws.places import age, moment, shards
 from wdk_aws.removal import Removal, belongs
 from wdk_aws.schema import EXPIRES, PK, RUNS, RUNS_AGE, RUNS_SHARD, SK
-from wdk_aws.shelf import HEAD
+from wdk_aws.shelf import HEAD, POINTERS
 from wdk_aws.table import THERE, key_of
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Refreshing(Removal):
         async def touch(item: Item) -> None:
             async with few:
                 await self._table.touch(key_of(item[PK]["S"], item[SK]["S"]), late, THERE, {})
-                if item[SK]["S"].startswith("K#"):
-                    token = key_of(f"T#{self._namespace}#{last_part(item)}", "TOKEN")
+                if item[SK]["S"].startswith(POINTERS):
+                    token = self._token(last_part(item))
                     owned = {"r": text(run_id), "b": text(birth)}
                     await self._table.touch(token, late, "#r = :r AND #b = :b", owned)
 
