@@ -163,7 +163,7 @@ def test_without_a_key_everything_passes_as_it_is() -> None:
     assert not sealer.encrypts
     assert sealer.seal("result", "s#1", DATA) is DATA
     assert sealer.open("result", "s#1", DATA) is DATA
-    assert sealer.blob_name(DATA) == hashlib.sha256(DATA).hexdigest()
+    assert sealer.blob_name("result", "s#1", DATA) == hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.mark.parametrize("data", [b"", b"null", DATA, DATA * 1000, NOISE], ids=len)
@@ -249,13 +249,20 @@ def test_a_seal_of_a_newer_version_is_told_from_damage() -> None:
     assert not isinstance(caught.value, NewerFormatError)
 
 
-def test_an_encrypted_blob_is_named_by_the_hmac_of_its_content_under_the_key() -> None:
-    name = Sealer("r", KEY).blob_name(DATA)
+def test_an_encrypted_blob_is_named_by_the_hmac_of_its_place_and_content_under_the_key() -> None:
+    name = Sealer("r", KEY).blob_name("result", "s#1", DATA)
     subkey = hmac.digest(KEY, b"wdk blob name", "sha256")
-    assert name == hmac.digest(subkey, DATA, "sha256").hex()
-    assert name == Sealer("r", KEY).blob_name(DATA)
-    assert len({name, Sealer("r", OTHER_KEY).blob_name(DATA), Sealer("r", KEY).blob_name(DATA + b" ")}) == 3
-    assert name != hashlib.sha256(DATA).hexdigest()
+    place = b'["wdk",1,"r","result","s#1"]'
+    assert name == hmac.digest(subkey, len(place).to_bytes(4, "big") + place + DATA, "sha256").hex()
+    assert name == Sealer("r", KEY).blob_name("result", "s#1", DATA)
+    others = {
+        Sealer("r", OTHER_KEY).blob_name("result", "s#1", DATA),
+        Sealer("r", KEY).blob_name("result", "s#1", DATA + b" "),
+        Sealer("r", KEY).blob_name("result", "s#2", DATA),
+        Sealer("r", KEY).blob_name("input", "s#1", DATA),
+        hashlib.sha256(DATA).hexdigest(),
+    }
+    assert len({name, *others}) == 6
 
 
 # keys -----------------------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_a_larger_payload_lies_in_a_blob_under_the_name_of_its_content(key: byte
         store = Store(key)
         data = text_of(size)
         reference = await store.payloads.seal("result", "s#1", data)
-        assert reference == blob_reference(Sealer(RUN, key).blob_name(data), size)
+        assert reference == blob_reference(Sealer(RUN, key).blob_name("result", "s#1", data), size)
         assert len(reference) < 110
         blob = await store.blob(reference)
         assert blob is not None
@@ -82,6 +82,20 @@ def test_a_larger_payload_lies_in_a_blob_under_the_name_of_its_content(key: byte
         assert await store.payloads.open("result", "s#1", reference) == data
         assert await store.payloads.seal("result", "s#1", data) == reference
         assert await store.payloads.open("result", "s#1", reference) == data
+
+    run(test)
+
+
+@KEYS
+def test_the_same_large_value_in_two_places_can_be_read_in_both(key: bytes | None) -> None:
+    async def test() -> None:
+        store = Store(key)
+        data = text_of(5000)
+        places = [("input", ""), ("input", "s#1"), ("result", "s#1")]
+        references = [await store.payloads.seal(kind, id, data) for kind, id in places]
+        for (kind, id), reference in zip(places, references, strict=True):
+            assert await store.payloads.open(kind, id, reference) == data
+        assert len(set(references)) == (1 if key is None else 3)
 
     run(test)
 

@@ -201,11 +201,18 @@ class Sealer:
             raise self._refused(kind, id, reason) from None
         return unpack(packed)
 
-    def blob_name(self, data: bytes) -> str:
-        """The name of a blob from its content; one that tells nothing about the content when the run has a key."""
+    def blob_name(self, kind: str, id: str, data: bytes) -> str:
+        """The name of a blob from its content; one that tells nothing about the content when the run has a key.
+
+        Then it stands for the place as well, as the blob itself is sealed for its place: of the same value in two
+        places one would replace the other, and could not be opened there.
+        """
         if self._key is None:
             return hashlib.sha256(data).hexdigest()
-        return hmac.digest(self._subkey(b"blob name"), data, "sha256").hex()
+        context = self._context(kind, id)
+        name = hmac.new(self._subkey(b"blob name"), len(context).to_bytes(4, "big") + context, "sha256")
+        name.update(data)
+        return name.hexdigest()
 
     @property
     def _cipher(self) -> AESGCM:

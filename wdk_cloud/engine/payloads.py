@@ -50,7 +50,7 @@ class Payloads:
         if len(data) <= INLINE_LIMIT:
             sealed = data if self._plain else self.sealer.seal(kind, id, data)
         else:
-            name = self.sealer.blob_name(data)
+            name = self.sealer.blob_name(kind, id, data)
             await self.put_blob(name, pack(self.sealer.seal(kind, id, data)))
             sealed = blob_reference(name, len(data))
         travelling = self._keyring.travelling
@@ -90,7 +90,7 @@ class Payloads:
             if reference is None:
                 return sealer.open(kind, id, data)
             opened = sealer.open(kind, id, unpack(await self._blob(reference)))
-            if sealer.blob_name(opened) != reference.name:
+            if sealer.blob_name(kind, id, opened) != reference.name:
                 raise SerializationError(f"the blob {reference.name} does not hold what its name stands for")
             return opened
         except NewerFormatError:

@@ -100,15 +100,16 @@ class Table:
         self, keys: str, values: Item, *, page: int | None = None, most: int | None = None, **asked: Any
     ) -> AsyncIterator[Item]:
         """Strongly consistent, unless an `IndexName` is given. Each page, of at most `page` items, is asked for when it
-        is needed. No more than `most` items are looked at."""
+        is needed; no more than `most` items are looked at."""
         request: dict[str, Any] = {**asked, **_expressions(values, KeyConditionExpression=keys, **_texts(asked))}
         if "IndexName" not in asked:
             request["ConsistentRead"] = True
-        limit = page if most is None else most
+        if page is not None:
+            request["Limit"] = page
         looked = 0
         while True:
-            if limit is not None:
-                request["Limit"] = limit if most is None else most - looked
+            if most is not None:
+                request["Limit"] = most - looked
             answer = await self._ask(self._client.query, **request)
             for item in answer["Items"]:
                 yield item
@@ -118,17 +119,15 @@ class Table:
                 return
             request["ExclusiveStartKey"] = onward
 
-    async def get_all(self, keys: Sequence[Item], attributes: str = "") -> list[Item]:
-        """Those of these items that are there, in any order, strongly consistent. `attributes` is a projection."""
+    async def get_all(self, keys: Sequence[Item]) -> list[Item]:
+        """Those of these items that are there, in any order, strongly consistent."""
         found: list[Item] = []
         for start in range(0, len(keys), READ_AT_ONCE):
-            found += await self._get_some(keys[start : start + READ_AT_ONCE], attributes)
+            found += await self._get_some(keys[start : start + READ_AT_ONCE])
         return found
 
-    async def _get_some(self, keys: Sequence[Item], attributes: str) -> list[Item]:
+    async def _get_some(self, keys: Sequence[Item]) -> list[Item]:
         asked: dict[str, Any] = {"Keys": keys, "ConsistentRead": True}
-        if attributes:
-            asked |= _expressions(None, ProjectionExpression=attributes)
         name, found, pauses = self._settings.needed("table"), list[Item](), iter(PAUSES)
         while True:
             answer = await self._clients.ask(_TABLE, self._client.batch_get_item, RequestItems={name: asked})
