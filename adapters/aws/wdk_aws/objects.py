@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
-from wdk_aws.failures import code
-from wdk_cloud.errors import WorldUnavailableError
+from wdk_aws.failures import code, is_denied
+from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -191,7 +191,13 @@ class Objects:
             await self._ask(self._clients.s3.delete_object, Bucket=self._bucket, Key=key)
 
     async def _is_buried(self, run_id: str, birth: str) -> bool:
-        head = await self._head(run_id)
+        """Who may not read the table only starts runs, under births of its own making: nobody has buried those."""
+        try:
+            head = await self._head(run_id)
+        except WorldConfigurationError as error:
+            if is_denied(error):
+                return False
+            raise
         return head is not None and head.birth == birth and head.status == "deleted"
 
     @property

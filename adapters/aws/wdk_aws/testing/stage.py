@@ -14,6 +14,7 @@ from wdk_aws import schema
 from wdk_aws.clients import Clients
 from wdk_aws.settings import AwsSettings
 from wdk_aws.testing.inprocess import Answered, Asked, put_under
+from wdk_aws.testing.keys import Keys
 from wdk_aws.testing.objects import Objects
 from wdk_aws.testing.timetable import ACCOUNT, REGION, Timetable
 
@@ -55,13 +56,10 @@ class Stage:
     """The clients of a process, and the services that answer them now. `endpoint` is that of DynamoDB."""
 
     def __init__(self, endpoint: str | None = None) -> None:
-        from boto3.session import Session
-
-        # A meter or faults are attached to it before the first request, which makes a client.
-        self.session = Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106 -- none
-        for service in ("sqs", "scheduler", "s3"):
-            put_under(self.session, service, _Switch(partial(self._service, service)))
+        self.session = self._session()
+        """That of `clients`. A meter or faults are attached to it before the first request, which makes a client."""
         self.clients: Clients = InlineClients(self.session, endpoint)
+        self._endpoint = endpoint
         self._numbers = count(1)
         self._table = ""
         self._services: dict[str, Service] = {}
@@ -73,7 +71,7 @@ class Stage:
         self._table = f"wdk-{os.getpid()}-{next(self._numbers)}"
         self.clients.dynamodb.create_table(**schema.table(self._table))
         self.timetable, self.objects = self.timetable_on(clock), Objects(clock)
-        self._services = {**self.timetable.services, "s3": self.objects}
+        self._services = {**self.timetable.services, "s3": self.objects, "kms": Keys()}
         urls = [
             self.timetable.make_queue(f"wdk-{name}", visibility=VISIBILITY, dead=f"wdk-{name}-dead")
             for name in ("flow", "step")
@@ -92,6 +90,19 @@ class Stage:
 
     def timetable_on(self, clock: Clock) -> Timetable:
         return Timetable(clock)
+
+    def another(self) -> tuple[Session, Clients]:
+        """Of another process, which sees the same services."""
+        session = self._session()
+        return session, InlineClients(session, self._endpoint)
+
+    def _session(self) -> Session:
+        from boto3.session import Session
+
+        session = Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106 -- none
+        for service in ("sqs", "scheduler", "s3", "kms"):
+            put_under(session, service, _Switch(partial(self._service, service)))
+        return session
 
     def _service(self, name: str) -> Service:
         return self._services[name]
