@@ -6,6 +6,7 @@ DynamoDB is dynoxide, with which the meter agrees call by call; queues, schedule
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -103,10 +104,15 @@ class Theatre:
         self.meter.attach(self.stage.session, endpoint)
 
     @asynccontextmanager
-    async def performance(self, *, real: bool = False, settings: Settings = SETTINGS) -> AsyncGenerator[Performance]:
-        """`real`: on the clock of the machine, else on one that jumps from one thing that is due to the next."""
+    async def performance(
+        self, *, real: bool = False, encrypted: bool = False, settings: Settings = SETTINGS
+    ) -> AsyncGenerator[Performance]:
+        """`real`: on the clock of the machine, else on one that jumps from one thing that is due to the next.
+        `encrypted`: with data keys of KMS, which each process of a performance asks for anew."""
         clock: Clock = SystemClock() if real else VirtualClock()
         where = self.stage.begin(clock)
+        if encrypted:
+            where = dataclasses.replace(where, kms_key_id="alias/wdk")
         performance = Performance(self, clock)
         async with AsyncExitStack() as stack:
             # Steps have instances of their own, as on Lambda, where one works on one message at a time.

@@ -80,9 +80,9 @@ def _more(tally: Tally, than: Tally) -> Tally:
 # --- scenes -----------------------------------------------------------------------------------------------------------
 
 
-async def to_the_end(theatre: Theatre, workflow: Workflow[..., Any], *args: object) -> Part:
+async def to_the_end(theatre: Theatre, workflow: Workflow[..., Any], *args: object, encrypted: bool = False) -> Part:
     """A run from its start until nothing is left to do."""
-    async with theatre.performance() as stage:
+    async with theatre.performance(encrypted=encrypted) as stage:
         with stage.measured() as part:
             run = await start(workflow, *args)
             await stage.to_the_end()
@@ -162,6 +162,7 @@ async def exact_rows(theatre: Theatre) -> dict[str, Row]:
     """Those that come out the same each time, by a short name."""
     empty = await to_the_end(theatre, flows.empty, flows.DETAILS)
     ten = await to_the_end(theatre, flows.in_a_row, 10, flows.DETAILS)
+    sealed = await to_the_end(theatre, flows.in_a_row, 10, flows.DETAILS, encrypted=True)
     eleven = await to_the_end(theatre, flows.in_a_row, 11, flows.DETAILS)
     minutes = await to_the_end(theatre, flows.sleeping, "10 minutes")
     days = await to_the_end(theatre, flows.sleeping, "2 days")
@@ -176,6 +177,7 @@ async def exact_rows(theatre: Theatre) -> dict[str, Row]:
     return {
         "empty": row_of("a run that does nothing", empty, 1, 1),
         "ten": row_of("a run of 10 inline steps", ten, 11, 11),
+        "sealed": row_of("the same, encrypted with KMS", sealed, 11, 11),
         "further": row_of("a further inline step", eleven, 1, 1, over=ten),
         "sleep": row_of("a sleep of 10 minutes", minutes, 1, 1, over=empty),
         "long_sleep": row_of("a sleep of 2 days", days, 1, 1, over=empty),

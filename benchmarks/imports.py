@@ -1,6 +1,7 @@
-"""What `import wdk_cloud` costs a process that does nothing else: CPU time, as a multiple of `import asyncio`.
+"""What `import wdk_cloud` costs a process that does nothing else: CPU time, as a multiple of `import asyncio`; and what
+the handler of the Lambda function costs, as a multiple of boto3 with the two clients that every turn needs.
 
-Fresh processes by turns: one that imports nothing, one for each of the two imports. Of each kind the least counts,
+Fresh processes by turns: one that imports nothing, one for each of the imports. Of each kind the least counts,
 since a disturbance only ever adds; the interpreter's own start is subtracted from both. All of them read bytecode from
 a folder that the first process of each kind fills, whatever the environment says of writing it: compiling the sources,
 which happens once after an installation, would be half of the cost.
@@ -27,7 +28,19 @@ MULTIPLE = 1.4
 FORBIDDEN = ("msgspec", "sqlite3", "pydantic", "boto3", "grpc", "starlette")
 """What has to stay out of a process that only declares workflows or starts runs."""
 
-STATEMENTS = {"nothing": "pass", "asyncio": "import asyncio", "wdk_cloud": "import wdk_cloud"}
+MULTIPLE_ON_AWS = 1.15
+
+_CLIENTS = "; ".join(f"boto3.client('{service}', region_name='eu-west-1')" for service in ("dynamodb", "sqs"))
+
+STATEMENTS = {
+    "nothing": "pass",
+    "asyncio": "import asyncio",
+    "wdk_cloud": "import wdk_cloud",
+    "boto3": f"import boto3; {_CLIENTS}",
+    "handler": "import wdk_aws.handler",
+    "ready": f"import wdk_aws.handler, wdk_aws.world, wdk_aws.batches, boto3; {_CLIENTS}",
+}
+"""`ready` is what a function has loaded when its first message comes."""
 
 
 def run(plan: Plan, folder: Folder) -> Report:
@@ -36,16 +49,24 @@ def run(plan: Plan, folder: Folder) -> Report:
         least = _least(plan.imports, {**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": bytecode})
     asyncio_ms = (least["asyncio"] - least["nothing"]) * 1000
     ours_ms = (least["wdk_cloud"] - least["nothing"]) * 1000
+    boto3_ms = (least["boto3"] - least["nothing"]) * 1000
+    handler_ms, ready_ms = ((least[name] - least["nothing"]) * 1000 for name in ("handler", "ready"))
+    on_aws = "import wdk_aws.handler ÷ boto3 with two clients, CPU"
     found = forbidden_modules()
     figures = [
         Figure("import wdk_cloud ÷ import asyncio, CPU", None, ours_ms / max(asyncio_ms, 0.001), "×", most=MULTIPLE),
         Figure("import wdk_cloud, CPU", None, ours_ms, "ms"),
+        Figure(on_aws, "aws", handler_ms / boto3_ms, "×", most=MULTIPLE_ON_AWS),
+        Figure(f"{on_aws}, with our clients", "aws", ready_ms / boto3_ms, "×"),
         Figure("forbidden modules after import wdk_cloud", None, len(found), "modules", most=0),
     ]
     details: Json = {
         "interpreter_start_ms": round(least["nothing"] * 1000, 3),
         "asyncio_ms": round(asyncio_ms, 3),
         "wdk_cloud_ms": round(ours_ms, 3),
+        "boto3_ms": round(boto3_ms, 3),
+        "handler_ms": round(handler_ms, 3),
+        "handler_with_clients_ms": round(ready_ms, 3),
         "forbidden_modules": found,
         "processes": plan.imports,
     }

@@ -18,6 +18,7 @@ COSTS = {
     # write units, read units, messages, invocations
     "empty": (9, 1, 1, 1),
     "ten": (19, 1, 1, 1),
+    "sealed": (20, 1, 1, 1),
     "further": (1, 0, 0, 0),
     "sleep": (4, 2, 1, 1),
     "long_sleep": (4, 2, 2, 2),
