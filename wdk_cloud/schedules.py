@@ -75,12 +75,12 @@ SUNDAY = 7
 
 
 class Cron:
-    """Five fields, in the local time of a zone."""
+    """Five fields, in the local time of a zone; they are public for whoever says the same to a scheduler of a cloud."""
 
     def __init__(self, text: str, timezone: str) -> None:
         self.text = text
         self.timezone = timezone
-        self._zone = _zone(timezone)
+        self.zone = _zone(timezone)
         words = text.split()
         if len(words) != len(FIELDS):
             raise ValueError(f"schedule {text!r} has {len(words)} fields instead of five; {EXAMPLES}")
@@ -88,11 +88,11 @@ class Cron:
             minutes, hours, days, months, weekdays = (_values(f, w) for f, w in zip(FIELDS, words, strict=True))
         except ValueError as error:
             raise ValueError(f"schedule {text!r}: {error}") from None
-        self._minutes, self._hours = sorted(minutes), sorted(hours)
-        self._days, self._months = days, months
-        self._weekdays = {value % SUNDAY for value in weekdays}
+        self.minutes, self.hours = sorted(minutes), sorted(hours)
+        self.days, self.months = days, months
+        self.weekdays = {value % SUNDAY for value in weekdays}
         # As cron has it: only a field that begins with a star leaves the day to the other one.
-        self._either = not words[2].startswith("*") and not words[4].startswith("*")
+        self.either = not words[2].startswith("*") and not words[4].startswith("*")
         if self.next_after(0) is None:
             raise ValueError(f"schedule {text!r} never comes: no such month has such a day")
 
@@ -118,7 +118,7 @@ class Cron:
         return None
 
     def _date(self, moment: float) -> date:
-        return datetime.fromtimestamp(moment, self._zone).date()
+        return datetime.fromtimestamp(moment, self.zone).date()
 
     def _matching(self, day: date, direction: int) -> Iterator[date]:
         step, left = timedelta(days=direction), LONGEST_SEARCH.days
@@ -128,18 +128,18 @@ class Cron:
             day, left = day + step, left - 1
 
     def _has(self, day: date) -> bool:
-        if day.month not in self._months:
+        if day.month not in self.months:
             return False
-        of_month, of_week = day.day in self._days, day.isoweekday() % SUNDAY in self._weekdays
-        return of_month or of_week if self._either else of_month and of_week
+        of_month, of_week = day.day in self.days, day.isoweekday() % SUNDAY in self.weekdays
+        return of_month or of_week if self.either else of_month and of_week
 
     def _ticks(self, day: date) -> list[int]:
         """Those of a local day. Local time never runs back here (the second of two is never meant): so they are in
         order, and several that fall into one gap are one."""
         moments = (
-            _moment(datetime(day.year, day.month, day.day, hour, minute), self._zone)  # noqa: DTZ001 - local time
-            for hour in self._hours
-            for minute in self._minutes
+            _moment(datetime(day.year, day.month, day.day, hour, minute), self.zone)  # noqa: DTZ001 - local time
+            for hour in self.hours
+            for minute in self.minutes
         )
         return list(dict.fromkeys(moments))
 

@@ -424,8 +424,13 @@ def test_each_tick_of_a_schedule_starts_one_run_however_often_it_comes(played: P
         # A schedule of the cloud that ticks at another minute has the tick before it.
         late = {"tick": {"workflow": "hourly", "time": "2026-01-31T12:59:00Z"}}
         assert await hands.invoke(late) == {"tick": 1_769_860_800}
+        # One that comes more often than ours asks for the tick of its own time, or for none.
+        for time, tick in (("13:00:59", 1_769_864_400), ("13:01:00", None), ("13:59:00", None)):
+            exact = {"tick": {"workflow": "hourly", "time": f"2026-01-31T{time}Z", "exact": True}}
+            assert await hands.invoke(exact) == {"tick": tick}
         page = await hands.env.world.runs.list_heads(events_of_all)
-        assert [head.idempotency_key for head in page.heads] == ["2026-01-31T12:00:00Z"]
+        keys = {head.idempotency_key for head in page.heads}
+        assert keys == {"2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z"} and len(page.heads) == 2
 
     from wdk_cloud.world.records import RunQuery
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -190,6 +189,15 @@ def test_tests_of_packages_stay_out_unless_the_package_imports_them(tmp_path):
     assert "odd/tests/needed.py" in names
 
 
+SCHEDULED = """
+from wdk_cloud import Workflows
+
+app = Workflows(namespace="shop")
+
+@app.workflow(schedule="every 1 hour", name="hourly")
+async def hourly() -> None: ...
+"""
+
 # --- what is wrong is said before there is a zip ----------------------------------------------------------------------
 
 
@@ -218,11 +226,20 @@ def test_a_requirement_without_a_wheel_for_the_function_is_said_in_the_installer
 
 def test_the_command_says_what_it_made_and_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("WDK_APP", raising=False)
-    shutil.copy(SIGNUP, tmp_path)
+    name = "scheduled_for_the_build"  # no other test has imported it
+    (tmp_path / f"{name}.py").write_text(SCHEDULED)
     assert "Example: wdk build aws --architecture x86_64" in wdk("build", "aws", "--help").stdout
     assert "which app? Set WDK_APP=module:app" in complaint("build", "aws", code=2)
-    assert "absent is not there" in complaint("build", "aws", "--app", "absent:app", code=2)
-    made = json.loads(wdk("build", "aws", "--app", "workflows:app", "--python", "3.14", "--json").stdout)
-    assert (made["function"], made["runtime"], made["warnings"]) == ("build/aws/function.zip", "python3.14", [])
+    assert "there is no module 'absent'" in complaint("build", "aws", "--app", "absent:app", code=2)
+    named = ("build", "aws", "--app", f"{name}:app")
+    assert "the template no.yaml cannot be read: No such file" in complaint(*named, "--template", "no.yaml", code=2)
+    made = json.loads(wdk(*named, "--python", "3.13", "--json").stdout)
+    assert (made["function"], made["runtime"], made["warnings"]) == ("build/aws/function.zip", "python3.13", [])
     assert made["zipped"] == (tmp_path / "build/aws/function.zip").stat().st_size
+    assert made["schedules"] == [{"workflow": "hourly", "expression": "cron(0 * * * ? *)", "timezone": "UTC"}]
+    assert "ScheduleExpression: cron(0 * * * ? *)" in (tmp_path / made["template"]).read_text()
+    with zipfile.ZipFile(made["function"]) as opened:
+        assert json.loads(opened.read("wdk_build.json"))["namespaces"] == ["shop"]
+    del sys.modules[name]

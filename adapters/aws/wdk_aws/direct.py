@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 log = logging.getLogger("wdk_cloud")
 
+MINUTE = 60.0
+"""Seconds: as exact as Scheduler is, and no two ticks are nearer to each other."""
+
 
 async def obey(instance: Instance, kind: events.Kind, order: object) -> dict[str, Any]:
     """The answer is JSON. Raises `ValueError`, `TypeError`, and what `start` does: the caller is told."""
@@ -81,7 +84,7 @@ async def _tick(instance: Instance, order: events.TickOrder) -> dict[str, Any]:
         raise ValueError(f"{workflow.id} has no schedule; declare one, or start it: {{'start': {{'workflow': …}}}}")
     moment = instance.world.clock.now() if order.time is None else _moment(order.time)
     tick = workflow.schedule.last_until(moment)
-    if tick is None:
+    if tick is None or (order.exact and moment - tick >= MINUTE):
         return {"tick": None}
     await ticks.start_tick(_engine(instance, workflow.app.namespace), workflow, tick)
     return {"tick": tick}

@@ -62,10 +62,12 @@ class StartOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class TickOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A scheduled workflow is due: `workflow` is its id, `time` the tick as EventBridge Scheduler writes it
-    (`<aws.scheduler.scheduled-time>`). Without a workflow all of them are looked at, for the last tick of each."""
+    (`<aws.scheduler.scheduled-time>`). Without a workflow all of them are looked at, for the last tick of each. With
+    `exact` a time that is none of the schedule's ticks means nothing, instead of the tick before it."""
 
     workflow: str | None = None
     time: str | None = None
+    exact: bool = False
 
 
 class SweepOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,16 +6,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from wdk_aws.packaging import archive, building
+from wdk_aws.packaging import archive, building, ticking
 from wdk_aws.packaging.building import Built
 from wdk_aws.packaging.project import Project
 from wdk_aws.packaging.target import Target
-from wdk_cloud.cli.console import command, err, out
+from wdk_aws.packaging.ticking import Entry
+from wdk_cloud.app import Workflows
+from wdk_cloud.cli import sources
+from wdk_cloud.cli.console import UsageError, command, err, out
 from wdk_cloud.cli.jsonout import print_json
 from wdk_cloud.cli.options import AppSpec, Json
 from wdk_cloud.cli.progress import progress
 
-ZIP = "function.zip"
+ZIP, DEPLOYED = "function.zip", "template.yaml"
+
+TEMPLATE = Path(__file__).with_name("template.yaml")
+"""The one of infra/aws/sam; a distribution has a copy of it here."""
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -50,6 +56,10 @@ async def build_aws(
     include: Annotated[
         list[str] | None, typer.Option("--include", metavar="PATH", help="A file or folder that no import leads to.")
     ] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option("--template", metavar="FILE", help="Yours, in place of wdk-cloud's; schedules are added."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", metavar="FOLDER", help="Where to write what is deployed.")] = Path(
         "build/aws"
     ),
@@ -57,22 +67,42 @@ async def build_aws(
 ) -> None:
     """Build the zip that Lambda runs: the app, wdk-cloud and what both need, for the function's machine.
 
-    Wheels are fetched with uv, or else pip, at the versions of this environment. The same input gives the same zip.
+    Beside it goes the template, with an entry for each schedule of the app. Wheels are fetched with uv, or else pip, at
+    the versions of this environment. The same input gives the same zip.
     """
     project = Project(folder.absolute(), app or "", tuple(include or ()), requirements)
     chosen = python or HERE
     target = Target.of(chosen, architecture)
-    built = building.build(project, target, output / ZIP, progress, extra or ())
+    apps = load_apps(project)
+    entries = ticking.entries_of(apps)
+    text = ticking.written_into(_read(template or TEMPLATE), entries)
+    namespaces = sorted({each.namespace for each in apps if each.namespace})
+    built = building.build(project, target, output / ZIP, progress, extra or (), namespaces)
+    (output / DEPLOYED).write_text(text, "utf-8")
     heavy = archive.heaviness(built.archive)
     if as_json:
-        print_json(_document(built, target, heavy))
+        print_json(_document(built, target, entries, heavy))
         return
-    _print(built, target)
+    _print(built, target, entries)
     if heavy is not None:
         err.print(f"warning: {heavy}", style="yellow", soft_wrap=True)
 
 
-def _print(built: Built, target: Target) -> None:
+def load_apps(project: Project) -> list[Workflows]:
+    """Raises UsageError for code that cannot be imported: then the function could not either."""
+    project.modules  # noqa: B018 -- it says what is wrong with the spec
+    sys.path.insert(0, str(project.folder))
+    return sources.load_apps(project.spec)
+
+
+def _read(template: Path) -> str:
+    try:
+        return template.read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"the template {template} cannot be read: {error.strerror}") from None
+
+
+def _print(built: Built, target: Target, entries: list[Entry]) -> None:
     made = built.archive
     largest = ", ".join(f"{name} {archive.megabytes(size)}" for name, size in made.largest[:SHOWN])
     zipped, unzipped = archive.megabytes(made.zipped), archive.megabytes(made.unzipped)
@@ -83,12 +113,13 @@ def _print(built: Built, target: Target) -> None:
         "largest": largest,
         "sha256": made.sha256,
         "version": built.code_version,
+        "template": f"{made.path.with_name(DEPLOYED)}, with {len(entries)} entries for schedules",
     }
     for what, text in lines.items():
-        out.print(f"{what:<9} {text}", soft_wrap=True)
+        out.print(f"{what:<8}  {text}", soft_wrap=True)
 
 
-def _document(built: Built, target: Target, heavy: str | None) -> dict[str, object]:
+def _document(built: Built, target: Target, entries: list[Entry], heavy: str | None) -> dict[str, object]:
     made = built.archive
     return {
         "function": str(made.path),
@@ -100,5 +131,10 @@ def _document(built: Built, target: Target, heavy: str | None) -> dict[str, obje
         "largest": dict(made.largest[:SHOWN]),
         "sha256": made.sha256,
         "code_version": built.code_version,
+        "template": str(made.path.with_name(DEPLOYED)),
+        "schedules": [
+            {"workflow": entry.workflow, "expression": entry.expression, "timezone": entry.timezone}
+            for entry in entries
+        ],
         "warnings": [] if heavy is None else [heavy],
     }
