@@ -8,8 +8,7 @@ from typing import get_args
 
 import pytest
 
-from tests.infra.rights import CALLED
-from wdk_aws import events, schema, telemetry
+from wdk_aws import events, policies, schema, telemetry
 from wdk_aws.settings import VARIABLES
 from wdk_aws.testing import resources
 from wdk_cloud.http.roles import Role
@@ -86,26 +85,26 @@ def test_each_variable_that_the_adapter_reads_is_set_and_none_else(template):
 # --- roles ------------------------------------------------------------------------------------------------------------
 
 RESOURCES = {
-    '{"Fn::GetAtt": ["Table", "Arn"]}': "Table",
-    '{"Fn::Sub": "${Table.Arn}/index/runs"}': "Table/index/runs",
-    '{"Fn::Sub": "${Table.Arn}/index/active"}': "Table/index/active",
-    '{"Fn::GetAtt": ["FlowQueue", "Arn"]}': "FlowQueue",
-    '{"Fn::GetAtt": ["StepQueue", "Arn"]}': "StepQueue",
+    '{"Fn::GetAtt": ["Table", "Arn"]}': "table",
+    '{"Fn::Sub": "${Table.Arn}/index/runs"}': "indexes",
+    '{"Fn::Sub": "${Table.Arn}/index/active"}': "indexes",
+    '{"Fn::GetAtt": ["FlowQueue", "Arn"]}': "flow queue",
+    '{"Fn::GetAtt": ["StepQueue", "Arn"]}': "step queue",
     '{"Fn::GetAtt": ["FlowDead", "Arn"]}': "FlowDead",
     '{"Fn::GetAtt": ["StepDead", "Arn"]}': "StepDead",
     '{"Fn::GetAtt": ["TickDead", "Arn"]}': "TickDead",
-    '{"Fn::GetAtt": ["Bucket", "Arn"]}': "Bucket",
-    '{"Fn::Sub": "${Bucket.Arn}/*"}': "Bucket/*",
-    '{"Fn::GetAtt": ["WorkerLogs", "Arn"]}': "Logs",
+    '{"Fn::GetAtt": ["Bucket", "Arn"]}': "bucket",
+    '{"Fn::Sub": "${Bucket.Arn}/*"}': "objects",
+    '{"Fn::GetAtt": ["WorkerLogs", "Arn"]}': "WorkerLogs",
     '{"Fn::GetAtt": ["ReceiverLogs", "Arn"]}': "ReceiverLogs",
-    '{"Fn::GetAtt": ["TimerRole", "Arn"]}': "TimerRole",
+    '{"Fn::GetAtt": ["TimerRole", "Arn"]}': "scheduler role",
     '{"Fn::GetAtt": ["Worker", "Arn"]}': "Worker",
     '{"Fn::Sub": "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule/${TimerGroup}/*"}': (
-        "TimerGroup/*"
+        "schedules"
     ),
-    '{"Ref": "KmsKeyArn"}': "Key",
+    '{"Ref": "KmsKeyArn"}': "key",
 }
-"""Each resource that a role names, so that none slips in; none is `*`."""
+"""Each resource that a role names, so that none slips in, by its name in `wdk_aws.rights` if it has one; none is `*`."""
 
 
 def listed(value):
@@ -114,7 +113,7 @@ def listed(value):
 
 def allowed(template, role):
     """By resource, the actions that a role has on it."""
-    found = {}
+    found, named = {}, []
     for policy in properties(template, role)["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
             if "Fn::If" in statement:
@@ -128,41 +127,46 @@ def allowed(template, role):
                 "Condition",
             }
             for resource in listed(statement["Resource"]):
-                name = RESOURCES[json.dumps(resource)]
                 for action in listed(statement["Action"]):
-                    assert action not in found.setdefault(name, set()), f"{action} on {name} is there twice"
-                    found[name].add(action)
+                    found.setdefault(RESOURCES[json.dumps(resource)], set()).add(action)
+                    named.append((json.dumps(resource), action))
+    assert len(named) == len(set(named)), "a right is there twice"
+    return found
+
+
+def rights(role):
+    found = {}
+    for use in policies.uses(role):
+        found.setdefault(use.on, set()).add(use.action)
     return found
 
 
 CONSUMED = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
 """What Lambda's event source mapping does with the role of its function."""
 
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 
-def test_the_worker_may_do_what_it_calls_and_what_lambda_does_for_it(template):
-    called = dict(CALLED["worker"])
-    queues = called.pop("Queues") | CONSUMED
+
+def test_the_worker_may_do_what_it_asks_for_and_what_lambda_does_for_it(template):
     assert allowed(template, "WorkerRole") == {
-        **called,
-        "FlowQueue": queues,
-        "StepQueue": queues,
+        **rights("worker"),
         "FlowDead": CONSUMED,
         "StepDead": CONSUMED,
         "TickDead": {"sqs:SendMessage"},
-        "TimerRole": {"iam:PassRole"},
-        "Logs": {"logs:CreateLogStream", "logs:PutLogEvents"},
+        "WorkerLogs": LOGS,
     }
 
 
-def test_the_public_receiver_may_do_next_to_nothing(template):
-    assert allowed(template, "ReceiverRole") == {
-        **CALLED["receiver"],
-        "ReceiverLogs": {"logs:CreateLogStream", "logs:PutLogEvents"},
+def test_the_public_receiver_may_do_what_it_asks_for_and_opens_nothing(template):
+    assert allowed(template, "ReceiverRole") == {**rights("receiver"), "ReceiverLogs": LOGS}
+    assert {action for actions in rights("receiver").values() for action in actions} == {
+        *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+        *("kms:GenerateDataKey", "s3:PutObject", "sqs:SendMessage"),
     }
 
 
 def test_the_schedulers_roles_send_and_invoke_and_only_their_own_group_has_them(template):
-    send, queues = {"sqs:SendMessage"}, ("FlowQueue", "FlowDead", "StepQueue", "StepDead")
+    send, queues = {"sqs:SendMessage"}, ("flow queue", "FlowDead", "step queue", "StepDead")
     assert allowed(template, "TimerRole") == dict.fromkeys(queues, send)
     assert allowed(template, "TickRole") == {"Worker": {"lambda:InvokeFunction"}, "TickDead": send}
     for role, group in (("TimerRole", "TimerGroup"), ("TickRole", "TickGroup")):
