@@ -136,7 +136,7 @@ def test_of_a_batch_each_message_comes_back_or_not_by_itself(played: Played, cap
         runs.acquire = acquire  # type: ignore[method-assign]
         assert answer == {"batchItemFailures": [{"itemIdentifier": records[1]["messageId"]}]}
         assert (await good.status(), await bad.status()) == ("completed", "pending")
-        assert hands.telemetry.counts == {"ForeignMessages": 1, "FailedDeliveries": 1}
+        assert hands.telemetry.counts == {"ForeignMessages": 1, "ReturnedMessages": 1}
         # It is visible again after a second, not after the minute for which it was hidden.
         hands.env.clock.advance_to(hands.env.clock.now() + 1)
         (again,) = [record for record in hands.received("wdk-flow") if record["messageId"] == records[1]["messageId"]]

@@ -1,6 +1,8 @@
-"""Every test that takes `play` is played three ways, which must leave the same logs, byte for byte: `warm`, with bodies
-kept between deliveries; `cold`, where each delivery replays the body from its log, with a registry declared anew; and
-`elsewhere`, which is cold in another process, with another working directory and heap."""
+"""Every test that takes `play` is played four ways, which must leave the same logs, byte for byte: `warm`, with bodies
+kept between deliveries; `cold`, where each delivery replays the body from its log, with a registry declared anew;
+`elsewhere`, which is cold in another process, with another working directory and heap; and `lambda`, which is cold, on
+the AWS world, with the handler of the Lambda function for a worker. There the events are the same, byte for byte, and
+not where one batch of them ends and the next begins."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -10,17 +12,43 @@ import pytest
 
 from tests.e2e.elsewhere import Elsewhere, asked
 from tests.e2e.ledger import Ledger
-from tests.e2e.rollcall import LEDGERS, PROPERTY
+from tests.e2e.onlambda import stage_at
+from tests.e2e.rollcall import LEDGERS, LEFT_OUT, PROPERTY
 from tests.e2e.running import Play
 from wdk_cloud.engine.settings import Settings
 
 # A version of their own, so that nobody hashes the sources for each engine.
 WARM = Settings(code_version="1")
 COLD = Settings(code_version="1", cached_runs=0)
-WAYS = {"warm": WARM, "cold": COLD, "elsewhere": COLD}
+WAYS = {"warm": WARM, "cold": COLD, "elsewhere": COLD, "lambda": COLD}
 
 LEDGER = pytest.StashKey[Ledger]()
 PLAYED_BY = pytest.StashKey[Elsewhere]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test that cannot be the same on Lambda says why, and is played in the other ways; the end of the session tells
+    how many there are."""
+    left = [item for item in items if _is_played(item) == "lambda" and item.get_closest_marker("not_on_lambda")]
+    for item in left:
+        (reason,) = item.get_closest_marker("not_on_lambda").args
+        assert isinstance(reason, str) and reason
+    if left:
+        config.stash[LEFT_OUT] = [item.nodeid for item in left]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def _is_played(item: pytest.Item) -> str | None:
+    """The way."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("play") if callspec is not None else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(LEFT_OUT, [])
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +67,8 @@ def play(request: pytest.FixtureRequest, ledgers: Path) -> Play:
         item.stash[PLAYED_BY] = request.getfixturevalue("elsewhere")
     else:
         item.stash[LEDGER] = ledger
-    return Play(WAYS[way], ledger)
+    stage = stage_at(request.getfixturevalue("dynoxide")) if way == "lambda" else None
+    return Play(WAYS[way], ledger, stage=stage)
 
 
 @pytest.fixture

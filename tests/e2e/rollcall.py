@@ -17,6 +17,9 @@ from tests.e2e.ledger import ledger_path
 LEDGERS = pytest.StashKey[Path]()
 """The folder in which all processes of this test session lay their ledgers."""
 
+LEFT_OUT = pytest.StashKey[list[str]]()
+"""The tests of this process that are not played on Lambda."""
+
 PROPERTY = "played"
 """Of a report: the test, and the way in which it was played; reports travel from xdist's workers to their master."""
 
@@ -29,6 +32,7 @@ class RollCall:
         self.folder = Path(self._folder.name)
         self._passed: dict[str, set[str]] = defaultdict(set)
         self._missing: list[str] = []
+        self._left_out: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and report.passed:
@@ -37,8 +41,14 @@ class RollCall:
                     test, way = value
                     self._passed[test].add(way)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """A worker of xdist's has ended; all of them collect the same."""
+        self._left_out.update(getattr(node, "workeroutput", {}).get("left_out", ()))
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self._left_out.update(session.config.stash.get(LEFT_OUT, ()))
         for test, ways in sorted(self._passed.items()):
             missing = [way for way in sorted(ways) if not ledger_path(self.folder, test, way).exists()]
             if missing:
@@ -54,6 +64,11 @@ class RollCall:
             alone = len(self._passed) - several
             more = f"; {alone} in one way only" if alone else ""
             terminalreporter.write_line(f"{several} tests were played in several ways and left the same logs{more}")
+
+        if self._left_out:
+            terminalreporter.write_line(
+                f"{len(self._left_out)} tests are not played on Lambda, each for a stated reason"
+            )
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: object) -> None:

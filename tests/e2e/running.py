@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from tests.e2e.ledger import Ledger
+from tests.e2e.onlambda import functions_for_workers
 from tests.e2e.registries import fresh_registries
 from tests.histories import fixed_draws
+from wdk_aws.testing.environment import on_stage
+from wdk_aws.testing.stage import Stage
 from wdk_cloud import EventRecord, Run, RunInfo, Workflow, WorkflowRunCancelledError, WorkflowRunFailedError, Workflows
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing import workflow_env
@@ -68,9 +71,16 @@ class Play:
     """One way to run workflows: `warm`, or `cold`, where every delivery has a registry of its own and replays the body
     from its log. What callers draw at random is the same each time; what the runs leave behind goes into the ledger."""
 
-    def __init__(self, settings: Settings, ledger: Ledger | None = None, scenes: Iterator[int] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger | None = None,
+        scenes: Iterator[int] | None = None,
+        stage: Stage | None = None,
+    ) -> None:
         self.settings = settings
         self.ledger = ledger
+        self.stage = stage
         self._scenes = itertools.count() if scenes is None else scenes
 
     @property
@@ -78,7 +88,7 @@ class Play:
         return self.settings.cached_runs == 0
 
     def tuned(self, **changes: Any) -> "Play":
-        return Play(dataclasses.replace(self.settings, **changes), self.ledger, self._scenes)
+        return Play(dataclasses.replace(self.settings, **changes), self.ledger, self._scenes, self.stage)
 
     def __call__(self, workflow: Workflow[..., Any], *args: Any, **kwargs: Any) -> Finished:
         """Start the workflow and let it run to its end, however long that takes on its clock."""
@@ -92,21 +102,34 @@ class Play:
         """Run an async function that is given a fresh environment."""
 
         async def main() -> T:
-            async with workflow_env("memory", *apps, settings=self.settings, start_worker=start_worker) as env:
+            async with self._env(apps, start_worker) as env:
                 try:
                     return await scenario(env)
                 finally:
                     if self.ledger is not None:
+                        await env.settle()  # or it would tell how far the last message had come
                         await self.ledger.note(env.world, {"", *(app.namespace for app in Workflows.all())})
 
         with self.staged():
             return asyncio.run(main())
 
+    def _env(
+        self, apps: Sequence[Workflows], start_worker: bool
+    ) -> contextlib.AbstractAsyncContextManager[WorkflowEnv]:
+        if self.stage is not None:
+            return on_stage(self.stage, apps, self.settings, start_worker=start_worker)
+        return workflow_env("memory", *apps, settings=self.settings, start_worker=start_worker)
+
     @contextlib.contextmanager
     def staged(self) -> Iterator[None]:
         """Where a scene is played: what it draws at random is the same each time, and other things than an earlier scene
         of the test has drawn; if cold, code is found anew."""
-        with fixed_draws(next(self._scenes) * DRAWS), fresh_registries() if self.cold else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(fixed_draws(next(self._scenes) * DRAWS))
+            if self.cold:
+                stack.enter_context(fresh_registries())
+            if self.stage is not None:
+                stack.enter_context(functions_for_workers(self.stage))
             yield
 
 

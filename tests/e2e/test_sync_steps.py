@@ -330,6 +330,7 @@ def test_the_last_attempt_that_times_out_fails_the_step_at_once_and_what_its_thr
 
 
 @DISPATCHES
+@pytest.mark.not_on_lambda("after an hour an invocation is over, and the attempt begins in another one, a second later")
 def test_attempts_of_a_step_in_threads_never_overlap(play: Play, dispatch: str) -> None:
     slow = Slow(timeout="5s", max_retries=2, dispatch=dispatch)
 

@@ -68,7 +68,10 @@ async def work(instance: Instance, event: Mapping[str, Any], time: TimeLeft) -> 
         _shorten(instance, one)
     if received:
         _import_code(instance)
-    done = await asyncio.gather(*(_work_on(instance, one) for one in received))
+    if len(received) == 1:
+        done = [await _work_on(instance, received[0])]  # the usual case needs no other task
+    else:
+        done = await asyncio.gather(*(_work_on(instance, one) for one in received))
     failed += [one.id for one, acknowledge in zip(received, done, strict=True) if not acknowledge]
     return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
 
@@ -127,8 +130,9 @@ async def _work_on(instance: Instance, one: Received) -> bool:
             acknowledge = await _deliver(instance, one)
         except (Exception, KeyboardInterrupt):  # a step raises the latter: it is an interruption of that step
             log.exception("run %s: the delivery failed, its message comes back", message.run_id)
-            instance.telemetry.count("FailedDeliveries")
             acknowledge = False
+        if not acknowledge:
+            instance.telemetry.count("ReturnedMessages")
         if not acknowledge and one.source != "dead":
             _show_after(instance, one, min(COME_BACK * 2 ** min(one.received - 1, 20), LONGEST_PAUSE))
     return acknowledge

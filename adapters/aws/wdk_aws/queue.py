@@ -76,11 +76,14 @@ class SqsQueue:
         """Of several requests each is tried, whatever becomes of the others: what is sent need not be sent again."""
         soon: defaultdict[str, list[SendMessageBatchRequestEntryTypeDef]] = defaultdict(list)
         later = [(message, delay) for message, delay in messages if delay > LONGEST_OF_SQS]
-        hops = await asyncio.gather(*(self._schedule(message, delay) for message, delay in later))
+        hops = await asyncio.gather(*(self._schedule(*one) for one in later)) if later else []
         near = [(message, delay) for message, delay in messages if delay <= LONGEST_OF_SQS]
         for number, (message, delay) in enumerate((*near, *(hop for hop in hops if hop is not None))):
             soon[_field_of(message)].append(self._entry(number, message, delay))
         requests = [self._send_batch(field, batch) for field, entries in soon.items() for batch in _batches(entries)]
+        if len(requests) == 1:  # the usual case needs no other task
+            await requests[0]
+            return
         answers = await asyncio.gather(*requests, return_exceptions=True)
         for answer in answers:
             if answer is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wdk_cloud.world.ports import Message
 
-Count = Literal["ForeignMessages", "FailedDeliveries", "DeadLetters", "MissingCode", "SweptRuns"]
+Count = Literal["ForeignMessages", "ReturnedMessages", "DeadLetters", "MissingCode", "SweptRuns"]
 """Each counts something that somebody should look at; a healthy deployment writes none of them."""
 
 METRICS_NAMESPACE = "wdk-cloud"
