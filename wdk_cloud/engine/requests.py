@@ -293,8 +293,9 @@ async def wake_up(world: World, run_id: str, key: str) -> None:
 
 
 async def attributes(world: World, run_id: str) -> dict[str, str]:
+    """In the order of their names: not every store keeps that in which they were set, and a body may ask."""
     head = await last_of(world, run_id)
-    return dict((await world.runs.labels(head.run_id, head.birth)).values)
+    return dict(sorted((await world.runs.labels(head.run_id, head.birth)).values.items()))
 
 
 async def end_of(world: World, keys: KeyService | None, head: Head) -> ev.AnyEvent | None:

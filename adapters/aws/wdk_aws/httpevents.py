@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -114,5 +113,5 @@ def _body(text: str | None, encoded: bool) -> bytes:
         return (text or "").encode("utf-8", "surrogatepass")
     try:
         return base64.b64decode(text or "", validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and so is text that is not ASCII
         raise NoBase64 from None
