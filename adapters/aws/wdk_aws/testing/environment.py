@@ -46,7 +46,8 @@ async def lambda_env(
 def _moto() -> AbstractContextManager[object]:
     import moto
 
-    mocked: Any = moto.mock_aws()
+    # It would answer for the others, too, and its answer would not be taken.
+    mocked: Any = moto.mock_aws(config={"core": {"passthrough": {"services": ["sqs", "scheduler", "s3"]}}})
     return mocked
 
 
