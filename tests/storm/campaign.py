@@ -161,7 +161,11 @@ def main(words: list[str]) -> None:
     logging.disable(logging.CRITICAL)  # faults are logged, each with its reason: nobody reads millions of lines
     rough, world, first, last = words
     seeds = range(int(first), int(last))
-    if world == "memory":
+    if world == "aws":
+        from tests.storm.onaws import run_part as run_on_aws
+
+        tally = run_on_aws(seeds)
+    elif world == "memory":
         tally = run_part(world, seeds, rough=rough == "1")
     else:
         with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:

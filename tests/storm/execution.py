@@ -85,6 +85,9 @@ class Execution:
     """The chunks in the streams that the program names, by run and name."""
     is_poisoned: bool = False
     """Its run failed, as it was to."""
+    is_all_noted: bool = True
+    """Whatever workers wrote was noted when they wrote it. On a file, and on AWS, what one that has died was about to
+    write may be there all the same."""
 
     def begun_late(self) -> set[tuple[str, int]]:
         """The attempts whose bodies began when their claims, never renewed, were over."""
@@ -106,9 +109,23 @@ async def execute(
     """Carry the program out, and check everything that can be checked in this process."""
     clock = VirtualClock()
     world: World = MemoryWorld(clock) if path is None else LocalWorld(path, clock=clock)
-    execution = Execution(program, weather, expect(program))
-    asyncio.get_running_loop().set_task_factory(task_factory)
+    execution = Execution(program, weather, expect(program), is_all_noted=path is None)
     await world.open()
+    try:
+        await carry_out(execution, world, clock, workers, crew or Crew)
+    finally:
+        await world.close()
+    return execution
+
+
+async def carry_out(
+    execution: Execution,
+    world: World,
+    clock: VirtualClock,
+    workers: int,
+    crew: Callable[[World, VirtualClock, Weather, int, Execution], Crew],
+) -> None:
+    asyncio.get_running_loop().set_task_factory(task_factory)
     journal.clear()
     bodies.begun_at.clear()
     bodies.cut_short.clear()
@@ -116,14 +133,12 @@ async def execute(
     bodies.clock = clock
     try:
         with fixed_draws(), use_world(world), pauses_on(clock):
-            run = await start(bodies.storm.with_options(run_id="run"), program)
-            hands = (crew or Crew)(world, clock, weather, workers, execution)
+            run = await start(bodies.storm.with_options(run_id="run"), execution.program)
+            hands = crew(world, clock, execution.weather, workers, execution)
             await hands.work_until_over()
             await hands.judge(run)
     finally:
         bodies.clock = None
-        await world.close()
-    return execution
 
 
 class Crew:
@@ -283,18 +298,17 @@ async def judge(execution: Execution, world: World, run: Any) -> None:
     if value != execution.expected.value:
         raise Violation(f"the run yields {value!r}, not {execution.expected.value!r}")
     await judge_chain(execution, world, "run", execution.expected, {})
-    # On a file the writes of a worker that has died may be on their way: they happen, and nobody notes them.
     check_bodies(
         execution.begun_late(),
         taken_early=execution.leases.taken_early(),
-        all_noted=isinstance(world, MemoryWorld),
+        all_noted=execution.is_all_noted,
     )
     check_once()
     if twice := [step_id for step_id, times in bodies.produced.items() if times > 1]:
         raise Violation(f"producers began more than once: {twice}")
     if bodies.cut_short and execution.weather.spares_producers:
         raise Violation(f"producers that nothing happened to were cut short: {bodies.cut_short}")
-    if isinstance(world, MemoryWorld):  # on a file the claim of a dead process is over, and not all it wrote was noted
+    if execution.is_all_noted:  # besides, on a file the claim of a dead process is over
         if taken := execution.claims.taken_alive:
             raise Violation(f"taken over while their claims were alive: {taken}")
         if taken := execution.tokens.taken_alive:

@@ -501,6 +501,10 @@ class StormLife(Life):
             task.cancel()
         raise Dead
 
+    def must_live(self) -> None:
+        if self.dead:
+            raise Dead
+
     def overrun(self, receipt: str) -> None:
         """The time of a delivery is over: whoever still works on it is killed."""
         if receipt in self.in_hand and not self.dead:
@@ -762,6 +766,8 @@ FIRST_READER = 500_000
 class StormWorld:
     """`world`, as one worker of the storm sees it."""
 
+    port: type[StormPort] = StormPort
+
     def __init__(self, world: World, life: StormLife) -> None:
         self._world = world
         self._life = life
@@ -769,13 +775,13 @@ class StormWorld:
         self.namespace = world.namespace
         self.short_wait = world.short_wait
         self.clock: Clock = SkewedClock(life.clock, life)
-        self.runs: Any = StormPort(world.runs, ports.RunStore, life)
+        self.runs: Any = self.port(world.runs, ports.RunStore, life)
         self.runs.bring_back = world.queue.extend
-        self.blobs: Any = StormPort(world.blobs, ports.BlobStore, life)
-        self.streams: Any = StormPort(world.streams, ports.StreamStore, life)
+        self.blobs: Any = self.port(world.blobs, ports.BlobStore, life)
+        self.streams: Any = self.port(world.streams, ports.StreamStore, life)
         self.streams.window = 0.0  # the machine's time, in which nothing is to happen
-        self.queue: Any = StormPort(world.queue, ports.Queue, life)
-        self.receiver: Any = world.receiver and StormPort(world.receiver, ports.Receiver, life)
+        self.queue: Any = self.port(world.queue, ports.Queue, life)
+        self.receiver: Any = world.receiver and self.port(world.receiver, ports.Receiver, life)
         if self.receiver is not None:
             self.receiver.bring_back = world.queue.extend
 

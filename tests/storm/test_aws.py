@@ -1,0 +1,59 @@
+"""The storm on the AWS world, through the handler of the Lambda function (`onaws.py`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.components import dynoxide  # noqa: F401  (a fixture)
+from tests.storm.campaign import Tally, campaign
+from tests.storm.onaws import note, stage_at, storm
+from tests.storm.replaying import Replayer
+
+SLICES = 4
+PROGRAMS = 25
+"""In each slice: the four of them take about a minute on one of two quiet processors."""
+
+LONG = range(3_000_000, 3_002_000)
+
+DEATHS, REPEATED, LOST = 4_000, 1_000, 1_000
+"""The least that the long one has to bring of deaths, of requests that the SDK repeats, and of answers that are lost."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Faults are logged, each with its reason: thousands of lines that nobody reads here."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="module")
+def replayer() -> Iterator[Replayer]:
+    with Replayer() as process:
+        yield process
+
+
+@pytest.mark.parametrize("slice", range(SLICES))
+def test_programs_yield_what_they_must_whatever_goes_wrong(dynoxide: str, slice: int, replayer: Replayer) -> None:  # noqa: F811
+    stage, tally = stage_at(dynoxide), Tally()
+    for seed in range(slice * PROGRAMS, (slice + 1) * PROGRAMS):
+        try:
+            note(tally, *storm(stage, seed), seed, replayer)
+        except BaseException as error:
+            error.add_note(f"storm seed {seed} on AWS")
+            raise
+    assert tally.programs == PROGRAMS
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_two_thousand_programs_meet_no_violation() -> None:
+    tally = campaign("aws", LONG)
+    assert tally.violations == []
+    assert tally.programs == len(LONG)
+    assert tally.deaths >= DEATHS
+    assert tally.faults["repeat"] >= REPEATED
+    assert tally.lost_answers >= LOST
