@@ -19,8 +19,9 @@ from wdk_cloud.http.problems import RETRY_AFTER
 from wdk_cloud.http.served import Served
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
+    from starlette.requests import Request as AsgiRequest
     from starlette.types import ASGIApp, Message, Scope
 
     from wdk_aws.httpevents import Request
@@ -36,6 +37,9 @@ MOST_BODY = 4_000_000
 """Bytes of a request's body. An event has 6 MB (AWS Lambda, quotas, "Invocation payload"), which bytes fill to a third
 with their base64; what is larger than that never gets here, and a sender should meet one limit, not two."""
 
+SIGNED = "wdk_aws.signed"
+"""In the scope of a request: whether IAM has let it through."""
+
 LONG_POLL = 20.0
 """Seconds that the answer of a live stream waits for its first event: API Gateway gives up after 30 (HTTP APIs)."""
 
@@ -49,7 +53,7 @@ class Gateway:
     def __init__(self, apps: Sequence[Workflows], authenticator: Authenticator | None, role: Role) -> None:
         self._app: ASGIApp = application.build(
             Served(apps),
-            authenticator or authentication.from_environment(),
+            authenticator or _signed_or(authentication.from_environment()),
             role,
             with_worker=False,
             read_delivery=None,  # messages come from SQS
@@ -74,6 +78,16 @@ class Gateway:
                 raise
             log.exception("a request could not be answered")
             _failed().pass_to(answer)
+
+
+def _signed_or(other: Authenticator) -> Authenticator:
+    """Accepts whom IAM has let through, beside whom `other` accepts: a signature takes the header of a token, so that
+    the clients of a function URL with AWS_IAM could not send one."""
+
+    def accepts(request: AsgiRequest) -> bool | Awaitable[bool]:
+        return request.scope.get(SIGNED) is True or other(request)
+
+    return accepts
 
 
 def unavailable() -> Collected:
@@ -117,6 +131,7 @@ def _scope(request: Request) -> Scope:
         "root_path": request.stage,
         "query_string": request.query.encode("utf-8", "surrogateescape"),
         "headers": headers,
+        SIGNED: request.signed,
         "client": (request.sender, 0),
         "server": (dict(request.headers).get("host", ""), 443),
     }

@@ -17,9 +17,14 @@ class _Http(msgspec.Struct, rename="camel"):
     source_ip: str = ""
 
 
+class _Authorizer(msgspec.Struct):
+    iam: dict[str, Any] | None = None
+
+
 class _Asked(msgspec.Struct):
     http: _Http
     stage: str = "$default"
+    authorizer: _Authorizer | None = None
 
 
 class _Event(msgspec.Struct, rename="camel"):
@@ -36,6 +41,7 @@ class _Event(msgspec.Struct, rename="camel"):
 
 class _Identity(msgspec.Struct, rename="camel"):
     source_ip: str | None = None
+    user_arn: str | None = None
 
 
 class _AskedOfRest(msgspec.Struct):
@@ -68,6 +74,9 @@ class Request(NamedTuple):
     sender: str
     rest: bool
     """The answer has to be of format 1.0."""
+    signed: bool
+    """IAM knows who asks and has let him through: so it is where the URL, or the route, has the authorizer AWS_IAM. Who
+    asks cannot say so: an event comes from Lambda, or from somebody whom IAM lets invoke the function."""
 
 
 class NoBase64(ValueError):
@@ -86,9 +95,9 @@ def read(event: Mapping[str, Any]) -> Request:
         headers.append(("cookie", "; ".join(found.cookies)))
     body = _body(found.body, found.is_base64_encoded)
     stage, http = _prefix(found.raw_path, asked.stage), asked.http
-    return Request(
-        http.method, found.raw_path or "/", stage, found.raw_query_string, headers, body, http.source_ip, False
-    )
+    signed = asked.authorizer is not None and bool(asked.authorizer.iam)
+    path, query = found.raw_path or "/", found.raw_query_string
+    return Request(http.method, path, stage, query, headers, body, http.source_ip, rest=False, signed=signed)
 
 
 def _of_rest(found: _EventOfRest) -> Request:
@@ -100,7 +109,8 @@ def _of_rest(found: _EventOfRest) -> Request:
     asked = found.request_context
     body = _body(found.body, found.is_base64_encoded)
     stage, sender = _prefix(found.path, asked.stage), asked.identity.source_ip or ""
-    return Request(found.http_method, found.path or "/", stage, query, headers, body, sender, True)
+    method, path, signed = found.http_method, found.path or "/", bool(asked.identity.user_arn)
+    return Request(method, path, stage, query, headers, body, sender, rest=True, signed=signed)
 
 
 def _prefix(path: str, stage: str) -> str:
