@@ -329,6 +329,13 @@ def names(client: firestore.Client) -> Any:
 
 
 @case
+def numeric_names_come_first(client: firestore.Client) -> Any:
+    fill(client, {f"runs/{name}": {"n": 1} for name in ("a", "0", "__id10__", "__id9__", "__", "_a", "Z")})
+    runs = client.collection("runs")
+    return [ids(runs), ids(runs.where(filter=FieldFilter(NAME, ">", client.document("runs/__id9__"))))]
+
+
+@case
 def collection_names(client: firestore.Client) -> Any:
     return [said(lambda name=name: client.document(name, "a").create({})) for name in ("__x__", ".", "x" * 1501, "ä")]
 

@@ -358,6 +358,19 @@ def test_a_duplicated_task_is_delivered_twice_as_if_for_the_first_time() -> None
     assert mischief.left() == {}
 
 
+@pytest.mark.parametrize(("statuses", "counts"), [((500, 200), ["0", "0"]), ((500, 500), ["0", "0", "1"])])
+def test_a_duplicated_task_comes_back_once_unless_one_of_the_two_is_acknowledged(
+    statuses: tuple[int, ...], counts: list[str]
+) -> None:
+    mischief = Mischief()
+    mischief.plan("dispatch", "duplicated")
+    with serving(mischief) as place, Receiver(*statuses) as receiver:
+        place.send(receiver.url)
+        place.move(0.1)
+        place.move(3600.0)
+    assert receiver.header("x-cloudtasks-taskretrycount") == counts
+
+
 def test_a_task_whose_acknowledgement_is_lost_comes_back() -> None:
     mischief = Mischief()
     mischief.plan("dispatch", "unacknowledged")
@@ -396,9 +409,12 @@ def test_a_request_may_be_refused_or_lose_its_answer() -> None:
             place.send(receiver.url, name="one")  # done, and nobody knows
         with pytest.raises(exceptions.AlreadyExists):
             place.send(receiver.url, name="one")
+        mischief.plan("CreateTask", "lost")
+        with pytest.raises(exceptions.ServiceUnavailable):
+            place.send(receiver.url, name="one")  # refused, and nobody knows
         place.server.idle()
         assert len(receiver.got) == 1
-    assert place.server.calls["CreateTask"] == 4
+    assert place.server.calls["CreateTask"] == 5
 
 
 def test_chance_goes_by_its_seed() -> None:
