@@ -298,6 +298,8 @@ class Weather:
     """Drawn are only the kinds that fit the call; messages, of which there are few, are hit more often."""
     planned: frozenset[Fault] | None = None
     """Instead of drawing: just these strike."""
+    is_not_all: bool = False
+    """Something else has struck as well, that a producer may end early by."""
     offsets: dict[int, float] = field(default_factory=dict[int, float])
     meetings: Meetings = field(default_factory=Meetings)
     struck: list[Fault] = field(default_factory=list[Fault])
@@ -354,6 +356,8 @@ class Weather:
     def spares_producers(self) -> bool:
         """Whether nothing has struck that a producer may end early by."""
         kinds = {fault.kind for fault in self.struck}
+        if self.is_not_all:
+            return False
         return kinds <= HARMLESS and not self.limit and all(abs(offset) <= 20.0 for offset in self.offsets.values())
 
     def offset(self, worker: int) -> float:

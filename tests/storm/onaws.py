@@ -14,15 +14,12 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from botocore import UNSIGNED
-from botocore.config import Config
-
+from tests.aws.quick import stage_at
 from tests.components import dynoxide_running
 from tests.faults import ByTheClock, Call, Dead
 from tests.histories import SETTINGS
@@ -34,11 +31,11 @@ from tests.storm.hunting import drawn
 from tests.storm.programs import Node, expect
 from tests.storm.replaying import Replayer
 from tests.storm.requests import ClientsOfOne, Line, port_call
-from wdk_aws import clients, messages
+from wdk_aws import messages
 from wdk_aws.serving import Instance, Parts
 from wdk_aws.telemetry import Silent
 from wdk_aws.testing.mapping import Context, EventSourceMapping, Invocation, Mischief
-from wdk_aws.testing.stage import InlineClients, Stage
+from wdk_aws.testing.stage import Stage
 from wdk_aws.world import AwsWorld
 from wdk_cloud.world import ports
 from wdk_cloud.world.clock import VirtualClock
@@ -90,33 +87,6 @@ def weather_of(seed: int) -> tuple[Node, Weather]:
     program, weather = drawn(seed)
     weather.skew = max(weather.skew, random.Random(f"apart {seed}").choice(APART))
     return program, weather
-
-
-class QuickClients(InlineClients):
-    """Without signatures and without a look at parameters, which nothing here depends on: a quarter of a request's time."""
-
-    def _made(self, service: str, **more: Any) -> Any:
-        config = clients._config().merge(Config(signature_version=UNSIGNED, parameter_validation=False))
-        session: Any = self._session
-        client = session.client(service, config=config, **more)
-        client.meta.events.register("before-call.dynamodb", _as_if_signed)
-        return client
-
-
-def _as_if_signed(params: dict[str, Any], **_: object) -> None:
-    day = datetime.now(UTC).strftime("%Y%m%d")
-    params["headers"]["X-Amz-Date"] = f"{day}T000000Z"
-    params["headers"]["Authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential=test/{day}/eu-central-1/dynamodb/aws4_request, "
-        f"SignedHeaders=host;x-amz-date;x-amz-target, Signature={'0' * 64}"
-    )
-
-
-def stage_at(dynamodb: str) -> Stage:
-    """`dynamodb` is the URL of the component that stands in for it."""
-    stage = Stage(dynamodb)
-    stage.clients = QuickClients(stage.session, dynamodb)
-    return stage
 
 
 def storm(stage: Stage, seed: int) -> tuple[Execution, Sky]:
@@ -325,7 +295,9 @@ class Instances(Crew):
             self._timetable.queues["wdk-flow"].letters.clear()
 
     async def judge(self, run: Any) -> None:
-        self._execution.is_all_noted = not self._sky.line.has_killed
+        line = self._sky.line
+        self._execution.is_all_noted = not line.has_killed
+        self._weather.is_not_all = line.harms_producers or self._sky.leaves_to_the_sweep
         await super().judge(run)
         dead = [
             letter.body

@@ -76,6 +76,10 @@ class Line:
     def has_killed(self) -> bool:
         return any(self.counts[kind] for kind in DEADLY)
 
+    @property
+    def harms_producers(self) -> bool:
+        return self.has_killed or any(self.counts[kind] for kind in SLOW)
+
     def at(self, life: StormLife, number: int, operation: str, *, at_once: bool) -> Struck | None:
         if self.left <= 0 or self.rng.random() >= self.rate:
             return None

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.aws.quick import stage_at
 from tests.components import dynoxide  # noqa: F401  (a fixture)
 from tests.storm.campaign import Tally, campaign
-from tests.storm.onaws import note, stage_at, storm
+from tests.storm.onaws import note, storm
 from tests.storm.replaying import Replayer
 
 SLICES = 4
