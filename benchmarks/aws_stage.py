@@ -27,6 +27,7 @@ from wdk_cloud.world.opening import use_world
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
 
+    from wdk_cloud import Workflows
     from wdk_cloud.world.ports import Clock
 
 SETTINGS = Settings(code_version="benchmark")
@@ -105,7 +106,12 @@ class Theatre:
 
     @asynccontextmanager
     async def performance(
-        self, *, real: bool = False, encrypted: bool = False, settings: Settings = SETTINGS
+        self,
+        apps: Sequence[Workflows] = (app,),
+        *,
+        real: bool = False,
+        encrypted: bool = False,
+        settings: Settings = SETTINGS,
     ) -> AsyncGenerator[Performance]:
         """`real`: on the clock of the machine, else on one that jumps from one thing that is due to the next.
         `encrypted`: with data keys of KMS, which each process of a performance asks for anew."""
@@ -118,7 +124,7 @@ class Theatre:
             # Steps have instances of their own, as on Lambda, where one works on one message at a time.
             for queue in (where.step_queue_url, where.flow_queue_url):
                 world = AwsWorld(where, clients=self.stage.clients, clock=clock)
-                function = Function(world, self.stage.timetable, [app], settings, queues=[queue])
+                function = Function(world, self.stage.timetable, apps, settings, queues=[queue])
                 await function.start()
                 stack.push_async_callback(function.stop)
                 performance.functions.append(function)

@@ -8,6 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+from tests.aws.metering import Scales, weighed_stage
 from wdk_aws.serving import Instance, Parts
 from wdk_aws.telemetry import Silent
 from wdk_aws.testing.environment import AwsEnv, on_stage
@@ -27,9 +28,13 @@ TIMEOUT = 900.0
 
 
 @functools.cache
+def weighed_at(dynamodb: str) -> tuple[Stage, Scales]:
+    """Of this process. What is asked of DynamoDB must cost what our meter says."""
+    return weighed_stage(dynamodb)
+
+
 def stage_at(dynamodb: str) -> Stage:
-    """Of this process."""
-    return Stage(dynamodb)
+    return weighed_at(dynamodb)[0]
 
 
 class Counted(Silent):
@@ -80,6 +85,7 @@ async def hands(
             yield made
         finally:
             made.instance.close()
+    weighed_at(endpoint)[1].finish()
 
 
 def played_at(endpoint: str, scenario: Callable[[Hands], Awaitable[T]], *apps: Workflows, **options: Any) -> T:

@@ -9,6 +9,7 @@ import boto3
 
 from wdk_aws.testing.meter import Call, Meter
 from wdk_aws.testing.pricing import READS, REFUSED, WRITES
+from wdk_aws.testing.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 def session_of(region: str = "eu-west-1") -> Any:
     return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
+
+
+def weighed_stage(dynamodb: str) -> tuple[Stage, Scales]:
+    """The services of a process and what weighs every request to DynamoDB that is made on them."""
+    stage, scales = Stage(dynamodb), Scales()
+    scales.attach(stage.session, dynamodb)
+    return stage, scales
 
 
 class Scales(Meter):
