@@ -11,7 +11,7 @@ from tests.aws.invoking import SETTINGS, stage_at
 from wdk_aws.testing import EventSourceMapping, Mischief, lambda_env
 from wdk_aws.testing.environment import AwsEnv, on_stage
 from wdk_aws.testing.functions import Function
-from wdk_cloud import Workflows, create_hook, resume_hook, sleep
+from wdk_cloud import Workflows, create_hook, now, resume_hook, sleep
 
 
 def test_a_workflow_that_sleeps_a_month_ends_on_moto_at_once() -> None:
@@ -41,6 +41,23 @@ def test_a_workflow_that_sleeps_a_month_ends_on_moto_at_once() -> None:
 
     asyncio.run(main())
     assert asked == ["a"]
+
+
+def test_the_ticks_of_a_schedule_come_on_the_clock_of_the_test(dynoxide: str) -> None:
+    app = Workflows()
+    begun: list[str] = []
+
+    @app.workflow(name="hourly", schedule="every 1 hour")
+    async def hourly() -> None:
+        begun.append(now().strftime("%H:%M"))
+
+    async def main() -> None:
+        async with on_stage(stage_at(dynoxide), [app], SETTINGS) as env:
+            await env.advance("150 minutes")
+            await env.run_until_blocked()
+
+    asyncio.run(main())
+    assert begun == ["01:00", "02:00"]
 
 
 MISCHIEF: dict[str, Callable[[], Mischief]] = {

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from wdk_aws.serving import Instance, Parts
 from wdk_aws.telemetry import Silent
-from wdk_aws.testing.mapping import EventSourceMapping
+from wdk_aws.testing.mapping import Context, EventSourceMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from wdk_aws.testing.mapping import Invocation, Mischief
     from wdk_aws.testing.timetable import Timetable
     from wdk_aws.world import AwsWorld
-    from wdk_cloud.app import Workflows
+    from wdk_cloud.app import Workflow, Workflows
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.settings import Settings
+    from wdk_cloud.schedules import Schedule
+    from wdk_cloud.world.ports import Handle
 
 log = logging.getLogger("wdk_cloud")
 
@@ -57,6 +60,8 @@ class Function:
         self._rung = asyncio.Event()
         self._polling: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, Handle] = {}
+        """The next tick of each workflow that has a schedule."""
 
     # -- in the place of a worker -----------------------------------------------------------------------------------
 
@@ -85,10 +90,16 @@ class Function:
             self.instance.engine(app.namespace)
         self._timetable.changed.append(self._rung.set)
         self._polling = asyncio.create_task(self._poll(), name="wdk-mapping")
+        for app in self.instance.apps():
+            for workflow in list(app.workflows.values()):
+                if workflow.schedule is not None:
+                    self._arm(workflow, workflow.schedule, self.world.clock.now())
 
     async def stop(self) -> None:
         """The function is taken away. What it worked on comes back at once to whoever is there."""
         self._timetable.changed.remove(self._rung.set)
+        for timer in self._timers.values():
+            timer.cancel()
         tasks = [*self._tasks, *([self._polling] if self._polling is not None else [])]
         for task in tasks:
             task.cancel()
@@ -105,9 +116,7 @@ class Function:
             if due is not None and due[0] <= clock.now():
                 mapping = self._mappings[due[1]]
                 for invocation in mapping.receive(self._most):
-                    task = asyncio.create_task(self._invoke(mapping, invocation))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+                    self._begin(self._invoke(mapping, invocation))
                 continue
             timer = clock.call_at(due[0], self._rung.set) if due is not None else None
             try:
@@ -115,6 +124,11 @@ class Function:
             finally:
                 if timer is not None:
                     timer.cancel()
+
+    def _begin(self, invocation: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(invocation)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _invoke(self, mapping: EventSourceMapping, invocation: Invocation) -> None:
         try:
@@ -126,3 +140,22 @@ class Function:
             log.exception("an invocation failed, its messages come back")
             return
         mapping.settle(invocation, answer)
+
+    # -- schedules, as EventBridge Scheduler has them ---------------------------------------------------------------
+
+    def _arm(self, workflow: Workflow[..., Any], schedule: Schedule, moment: float) -> None:
+        tick = schedule.next_after(moment)
+        if tick is not None:
+            self._timers[workflow.id] = self.world.clock.call_at(tick, lambda: self._ring(workflow, schedule, tick))
+
+    def _ring(self, workflow: Workflow[..., Any], schedule: Schedule, tick: int) -> None:
+        time = datetime.fromtimestamp(tick, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._begin(self._start(workflow.id, time))
+        self._arm(workflow, schedule, tick)
+
+    async def _start(self, workflow: str, time: str) -> None:
+        event = {"tick": {"workflow": workflow, "time": time}}
+        try:
+            await self.instance.handle(event, Context(TIMEOUT, self.world.clock.monotonic))
+        except Exception:
+            log.exception("the tick of %s at %s has started nothing", workflow, time)
