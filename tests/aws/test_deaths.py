@@ -56,6 +56,7 @@ def a_death_at_every_request(stage: Stage, canonical: Canonical) -> int:
     return len(deaths)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("canonical", FEW, ids=lambda canonical: canonical.name)
 def test_no_death_of_an_instance_shows(stage: Stage, canonical: Canonical) -> None:
     assert a_death_at_every_request(stage, canonical) >= 50

@@ -57,6 +57,9 @@ SWEEPS = 30
 
 SWEEP_EVERY = 600.0
 
+SOON = 120.0
+"""Seconds: copies of messages are delayed by a lease, whatever the clocks say."""
+
 
 @dataclass
 class Sky:
@@ -334,7 +337,14 @@ class Instances(Crew):
         raise Violation(f"no end after {ROUNDS} looks")
 
     async def _over(self) -> bool:
-        return not self._busy() and await super()._over()
+        return not self._busy() and not self._comes_back() and await super()._over()
+
+    def _comes_back(self) -> bool:
+        """Whether a message is in the hands of somebody who has died, or a copy of one is on its way: it may be what
+        finishes the end of a run."""
+        soon = self._clock.now() + SOON
+        letters = [letter for name in self._mappings for letter in self._timetable.queues[name].letters.values()]
+        return any(letter.received or (letter.ticket is not None and letter.ticket[0] <= soon) for letter in letters)
 
     async def _sweep(self) -> None:
         head = await last_head(self._world, "run")

@@ -36,12 +36,14 @@ class Payload(NamedTuple):
     """What it is bound to there, besides run and kind."""
     admitted: bool
     """It is in the log, sealed under the run's own key."""
+    place: int
+    """Among all that are passed on; what comes to the next run by itself is behind them."""
 
 
-async def put(world: World, head: Head, digest: str, key: str, sealed: bytes) -> None:
+async def put(world: World, head: Head, digest: str, key: str, sealed: bytes, *, place: int = 0) -> None:
     """Into the inbox; a run that lives is told."""
     data = encode_item(HookItem(digest, msgspec.Raw(sealed)))
-    item = InboxItem(key=key, kind="hook", data=data, time=world.clock.now())
+    item = InboxItem(key=key, kind="hook", data=data, time=world.clock.now(), place=place)
     if head.ended:
         await world.runs.put_item(head.run_id, head.birth, item)
     else:
@@ -76,7 +78,7 @@ async def _next(world: World, head: Head, left: list[Payload], keys: KeyService 
         if closed and head.data_key is not None:
             for payload in left:
                 sealed = await _closed(world, head, head.data_key, following, payload)
-                await put(world, following, payload.digest, payload.key, sealed)
+                await put(world, following, payload.digest, payload.key, sealed, place=payload.place)
         else:
             await _seal_again(world, keys, head, following, left)
         return await requests.require_head(world, head.continued_to)
@@ -91,7 +93,7 @@ async def _seal_again(world: World, keys: KeyService | None, head: Head, followi
         opens = own.open if payload.admitted else own.open_letter
         data = await opens("payload", payload.id, payload.record)
         sealed = await sender.seal("payload", payload.digest, data)
-        await put(world, following, payload.digest, payload.key, sealed)
+        await put(world, following, payload.digest, payload.key, sealed, place=payload.place)
 
 
 async def _closed(world: World, head: Head, data_key: str, following: Head, payload: Payload) -> bytes:
@@ -123,13 +125,15 @@ async def _left_in(
         return []
     received = await _received(world, head)
     found: list[Payload] = []
-    for key in unread:
+    for place, key in enumerate(unread, 1):  # before any number that a clock gives
         digest, event = received[key]
-        found.append(Payload(key, digest, bytes(event.payload), event.id, admitted=True))
+        found.append(Payload(key, digest, bytes(event.payload), event.id, admitted=True, place=place))
     for item in items:
         if item.key not in received:
             there = msgspec.json.decode(item.data, type=HookItem)
-            found.append(Payload(item.key, there.digest, bytes(there.payload), there.digest, admitted=False))
+            found.append(
+                Payload(item.key, there.digest, bytes(there.payload), there.digest, admitted=False, place=item.place)
+            )
     return found
 
 

@@ -143,6 +143,9 @@ class InboxItem(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     data: bytes
     time: float
+    place: int = 0
+    """Among the items of an inbox, in worlds that order them by numbers: `items` gives it, and whoever passes an item
+    on to another inbox gives it back, so that his clock decides nothing. 0: behind what this process has put."""
 
 
 class StepItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -56,7 +56,7 @@ class Inbox(Shelf):
         written = {
             **self._key(run_id, f"{_inbox(birth)}{item.key}"),
             **inbox_attributes(item),
-            "o": number(self._order.following()),
+            "o": number(item.place or self._order.following()),
             PUT_NONCE: text(mark),
         }
         there = await self._table.put(written, ABSENT)

@@ -204,7 +204,13 @@ def inbox_attributes(item: InboxItem) -> dict[str, Value]:
 
 
 def inbox_item_of(item: Item) -> InboxItem:
-    return InboxItem(key=last_part(item), kind=item["k"]["S"], data=item["d"]["B"], time=float(item["t"]["N"]))
+    return InboxItem(
+        key=last_part(item),
+        kind=item["k"]["S"],
+        data=item["d"]["B"],
+        time=float(item["t"]["N"]),
+        place=int(item["o"]["N"]),
+    )
 
 
 def labels_attributes(labels: Labels) -> dict[str, Value]:
