@@ -236,11 +236,24 @@ def test_each_queue_but_that_of_failed_ticks_has_its_consumer(template):
 
 
 def test_the_mappings_together_leave_room_in_the_workers_reserved_concurrency(template):
-    at_most = 0
-    for one in of_type(template, "AWS::Lambda::EventSourceMapping").values():
-        maximum = one["ScalingConfig"]["MaximumConcurrency"]
-        at_most += maximum if isinstance(maximum, int) else default(template, maximum["Ref"])
-    assert at_most == 54 < default(template, "WorkerConcurrency")  # the rest is for the API, sweeps and ticks
+    rows = template["Mappings"]["Concurrency"]
+    assert list(rows) == template["Parameters"]["Concurrency"]["AllowedValues"]
+    for name, row in rows.items():
+        at_most = 0
+        for one in of_type(template, "AWS::Lambda::EventSourceMapping").values():
+            maximum = one["ScalingConfig"]["MaximumConcurrency"]
+            if not isinstance(maximum, int):
+                asked, parameter, column = maximum["Fn::FindInMap"]
+                assert (asked, parameter) == ("Concurrency", {"Ref": "Concurrency"})
+                maximum = row[column]
+            assert 2 <= maximum <= 1000  # what Lambda takes
+            at_most += maximum
+        if name != "unreserved":
+            assert at_most + 4 <= row["Worker"]  # the rest is for the API, sweeps and ticks
+    for function in ("Worker", "Receiver"):
+        reserved = {"Fn::FindInMap": ["Concurrency", {"Ref": "Concurrency"}, function]}
+        wanted = {"Fn::If": ["Reserves", reserved, {"Ref": "AWS::NoValue"}]}
+        assert properties(template, function)["ReservedConcurrentExecutions"] == wanted
 
 
 def test_data_outlives_the_stack(template):
@@ -296,6 +309,8 @@ def anchors(text):
 
 def test_each_alarm_has_a_number_and_its_place_in_the_docs(template):
     text = (DOCS / "operations.md").read_text()
+    conditions = {one["Condition"] for one in template["Resources"].values() if one["Type"] == "AWS::CloudWatch::Alarm"}
+    assert conditions == {"HasAlarms"} and default(template, "Alarms") == "yes"
     alarms = of_type(template, "AWS::CloudWatch::Alarm")
     named = {}
     for name, one in alarms.items():
@@ -315,8 +330,8 @@ def test_alarms_watch_metrics_that_the_handler_counts(template):
         for one in of_type(template, "AWS::CloudWatch::Alarm").values()
         if one.get("Namespace") == telemetry.METRICS_NAMESPACE and isinstance(one["MetricName"], str)
     }
-    # A delivery that failed comes back, and what keeps failing is seen by the age of its message.
-    assert ours == set(get_args(telemetry.Count)) - {"FailedDeliveries"}
+    # A message that comes back is worked on again; what keeps coming back is seen by its age.
+    assert ours == set(get_args(telemetry.Count)) - {"ReturnedMessages"}
     service = {"Name": "service", "Value": {"Ref": "AWS::StackName"}}
     for one in of_type(template, "AWS::CloudWatch::Alarm").values():
         if one.get("Namespace") == telemetry.METRICS_NAMESPACE and one["MetricName"] in list(ours):
