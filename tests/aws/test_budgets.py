@@ -70,6 +70,9 @@ def test_a_queued_step_is_one_message_one_claim_and_one_end(found: Theatre) -> N
     of_steps = [call for call in part.calls if "/S#" in call.key]
     assert [(call.operation, call.write, call.error) for call in of_steps] == [("UpdateItem", 1, "")] * 40
     assert part.invocations == part.tally.sent == turns + 20
+    # One to tell the holder of each end, and what the holder looks: the message itself says that the run lives.
+    looks = [call for call in part.calls if call.operation == "GetItem" and call.key.endswith("HEAD")]
+    assert 20 <= len(looks) < 40
 
 
 def test_a_bill_has_every_kind_of_request() -> None:

@@ -96,7 +96,7 @@ CHANGE: dict[str, Do] = {
 OF_A_DELIVERY = {"queue.extend", "receiver.receive", "receiver.acknowledge", "receiver.put_back"}
 """They deal with what was received: a test of their own."""
 
-WHERE_THINGS_GO_BY_THEMSELVES = {"runs.aging", "runs.refresh"}
+WHERE_THINGS_GO_BY_THEMSELVES = {"runs.aging", "runs.refresh", "runs.sighted"}
 """They do nothing here."""
 
 OF_THE_ENDED = {"runs.removable"}

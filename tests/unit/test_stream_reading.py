@@ -242,3 +242,35 @@ def test_an_object_that_was_damaged_is_told_as_such() -> None:
         return str(caught.value)
 
     assert run(story).startswith("stream 'log' of run run-1 cannot be read any further (a record is damaged")
+
+
+class Holey:
+    """A store whose first answer about each object lacks it, as an answer that is no snapshot may."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._asked: set[int] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def get(self, run_id: str, birth: str, stream: str, ordinal: int, most: int) -> list[bytes]:
+        if ordinal not in self._asked:
+            self._asked.add(ordinal)
+            return []
+        return (await self._store.get(run_id, birth, stream, ordinal, most))[:1]
+
+
+@pytest.mark.parametrize("start_index", [0, 1, 2, -1])
+def test_an_object_that_only_an_answer_lacks_is_found_by_a_second_look(start_index: int) -> None:
+    async def story() -> list[tuple[int, bytes]]:
+        place, store = await a_place()
+        await place.register()
+        for number in range(3):
+            await write(place, number)
+        await end_the_run(place)
+        await place.end_with_run()
+        holey: Any = _WorldWith(place.world, Holey(store))
+        return await read(Place(holey, RUN, BIRTH, "log", place.sealer), start_index)
+
+    assert run(story) == [(0, b"0"), (1, b"1"), (2, b"2")][start_index:]

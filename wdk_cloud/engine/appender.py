@@ -224,7 +224,9 @@ class Appender:
         """Looks from the end: a step that writes alone has written the last object."""
         while ordinal:
             ordinal -= 1
-            (found,) = (await self.place.get(ordinal, 0))[:1]
-            if found.producer == self._producer:
-                return found.written
+            found = await self.place.get(ordinal, 0) or await self.place.get(ordinal, 0)
+            if not found:  # nor at a second look
+                raise self.place.damaged("an object in its middle is gone")
+            if found[0].producer == self._producer:
+                return found[0].written
         return 0

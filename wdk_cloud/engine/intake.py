@@ -12,7 +12,7 @@ import msgspec
 from wdk_cloud.engine import ending, trouble
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine.leasing import LeaseLost
-from wdk_cloud.engine.turn_state import TurnState
+from wdk_cloud.engine.turn_state import LEAST, TurnState
 
 if TYPE_CHECKING:
     from wdk_cloud.engine.attempt import Ending
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 FULL_DELIVERY = 0.9
 """Share of a delivery's limit that a step's `timeout` may take; one that is longer fits nowhere and counts as none."""
-
-LEAST = 0.1
-"""Share of a delivery's limit under which not even the first step of a delivery begins."""
 
 
 class Intake(TurnState):

@@ -24,6 +24,8 @@ class StepOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     """Sealed."""
     workflow: str
     run_started: float
+    made: float = 0.0
+    """When, by the clock of who held the run then; a copy keeps it."""
     data_key: str | None = None
     max_retries: int = 3
     delay: float = 0.0
@@ -57,6 +59,7 @@ async def step_message(turn: Turn, created: ev.StepCreated) -> Message:
         input=msgspec.Raw(await turn.payloads.seal("input", created.id, bytes(created.input))),
         workflow=turn.head.workflow,
         run_started=turn.history.started_at or created.time,
+        made=turn.engine.world.clock.now(),
         data_key=turn.head.data_key,
         max_retries=options.max_retries,
         delay=durations.seconds(retry.delay),

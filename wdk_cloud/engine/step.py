@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wdk_cloud")
 
+FRESH = 2.0
+"""Seconds for which a message speaks for its run: as long as a cancellable step may take to see its cancellation. Steps
+begin most often within milliseconds, and each look at the head that they are spared is a read."""
+
 CANCEL_LOOK = 1.0
 """Seconds between two renewals of a cancellable step: it must see its cancellation within two seconds."""
 
@@ -117,10 +121,13 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
         held = item is not None and item.end is None and item.holder == message.identity
         await outgoing.send_copy(engine, message, item.until - now if item is not None and held else 0.0)
         return True
-    head = await world.runs.head(run_id)
-    if head is None or head.birth != birth or head.ended:
-        return True
     order = decode_order(message.order)
+    if _is_fresh(delivery, order, now):
+        world.runs.sighted(run_id, birth)
+    else:
+        head = await world.runs.head(run_id)
+        if head is None or head.birth != birth or head.ended:
+            return True
     try:
         key = await unwrapped(engine, run_id, order.data_key)
     except trouble.HandOn as reason:
@@ -140,6 +147,13 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
     if (end := _over_already(engine, message, order, item)) is not None:
         return await _end(engine, delivery, payloads, item, "failed", end, attempt=item.attempt)
     return await _run(engine, delivery, payloads, order, item, now)
+
+
+def _is_fresh(delivery: Delivery, order: StepOrder, now: float) -> bool:
+    """Whether the message itself shows that the run lived a moment ago: its holder has just sent it. Three clocks have
+    to agree on that, the sender's, the provider's and ours; a copy is younger than its order."""
+    sent = delivery.sent_at
+    return sent is not None and abs(now - sent) < FRESH and abs(sent - order.made) < FRESH
 
 
 async def hand_on(engine: Engine, message: Message, reason: trouble.HandOn) -> bool:

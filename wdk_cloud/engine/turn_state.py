@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.world.ports import Delivery, Head, Lease
 
+LEAST = 0.1
+"""Share of a delivery's limit under which not even the first step of a delivery begins, and no end is waited for."""
+
 
 class TurnState:
     """Holds the lease of one run. `intake`, `waiting` and `turn` each add a part of what a turn does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from wdk_cloud.engine.turn_state import TurnState
+from wdk_cloud.engine.turn_state import LEAST, TurnState
 
 LINGER, LONGEST_LINGER = 0.1, 1.0
 """Seconds that a turn waits for queue-dispatched steps before it releases, doubling while ends keep coming."""
@@ -80,16 +80,24 @@ class Waiting(TurnState):
         return bool(self._ended or self._told or self.operations.done)
 
     async def _wait_for_queued(self, due: float | None) -> bool:
+        deadline = self.delivery.deadline
+        if deadline is not None and deadline - self.engine.world.clock.monotonic() <= self.delivery.limit * LEAST:
+            return False  # a delivery that is cut off leaves its lease behind
         if self._linger and self._gap and self.history.queued > 1:
             await asyncio.sleep(self._gap)  # real time: so that a thousand ends make a handful of turns
             if self._told or self._ended:  # it came while nobody slept who could be woken
                 return self._more_keeps_coming()
         self._linger = min(max(LINGER, self._linger * 2), LONGEST_LINGER)
         until = self.engine.world.clock.now() + self._linger
-        if await self._sleep(until if due is None else min(until, due)):
+        if await self._sleep(until if due is None else min(until, due)) or await self._told_elsewhere():
             return self._more_keeps_coming()
         self._linger = self._gap = 0.0
         return bool(due is not None and due <= self.engine.world.clock.now())
+
+    async def _told_elsewhere(self) -> bool:
+        """Whether an end has come by another process: cheaper to see by a look than by a release that is refused."""
+        self._told = await self.hold.dirty()
+        return self._told
 
     def _more_keeps_coming(self) -> bool:
         self._gap = min(max(FIRST_GAP, self._gap * 2), LONGEST_GAP)

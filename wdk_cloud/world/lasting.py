@@ -1,4 +1,4 @@
-"""The part of a store in which nothing goes by itself: what it holds stays until it is erased."""
+"""The part of a store in which nothing goes by itself, and which sees a tombstone with each write."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ class Lasting:
 
     async def aging(self, before: float, limit: int, after: Head | None = None) -> list[Head]:
         return []
+
+    def sighted(self, run_id: str, birth: str) -> None:
+        """Nothing to note."""
 
     async def refresh(self, run_id: str, birth: str) -> None:
         """Nothing to do."""

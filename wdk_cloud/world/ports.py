@@ -90,6 +90,11 @@ class RunStore(Protocol):
         """The head, strongly consistent; None if there is none."""
         ...
 
+    def sighted(self, run_id: str, birth: str) -> None:
+        """The caller knows that the run lived a moment ago: a store that looks for a tombstone before it writes, and
+        trusts what it has seen lately, need not look now."""
+        ...
+
     async def acquire(
         self,
         run_id: str,

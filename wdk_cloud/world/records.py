@@ -212,6 +212,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     receipt: str
     again: bool = False
     """It was received before, says the provider."""
+    sent_at: float | None = None
+    """When it was sent, by the provider's clock; None: it does not say so."""
     deadline: float | None = None
     """When this invocation ends, on the world's monotonic clock; None: never."""
     limit: float = 0.0

@@ -85,6 +85,7 @@ def _read(instance: Instance, record: events.Record, time: TimeLeft) -> Received
         provider_id=record.message_id,
         receipt=f"{source}:{record.receipt_handle}",
         again=record.received > 1,
+        sent_at=record.sent,
         deadline=time.deadline,
         limit=time.limit,
     )

@@ -39,6 +39,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return int(count) if count.isdecimal() else 1
 
     @property
+    def sent(self) -> float | None:
+        """When SQS took it, in seconds."""
+        milliseconds = self.attributes.get("SentTimestamp", "")
+        return int(milliseconds) / 1000 if milliseconds.isdecimal() else None
+
+    @property
     def queue(self) -> tuple[str, str]:
         """Account and name of the queue that it came from."""
         return _last_two(self.source, ":")

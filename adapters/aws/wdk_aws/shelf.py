@@ -41,6 +41,9 @@ class Shelf:
     def _token(self, digest: str) -> Item:
         return key_of(f"T#{self._namespace}#{digest}", "TOKEN")
 
+    def sighted(self, run_id: str, birth: str) -> None:
+        self._sightings.saw_alive(run_id, birth)
+
     async def head(self, run_id: str) -> Head | None:
         item = await self._table.get(self._key(run_id, HEAD))
         return None if item is None else self._seen(item)
