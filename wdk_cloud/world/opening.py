@@ -87,7 +87,7 @@ def make_world(name: str) -> World:
     if ":" in name:
         return _made(name, lambda: _load(name))
     hint = f"; install wdk-cloud[{name}]" if name in ("aws", "gcp") else ""
-    there = ", ".join(sorted({*BUILT_IN, *found}))
+    there = ", ".join([*BUILT_IN, *sorted(found.keys() - BUILT_IN)])
     raise WorldConfigurationError(f"WDK_WORLD={name!r} is not known here; there are: {there}, or module:factory{hint}")
 
 
