@@ -30,10 +30,10 @@ from tests.contract.records import (
 )
 from wdk_aws.clients import Clients
 from wdk_aws.settings import AwsSettings
-from wdk_aws.sightings import SIGHTING
 from wdk_aws.store import KEEP, DynamoStore
 from wdk_cloud.errors import ThrottleError, WorldConfigurationError
 from wdk_cloud.world.ports import Labels, RunQuery
+from wdk_cloud.world.sightings import SIGHTING
 
 
 @pytest.fixture

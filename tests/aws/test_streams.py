@@ -18,7 +18,6 @@ from wdk_aws.clients import Clients
 from wdk_aws.objects import Objects
 from wdk_aws.settings import AwsSettings
 from wdk_aws.streams import S3Blobs, S3Streams
-from wdk_aws.watching import FIRST_PAUSE, Pollings
 from wdk_aws.world import AwsWorld
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.sealing import Sealer
@@ -28,6 +27,7 @@ from wdk_cloud.engine.follower import Follower
 from wdk_cloud.engine.streaming import Place
 from wdk_cloud.errors import ThrottleError, WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.ports import Head, tombstone
+from wdk_cloud.world.watching import FIRST_PAUSE, Pollings
 
 RUN, BIRTH = "run-1", "birth-1"
 

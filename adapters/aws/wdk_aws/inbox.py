@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from wdk_aws.heads import nonce
@@ -10,14 +9,15 @@ from wdk_aws.items import Item, inbox_attributes, inbox_item_of, last_part, numb
 from wdk_aws.places import step_id_of, step_sort, steps_of
 from wdk_aws.shelf import Shelf
 from wdk_aws.table import ABSENT
+from wdk_cloud.world.ordering import Order
 from wdk_cloud.world.ports import InboxItem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
-    from wdk_aws.sightings import Sightings
     from wdk_aws.table import Table
     from wdk_cloud.world.ports import Clock
+    from wdk_cloud.world.sightings import Sightings
 
 PUT_NONCE = "pn"
 
@@ -27,20 +27,6 @@ FEW = 5
 EACH = 4
 """Items of the row of steps that are looked at for each step that is asked for: with ends of a few hundred bytes, ten
 of them are a read unit, with ends of 4 KB one is."""
-
-
-class Order:
-    """Numbers that rise with each call, and between processes with the clock: microseconds."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._lock = Lock()
-        self._last = 0
-
-    def following(self) -> int:
-        with self._lock:
-            self._last = max(self._last + 1, round(self._clock.now() * 1e6))
-            return self._last
 
 
 class Inbox(Shelf):

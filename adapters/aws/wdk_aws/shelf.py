@@ -10,8 +10,8 @@ from wdk_aws.table import Table, key_of
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 
 if TYPE_CHECKING:
-    from wdk_aws.sightings import Sightings
     from wdk_cloud.world.ports import Head
+    from wdk_cloud.world.sightings import Sightings
 
 HEAD = "HEAD"
 POINTERS = "K#"

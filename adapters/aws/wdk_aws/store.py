@@ -8,10 +8,10 @@ from wdk_aws.heads import Heads
 from wdk_aws.inbox import Inbox
 from wdk_aws.log import Log
 from wdk_aws.refreshing import Refreshing
-from wdk_aws.sightings import Sightings
 from wdk_aws.steps import Steps
 from wdk_aws.table import Table
 from wdk_aws.tokens import Tokens
+from wdk_cloud.world.sightings import Sightings
 
 if TYPE_CHECKING:
     from wdk_aws.clients import Clients

@@ -10,9 +10,9 @@ from wdk_aws.queue import SqsQueue
 from wdk_aws.settings import AwsSettings
 from wdk_aws.store import KEEP, DynamoStore
 from wdk_aws.streams import S3Blobs, S3Streams
-from wdk_aws.watching import Polling, Pollings
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.world.clock import SystemClock
+from wdk_cloud.world.watching import Polling, Pollings
 
 if TYPE_CHECKING:
     from wdk_aws.kms import KmsKeyService
