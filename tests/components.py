@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -121,6 +122,15 @@ def ministack_standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     """Beside `ministack`, for tests that move the clock."""
     with standing_ministack(tmp_path_factory.mktemp("standing"), START) as standing:
         yield standing
+
+
+@pytest.fixture(scope="session")
+def gcp_standing() -> Iterator[Any]:
+    """A Firestore and a Cloud Storage in this process, which go by one clock that the tests move."""
+    from tests.gcp.stage import servers_standing  # it loads Google's clients, which takes a second
+
+    with servers_standing() as servers:
+        yield servers
 
 
 @contextmanager

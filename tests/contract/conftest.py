@@ -174,11 +174,52 @@ async def aws(ground: Ground) -> AsyncIterator[WorldUnderTest]:
         scales.finish()
 
 
+@asynccontextmanager
+async def gcp(ground: Ground) -> AsyncIterator[WorldUnderTest]:
+    """Firestore, Cloud Tasks and Cloud Storage as they answer in this process, with the indexes and exemptions of the
+    schema. Every test has a database and a bucket of its own."""
+    from tests.gcp.stage import TaskReceiver, clients_of, fresh_settings, tasks_standing
+    from wdk_gcp.world import GcpWorld
+
+    standing = ground.fixture("gcp_standing")
+    clock = standing.clock
+    with tasks_standing(clock) as (tasks, receiver):
+        settings = fresh_settings(receiver.url)
+        clients = clients_of(settings, standing.firestore.address, standing.storage, tasks)
+        clients.storage.create_bucket(settings.bucket)
+
+        async def advance(seconds: float) -> None:
+            await receiver.advance(clock, seconds)
+
+        @asynccontextmanager
+        async def connect() -> AsyncIterator[World]:
+            world = GcpWorld(settings, clients=clients, clock=clock)
+            await world.open()
+            yield world
+
+        try:
+            async with connect() as world:
+                yield WorldUnderTest(
+                    world,
+                    clock,
+                    advance,
+                    connect,
+                    receiver,
+                    visibility=TaskReceiver.HOLD,
+                    erases_messages=False,
+                    receiver_of=lambda _world: receiver,
+                )
+        finally:
+            clients.close()
+
+
 FACTORIES: dict[str, Factory] = {"memory": memory}
 if find_spec("wdk_cloud.world.local"):
     FACTORIES["local"] = local
 if find_spec("wdk_aws.store"):
     FACTORIES["aws"] = aws
+if find_spec("wdk_gcp.store"):
+    FACTORIES["gcp"] = gcp
 
 
 def advancing(clock: VirtualClock) -> Callable[[float], Awaitable[None]]:
@@ -206,9 +247,9 @@ class Opening:
 
 @pytest.fixture(params=list(FACTORIES))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    exception = request.node.get_closest_marker("not_on")
-    if exception is not None and exception.args[0] == request.param:
-        pytest.skip("not run on {}: {}".format(*exception.args))
+    for exception in request.node.iter_markers("not_on"):
+        if exception.args[0] == request.param:
+            pytest.skip("not run on {}: {}".format(*exception.args))
     return Opening(
         FACTORIES[request.param], Ground(tmp_path, request.getfixturevalue, "races" in request.node.path.name)
     )

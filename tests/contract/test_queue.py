@@ -292,6 +292,7 @@ async def test_an_earlier_receiver_cannot_put_back_what_another_one_has(place: W
 # -- extend -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.not_on("gcp", "Cloud Tasks knows no invisibility: a delivery lasts as long as its connection")
 async def test_extending_keeps_a_message_invisible_from_now_on(place: WorldUnderTest) -> None:
     await send(place, "m")
     delivery = await receive_one(place)
@@ -303,6 +304,7 @@ async def test_extending_keeps_a_message_invisible_from_now_on(place: WorldUnder
     assert identities(await place.visible()) == ["m"]
 
 
+@pytest.mark.not_on("gcp", "Cloud Tasks knows no invisibility: a delivery lasts as long as its connection")
 async def test_extending_can_shorten_too(place: WorldUnderTest) -> None:
     await send(place, "m")
     delivery = await receive_one(place)
@@ -311,6 +313,7 @@ async def test_extending_can_shorten_too(place: WorldUnderTest) -> None:
     assert identities(await place.visible()) == ["m"]
 
 
+@pytest.mark.not_on("gcp", "Cloud Tasks knows no invisibility: a delivery lasts as long as its connection")
 async def test_a_receiver_that_waits_learns_of_a_time_that_was_shortened_from_a_thread(place: WorldUnderTest) -> None:
     await send(place, "m")
     delivery = await receive_one(place)

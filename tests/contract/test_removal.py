@@ -200,7 +200,7 @@ async def test_an_erasure_of_many_runs_leaves_the_others_alone(place: WorldUnder
 async def test_who_has_a_message_of_an_erased_run_in_hand_can_do_with_it_what_it_wants(place: WorldUnderTest) -> None:
     await buried(place)
     await place.queue.send([(a_message("a"), 0.0), (a_message("b"), 0.0), (a_message("c"), 0.0)])
-    a, b, c = await place.visible()
+    a, b, c = sorted(await place.visible(), key=lambda delivery: delivery.message.identity)
     await place.runs.erase([(RUN, BIRTH)])
     place.queue.extend(a, 10)
     await place.receiver.put_back(b, 0)

@@ -98,6 +98,11 @@ class CloudTasksServer:
         with self._lock:
             return sum(len(queue.tasks) for queue in self._queues.values())
 
+    def under_way(self) -> int:
+        """How many deliveries have begun and not ended."""
+        with self._lock:
+            return sum(queue.running for queue in self._queues.values())
+
     def next_due(self) -> float | None:
         """The time at which the next task is due; None if none waits in a queue that delivers."""
         with self._lock:

@@ -1,0 +1,184 @@
+"""Google's clients: made at first use, shared by all namespaces of a world, called in threads of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from google.api_core import exceptions, retry
+
+from wdk_cloud.errors import WorldConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.cloud.firestore import Client as FirestoreClient
+    from google.cloud.tasks_v2 import CloudTasksClient
+
+    from wdk_gcp.settings import GcpSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TASKS_VARIABLE = "WDK_CLOUD_TASKS_EMULATOR_HOST"
+"""Host and port of a server that stands in for Cloud Tasks, whose client knows no variable of its own. Those of the
+others are FIRESTORE_EMULATOR_HOST and STORAGE_EMULATOR_HOST, and their clients read them."""
+
+STORAGE_VARIABLE = "STORAGE_EMULATOR_HOST"
+FIRESTORE_VARIABLE = "FIRESTORE_EMULATOR_HOST"
+
+THREADS = 32
+"""Requests at once: the inline steps of a few turns, with their streams; each thread costs some 100 KB once it ran."""
+
+WITHIN = 8.0
+"""Seconds of one request, its repeats included: they end within a lease, which is 30 s long. The slowest requests are
+those of objects of some megabytes. The libraries' defaults run to 300 s."""
+
+PAUSE, LONGEST_PAUSE = 0.1, 1.0
+"""Seconds before the first repeat and between later ones, at most: drawn at random, up to a bound that doubles."""
+
+REPEATED = retry.if_exception_type(
+    exceptions.Aborted,  # "too much contention on these documents": nothing was done
+    exceptions.BadGateway,
+    exceptions.InternalServerError,
+    exceptions.ResourceExhausted,
+    exceptions.ServiceUnavailable,
+    exceptions.TooManyRequests,
+)
+"""What the repeats are for. Each request of ours may be sent twice: it asks for what it needs to be true, and meets its
+own write when it was done already."""
+
+RETRY = retry.Retry(predicate=REPEATED, initial=PAUSE, maximum=LONGEST_PAUSE, multiplier=2.0, timeout=WITHIN)
+
+
+class Clients:
+    """With what is given for a client, that makes it; without, it is made with the default credentials of this process
+    and the emulators' variables."""
+
+    def __init__(
+        self,
+        settings: GcpSettings,
+        *,
+        firestore: Callable[[], FirestoreClient] | None = None,
+        tasks: Callable[[], CloudTasksClient] | None = None,
+        storage: Callable[[], Any] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._given = {"firestore": firestore, "tasks": tasks, "storage": storage}
+        self._making = Lock()
+        self._executor: ThreadPoolExecutor | None = None
+
+    # The renewing thread may be first: hence the lock.
+
+    @cached_property
+    def firestore(self) -> FirestoreClient:
+        def make() -> FirestoreClient:
+            from google.cloud.firestore import Client
+
+            return Client(
+                self._settings.needed("project"), _credentials(FIRESTORE_VARIABLE), self._settings.needed("database")
+            )
+
+        return self._made("firestore", make)
+
+    @cached_property
+    def tasks(self) -> CloudTasksClient:
+        return self._made("tasks", _tasks)
+
+    @cached_property
+    def storage(self) -> Any:
+        """A `google.cloud.storage.Client`; that library has no types."""
+
+        def make() -> Any:
+            from google.cloud import storage  # pyright: ignore[reportMissingTypeStubs] - as above
+
+            made: Any = storage.Client
+            return made(self._settings.needed("project"), _credentials(STORAGE_VARIABLE))
+
+        return self._made("storage", make)
+
+    async def ask(self, setting: str, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that asks a client, in a thread. `setting` is the variable that names what is asked for.
+
+        Raises what `failures.translated` makes of Google's errors; one that it leaves alone is for the caller.
+        """
+        call = partial(self.ask_now, setting, method, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads(), call)
+
+    def ask_now(self, setting: str, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `ask`, in the calling thread."""
+        from wdk_gcp.failures import translated
+
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:
+            other = translated(error, setting)
+            if other is None:
+                raise
+            raise other from error
+
+    def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+        with self._making:
+            made = {name: self.__dict__.pop(name) for name in self._given if name in self.__dict__}
+        if "firestore" in made:
+            close_firestore(made["firestore"])
+        if "tasks" in made:
+            made["tasks"].transport.close()
+        if "storage" in made:
+            made["storage"].close()
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="wdk-gcp")
+        return self._executor
+
+    def _made(self, name: str, make: Callable[[], T]) -> T:
+        from google.auth.exceptions import DefaultCredentialsError
+
+        given: Any = self._given[name]
+        with self._making:
+            if name in self.__dict__:  # another thread was first
+                return self.__dict__[name]
+            try:
+                made: T = (given or make)()
+            except (DefaultCredentialsError, OSError, ValueError) as error:
+                raise WorldConfigurationError(
+                    f"a client for {name} cannot be made: {error}; give this process application default credentials "
+                    "(gcloud auth application-default login, or the service account of its service)"
+                ) from error
+            self.__dict__[name] = made
+            return made
+
+
+def close_firestore(client: FirestoreClient) -> None:
+    """The client's own `close()` leaves its connection open."""
+    api: Any = client._firestore_api  # pyright: ignore[reportPrivateUsage] - as above
+    api.transport.close()
+
+
+def _credentials(variable: str) -> Any:
+    """None: those of this process. An emulator wants none, and a machine with one often has none."""
+    if not os.environ.get(variable):
+        return None
+    from google.auth.credentials import AnonymousCredentials
+
+    return AnonymousCredentials()
+
+
+def _tasks() -> CloudTasksClient:
+    from google.cloud.tasks_v2 import CloudTasksClient
+
+    address = os.environ.get(TASKS_VARIABLE, "").strip()
+    if not address:
+        return CloudTasksClient()
+    import grpc
+    from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcTransport
+
+    return CloudTasksClient(transport=CloudTasksGrpcTransport(channel=grpc.insecure_channel(address)))

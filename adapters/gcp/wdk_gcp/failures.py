@@ -1,0 +1,85 @@
+"""What Google's clients raise, in the words of the ports: throttled, unavailable, or configured wrongly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.api_core import exceptions
+from google.auth import exceptions as auth
+
+from wdk_cloud.errors import ThrottleError, WorldConfigurationError, WorldUnavailableError
+
+if TYPE_CHECKING:
+    from wdk_cloud.errors import WorkflowError
+
+# The classes of gRPC's codes derive from those of HTTP's: ResourceExhausted is a TooManyRequests.
+_THROTTLED = (exceptions.TooManyRequests, exceptions.Aborted)
+_UNAVAILABLE = (exceptions.ServerError, exceptions.Cancelled, exceptions.Unknown)
+_FOREIGN = (exceptions.Unauthorized,)
+_DENIED = (exceptions.Forbidden,)
+_ABSENT = (exceptions.NotFound,)
+_REFUSED = (exceptions.FailedPrecondition,)
+
+
+def is_denied(error: WorkflowError) -> bool:
+    """Whether this is what became of an answer that this process may not do that."""
+    return isinstance(error.__cause__, _DENIED)
+
+
+def translated(error: Exception, setting: str) -> WorkflowError | None:
+    """The error to raise in place of Google's; None for one that is no matter of the world. `setting` is the variable
+    that names the resource."""
+    if isinstance(error, exceptions.RetryError):
+        cause = error.cause
+        found = translated(cause, setting) if isinstance(cause, Exception) else None
+        return found or WorldUnavailableError(f"Google Cloud did not answer in time, asked for {setting}; tried again")
+    if isinstance(error, exceptions.GoogleAPICallError):
+        return _answered(error, setting)
+    if isinstance(error, auth.TransportError):
+        return WorldUnavailableError(f"Google Cloud did not answer, tried for {setting}: {error}; it is tried again")
+    if isinstance(error, auth.GoogleAuthError):
+        if bool(getattr(error, "retryable", False)):  # the property has no type
+            return WorldUnavailableError(f"no credentials could be fetched for {setting}: {error}; it is tried again")
+        return WorldConfigurationError(
+            f"Google Cloud cannot be asked for {setting}: {error}; give this process application default credentials "
+            "(gcloud auth application-default login, or the service account of its service)"
+        )
+    if _is_of_the_network(error):
+        return WorldUnavailableError(f"Google Cloud did not answer, tried for {setting}: {error}; it is tried again")
+    return None
+
+
+def _answered(error: exceptions.GoogleAPICallError, setting: str) -> WorkflowError | None:
+    said = f"{setting}: {type(error).__name__}"
+    if isinstance(error, _THROTTLED):
+        return ThrottleError(f"Google Cloud asks for fewer requests ({said}); it is tried again")
+    if isinstance(error, _FOREIGN):
+        return WorldConfigurationError(
+            f"Google Cloud does not accept these credentials ({said}); look at the application default credentials of "
+            "this process"
+        )
+    if isinstance(error, _DENIED):
+        return WorldConfigurationError(
+            f"this process may not do that ({said}, {error.message}); give its service account the right to it on what "
+            f"{setting} names"
+        )
+    if isinstance(error, _ABSENT):
+        return WorldConfigurationError(
+            f"what {setting} names is not there in this project and location ({said}, {error.message}); set it to one "
+            "that is"
+        )
+    if isinstance(error, _REFUSED):
+        return WorldConfigurationError(
+            f"what {setting} names cannot do that ({said}, {error.message}); it has to be a database in native mode "
+            "with the indexes of wdk_gcp.schema, or a queue that is not disabled"
+        )
+    if isinstance(error, _UNAVAILABLE):
+        return WorldUnavailableError(f"Google Cloud has an internal error ({said}); it is tried again")
+    return None
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    """Of `requests`, with which the client of Cloud Storage asks; without loading it."""
+    return isinstance(error, ConnectionError | TimeoutError) or any(
+        kind.__module__ == "requests.exceptions" and kind.__name__ == "RequestException" for kind in type(error).__mro__
+    )

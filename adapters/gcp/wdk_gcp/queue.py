@@ -1,0 +1,122 @@
+"""The queue: one of Cloud Tasks for runs, and one for steps."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from google.api_core.exceptions import AlreadyExists
+from google.cloud.tasks_v2 import types
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from wdk_gcp import messages
+from wdk_gcp.clients import RETRY, WITHIN
+from wdk_gcp.settings import VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from wdk_cloud.world.ports import Clock, Delivery, Message
+    from wdk_gcp.clients import Clients
+    from wdk_gcp.settings import GcpSettings
+
+    PutOrder = Callable[[str, str, bytes], Awaitable[str | None]]
+
+LONGEST = 28 * 86_400.0
+"""Seconds: a task's schedule time may lie 30 days ahead (Cloud Tasks, "Quotas and limits"), by its clock."""
+
+DEADLINE = 1_800
+"""Seconds that the service has for a delivery: the most for an HTTP target (`Task.dispatch_deadline`)."""
+
+AUDIENCE = "wdk-cloud"
+"""Of the OIDC token of each task: a custom audience of the service, whatever its URL is."""
+
+ROUTE = "/.well-known/workflow/v1/flow"
+"""Where the service takes messages of both queues."""
+
+AT_ONCE = 16
+"""Requests of one `send`: Cloud Tasks takes no batches, and half of the threads are left to others."""
+
+
+class TasksQueue:
+    """Messages of every namespace share the queues; the URLs of their tasks say whose they are. `put_order` keeps an
+    order that is too large for a task."""
+
+    longest_delay = LONGEST
+    callers_delay = LONGEST
+
+    def __init__(
+        self, settings: GcpSettings, clients: Clients, clock: Clock, namespace: str, put_order: PutOrder
+    ) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._clock = clock
+        self._query = f"?{urlencode({'namespace': namespace})}" if namespace else ""
+        self._put_order = put_order
+
+    async def send(self, messages: Sequence[tuple[Message, float]]) -> None:
+        """Each is tried, whatever becomes of the others: what is sent need not be sent again."""
+        few = asyncio.Semaphore(AT_ONCE)
+
+        async def send(message: Message, delay: float) -> None:
+            async with few:
+                await self._send(message, delay)
+
+        sent = await asyncio.gather(*(send(*each) for each in messages), return_exceptions=True)
+        for answer in sent:
+            if answer is not None:
+                raise answer
+
+    async def _send(self, message: Message, delay: float) -> None:
+        body = messages.encode(message)
+        if len(body) > messages.LARGEST and message.order:
+            digest = await self._put_order(message.run_id, message.birth, message.order)
+            if digest is None:
+                return  # its run was deleted, and the order is data of it
+            body = messages.encode(message, digest)
+        field = _field_of(message)
+        await self._clients.ask(
+            VARIABLES[field], self._create, self._settings.queue(field), self._task(message, body, delay)
+        )
+
+    def _create(self, queue: str, task: types.Task) -> None:
+        # The name is of this call alone, so that the task that has it is ours: the library repeats a request whose
+        # answer was lost. It cannot say more, derived from the message, as a used name is refused for an hour or more.
+        task.name = f"{queue}/tasks/{os.urandom(16).hex()}"
+        client: Any = self._clients.tasks  # the types of its methods are partly unknown
+        try:
+            client.create_task(parent=queue, task=task, retry=RETRY, timeout=WITHIN)
+        except AlreadyExists:
+            return
+
+    def _task(self, message: Message, body: bytes, delay: float) -> types.Task:
+        task = types.Task(
+            http_request=types.HttpRequest(
+                http_method=types.HttpMethod.POST,
+                url=self._url(message),
+                headers={"Content-Type": "application/json"},
+                body=body,
+                oidc_token=types.OidcToken(service_account_email=self._settings.needed("invoker"), audience=AUDIENCE),
+            ),
+            dispatch_deadline=Duration(seconds=DEADLINE),
+        )
+        if delay > 0:
+            due = Timestamp()
+            due.FromMicroseconds(round((self._clock.now() + delay) * 1e6))
+            task.schedule_time = due
+        return task
+
+    def _url(self, message: Message) -> str:
+        to_steps = message.kind == "step" and self._settings.step_url
+        base = self._settings.step_url if to_steps else self._settings.needed("worker_url")
+        return f"{base.rstrip('/')}{ROUTE}{self._query}"
+
+    def extend(self, delivery: Delivery, seconds: float) -> None:
+        """Cloud Tasks knows no invisibility: a delivery lasts as long as its connection, up to its deadline."""
+
+
+def _field_of(message: Message) -> str:
+    return "step_queue" if message.kind == "step" else "flow_queue"

@@ -1,0 +1,81 @@
+"""The Google Cloud world: runs in a Firestore database, messages in Cloud Tasks, blobs and streams in Cloud Storage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wdk_cloud.engine.settings import Settings
+from wdk_cloud.world.clock import SystemClock
+from wdk_cloud.world.watching import Polling, Pollings
+from wdk_gcp.clients import Clients
+from wdk_gcp.objects import Objects
+from wdk_gcp.queue import TasksQueue
+from wdk_gcp.settings import GcpSettings
+from wdk_gcp.store import KEEP, FirestoreStore
+from wdk_gcp.streams import GcsBlobs, GcsStreams
+
+if TYPE_CHECKING:
+    from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore, StreamStore, World
+
+
+class GcpWorld:
+    """One place on Google Cloud, seen by a namespace. Nothing is connected before the first request."""
+
+    name = "gcp"
+    short_wait = 1.0  # a task, its delivery and a lease cost more than a second of waiting
+
+    def __init__(
+        self,
+        settings: GcpSettings | None = None,
+        *,
+        clients: Clients | None = None,
+        clock: Clock | None = None,
+        namespace: str = "",
+        rooms: dict[str, GcpWorld] | None = None,
+    ) -> None:
+        """`rooms` are the namespaces of one connection to this place: each has one world, whose readers are told of
+        what its writers write."""
+        self.settings = GcpSettings.from_environment() if settings is None else settings
+        self.clients = Clients(self.settings) if clients is None else clients
+        self.clock: Clock = clock or SystemClock()
+        self.namespace = namespace
+        self._rooms = {} if rooms is None else rooms
+        self._rooms[namespace] = self
+        keep = max(KEEP, 2 * Settings.from_environment().retention)
+        self.store = FirestoreStore(self.clients, self.clock, namespace, keep)
+        self.runs: RunStore = self.store
+        objects = Objects(self.settings, self.clients, self.store.head, namespace)
+        self.store.objects = objects
+        self._pollings = Pollings()
+        self.blobs: BlobStore = GcsBlobs(objects)
+        self.streams: StreamStore = GcsStreams(objects, self._pollings.moved)
+        self.queue: Queue = TasksQueue(self.settings, self.clients, self.clock, namespace, self.store.put_order)
+        self.receiver: Receiver | None = None
+
+    def scoped(self, namespace: str) -> GcpWorld:
+        there = self._rooms.get(namespace)
+        if there is None:
+            there = GcpWorld(
+                self.settings, clients=self.clients, clock=self.clock, namespace=namespace, rooms=self._rooms
+            )
+        return there
+
+    def subscribe(self, run_id: str) -> Polling:
+        return self._pollings.new(run_id)
+
+    async def open(self) -> None:
+        """Nothing to do before the first request, which says what is missing."""
+
+    async def close(self) -> None:
+        self.clients.close()
+
+
+def open_world(namespace: str = "") -> GcpWorld:
+    """The world of the WDK_GCP_* variables, with the default credentials, or those of the emulators' variables."""
+    return GcpWorld(namespace=namespace)
+
+
+if TYPE_CHECKING:
+
+    def is_a_world(world: GcpWorld) -> World:
+        return world
