@@ -340,6 +340,26 @@ def test_alarms_watch_metrics_that_the_handler_counts(template):
         assert variables(template, function)["POWERTOOLS_SERVICE_NAME"] == service["Value"]
 
 
+KNOWN_IN_RULES = {
+    *(
+        "Fn::And",
+        "Fn::Contains",
+        "Fn::EachMemberEquals",
+        "Fn::EachMemberIn",
+        "Fn::Equals",
+        "Fn::If",
+        "Fn::Not",
+        "Fn::Or",
+    ),
+    *("Fn::RefAll", "Fn::ValueOf", "Fn::ValueOfAll"),
+}
+"""https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-rules.html"""
+
+
+def test_rules_use_the_functions_that_cloudformation_knows_in_rules(template):
+    assert set(re.findall(r"Fn::\w+", json.dumps(template["Rules"]))) <= KNOWN_IN_RULES
+
+
 def test_each_parameter_is_explained(template):
     parameters = template["Parameters"]
     assert [name for name, one in parameters.items() if not one.get("Description")] == []
