@@ -54,6 +54,9 @@ class Shelf:
     def _changed(self, before: Head, after: Head) -> dict[str, Any]:
         return changed(self._fields(before), self._fields(after))
 
+    def sighted(self, run_id: str, birth: str) -> None:
+        self._sightings.saw_alive(run_id, birth)
+
     async def head(self, run_id: str) -> Head | None:
         found = await self._database.get(self._run(run_id))
         return None if found is None else self._seen(found)
