@@ -133,6 +133,17 @@ def gcp_standing() -> Iterator[Any]:
         yield servers
 
 
+@pytest.fixture(scope="session")
+def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Google's own, where this machine has it; host and port."""
+    from tests.gcp.emulator import emulator_running, found
+
+    if not found():
+        pytest.skip("not run here: Google's Firestore emulator")
+    with emulator_running(tmp_path_factory.mktemp("emulator")) as address:
+        yield address
+
+
 @contextmanager
 def running(
     program: Path, command: Callable[[int], list[str]], folder: Path, environ: Mapping[str, str], health: str = "/"

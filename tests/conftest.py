@@ -4,11 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.components import dynoxide, gcp_standing, ministack, ministack_standing
+from tests.components import dynoxide, firestore_emulator, gcp_standing, ministack, ministack_standing
 from tests.e2e.elsewhere import asked
 from tests.e2e.rollcall import LEDGERS, RollCall
 
-__all__ = ["dynoxide", "gcp_standing", "ministack", "ministack_standing"]  # the fixtures that every test may ask for
+__all__ = [
+    "dynoxide",
+    "firestore_emulator",
+    "gcp_standing",
+    "ministack",
+    "ministack_standing",
+]  # the fixtures that every test may ask for
 
 
 def pytest_configure(config: pytest.Config) -> None:

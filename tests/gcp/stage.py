@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore import Client as FirestoreClient
@@ -22,6 +23,9 @@ from wdk_gcp.settings import GcpSettings
 from wdk_gcp.testing import CloudStorageServer, CloudTasksServer, FirestoreServer, Index, Indexes
 from wdk_gcp.testing.firestore import named_by_environment
 from wdk_gcp.testing.serving import HttpAnswer, HttpRequest, HttpServer
+
+if TYPE_CHECKING:
+    from google.cloud.tasks_v2 import CloudTasksClient
 
 PROJECT = "wdk-testing"
 LOCATION = f"projects/{PROJECT}/locations/europe-west1"
@@ -46,50 +50,65 @@ class Servers:
     clock: VirtualClock
     firestore: FirestoreServer
     storage: CloudStorageServer
+    tasks: CloudTasksServer
+    receiver: TaskReceiver
+
+    @contextmanager
+    def fresh(self, firestore: str | None = None) -> Iterator[tuple[GcpSettings, Clients]]:
+        """Settings of resources that nobody has used, which exist or are made at first use; and clients for them.
+        `firestore`: the address of another one."""
+        number = next(_numbers)
+        queues = f"{LOCATION}/queues/flow-{number}", f"{LOCATION}/queues/step-{number}"
+        settings = GcpSettings(
+            project=f"{PROJECT}-{number}",  # no documents of others
+            flow_queue=queues[0],
+            step_queue=queues[1],
+            bucket=f"bucket-{number}",
+            worker_url=self.receiver.begin(number),
+            invoker=INVOKER,
+        )
+
+        def tasks() -> CloudTasksClient:
+            client = self.tasks.client()
+            for name in queues:
+                # Without back-off, so that what is put back is there when its receiver says.
+                again = {"max_attempts": -1, "min_backoff": {"seconds": 0}, "max_backoff": {"seconds": 0}}
+                client.create_queue(parent=LOCATION, queue={"name": name, "retry_config": again})
+            return client
+
+        def storage() -> Any:
+            client = self.storage.client()
+            client.create_bucket(settings.bucket)
+            return client
+
+        clients = clients_of(settings, firestore or self.firestore.address, storage, tasks)
+        try:
+            yield settings, clients
+        finally:
+            self.receiver.let_go()
+            if "tasks" in vars(clients):
+                for name in queues:
+                    clients.tasks.delete_queue(name=name)
+            clients.close()
 
 
 @contextmanager
 def servers_standing() -> Iterator[Servers]:
     clock = VirtualClock()
-    with FirestoreServer(clock=clock, indexes=indexes()) as firestore, CloudStorageServer(clock=clock) as storage:
-        yield Servers(clock, firestore, storage)
-
-
-@contextmanager
-def tasks_standing(clock: VirtualClock) -> Iterator[tuple[CloudTasksServer, TaskReceiver]]:
-    """A Cloud Tasks with the two queues and the service that it calls."""
-    with CloudTasksServer(clock=clock) as tasks, TaskReceiver(tasks) as receiver:
-        client = tasks.client()
-        for name in ("flow", "step"):
-            # Without back-off, so that what is put back is there when its receiver says.
-            again = {"max_attempts": -1, "min_backoff": {"seconds": 0}, "max_backoff": {"seconds": 0}}
-            client.create_queue(parent=LOCATION, queue={"name": f"{LOCATION}/queues/{name}", "retry_config": again})
-        client.transport.close()
-        try:
-            yield tasks, receiver
-        finally:
-            receiver.let_go()
-
-
-def fresh_settings(receiver_url: str = "http://127.0.0.1:1") -> GcpSettings:
-    number = next(_numbers)
-    return GcpSettings(
-        project=PROJECT,
-        location="europe-west1",
-        database=f"database-{number}",
-        flow_queue="flow",
-        step_queue=f"{LOCATION}/queues/step",
-        bucket=f"bucket-{number}",
-        worker_url=receiver_url,
-        invoker=INVOKER,
-    )
+    with (
+        FirestoreServer(clock=clock, indexes=indexes()) as firestore,
+        CloudStorageServer(clock=clock) as storage,
+        CloudTasksServer(clock=clock) as tasks,
+        TaskReceiver(tasks) as receiver,
+    ):
+        yield Servers(clock, firestore, storage, tasks, receiver)
 
 
 def clients_of(
     settings: GcpSettings,
     firestore: str,
-    storage: CloudStorageServer | None = None,
-    tasks: CloudTasksServer | None = None,
+    storage: Callable[[], Any] | None = None,
+    tasks: Callable[[], CloudTasksClient] | None = None,
 ) -> Clients:
     """`firestore` is an address."""
 
@@ -97,12 +116,7 @@ def clients_of(
         with named_by_environment(firestore):
             return FirestoreClient(settings.project, AnonymousCredentials(), settings.database)
 
-    return Clients(
-        settings,
-        firestore=firestore_client,
-        storage=None if storage is None else storage.client,
-        tasks=None if tasks is None else tasks.client,
-    )
+    return Clients(settings, firestore=firestore_client, storage=storage, tasks=tasks)
 
 
 @dataclass
@@ -131,7 +145,7 @@ class TaskReceiver:
         self._held: dict[str, Call] = {}
         self._receipts = count(1)
         self._http = HttpServer(self._answer)
-        self.url = self._http.url
+        self._base = ""
         self.calls: list[Call] = []
 
     def __enter__(self) -> TaskReceiver:
@@ -141,8 +155,16 @@ class TaskReceiver:
     def __exit__(self, *_: object) -> None:
         self._http.stop()
 
+    def begin(self, number: int) -> str:
+        """The URL of a service for one test: what comes for earlier ones is not taken."""
+        with self._lock:
+            self._base = f"/{number}"
+            self.calls = []
+        return f"{self._http.url}{self._base}"
+
     def _answer(self, request: HttpRequest) -> HttpAnswer:
-        assert request.path == ROUTE
+        if request.path != f"{self._base}{ROUTE}":
+            return HttpAnswer(404)
         message, order_at = messages.decode(request.body)
         assert order_at == ""
         delivery = Delivery(
@@ -212,6 +234,7 @@ class TaskReceiver:
         with self._lock:
             for call in [*self._waiting, *self._held.values()]:
                 call.answered.set()
+            self._base, self._waiting, self._held = "", [], {}
 
     def _end(self, delivery: Delivery, answer: HttpAnswer) -> None:
         """Answer, and wait until Cloud Tasks has it. Whoever has lost the connection answers nobody."""
