@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -41,7 +42,7 @@ class ClientsOfALife(Clients):
     def __init__(self, clients: Clients, life: Life) -> None:
         super().__init__()
         self._life = life
-        for name in ("dynamodb", "sqs", "s3", "scheduler"):
+        for name in ("dynamodb", "sqs", "s3", "scheduler", "kms"):
             self.__dict__[name] = getattr(clients, name)  # before the cached property would make one
 
     async def ask(self, setting: str, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -72,7 +73,8 @@ class AwsPlay(Play):
         """Until nothing is left to do and no message is on its way, or until this life ends."""
         own = AwsWorld(self.settings, clients=clients, clock=self.clock)
         seen: Any = FaultyWorld(own, Life(None, watch))
-        seen.settings, seen.clients = self.settings, self.stage.clients
+        seen.settings, seen.clients, seen.key_service = self.settings, self.stage.clients, own.key_service
+        seen.scoped = lambda namespace: seen
         function = Function(seen, self.stage.timetable, [app], SETTINGS)
 
         def leave_its_messages() -> None:
@@ -96,8 +98,9 @@ def played(
     deaths: Iterable[Plan] = (),
     *,
     clients: Callable[[AwsPlay], Clients] | None = None,
+    key: str = "",
 ) -> tuple[list[Life], Shape]:
-    """Play it with one function after the other; each but the last dies. `clients`: those of the last one.
+    """Play it with one function after the other; each but the last dies. `clients`: those of the last one. `key`: of KMS.
 
     How their lives went, and the logs that are left.
     """
@@ -105,7 +108,7 @@ def played(
     async def main() -> tuple[list[Life], Shape]:
         journal.clear()
         clock = VirtualClock()
-        settings = stage.begin(clock)
+        settings = replace(stage.begin(clock), kms_key_id=key)
         with ExitStack() as stack:
             stack.callback(stage.end)
             stack.enter_context(fixed_draws())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from botocore import UNSIGNED
@@ -32,8 +33,9 @@ def _as_if_signed(params: dict[str, Any], **_: object) -> None:
     )
 
 
+@cache
 def stage_at(dynamodb: str) -> Stage:
-    """`dynamodb` is the URL of the component that stands in for it."""
+    """Of this process; `dynamodb` is the URL of the component that stands in for it."""
     stage = Stage(dynamodb)
     stage.clients = QuickClients(stage.session, dynamodb)
     return stage

@@ -26,7 +26,7 @@ from tests.histories import SETTINGS
 from tests.storm import bodies
 from tests.storm.campaign import MOST_VIOLATIONS, Tally
 from tests.storm.execution import MOST_WORKERS, ROUNDS, STILL, Crew, Execution, Violation, carry_out, last_head, settle
-from tests.storm.faults import FIRST_READER, LEASE, StormLife, StormPort, StormWorld, Weather, life_of
+from tests.storm.faults import FIRST_READER, LEASE, POISON, StormLife, StormPort, StormWorld, Weather, life_of
 from tests.storm.hunting import drawn
 from tests.storm.programs import Node, expect
 from tests.storm.replaying import Replayer
@@ -188,26 +188,23 @@ class InstanceWorld(StormWorld):
 
 
 class Mapped:
-    """One event of one mapping, in the words of a receiver."""
+    """The events of one instance, one after the other, in the words of a receiver."""
 
     def __init__(self) -> None:
-        self.mapping: EventSourceMapping
-        self.invocation: Invocation
-        self.answer: object = None
+        self.next: tuple[EventSourceMapping, Invocation]
+        self._given: dict[str, tuple[EventSourceMapping, Invocation]] = {}
+        """By receipt: an acknowledgement may be on its way while the next event is there."""
 
     async def receive(self, limit: int) -> list[Delivery]:
-        (record,) = self.invocation.event["Records"]
+        (record,) = self.next[1].event["Records"]
         source = "step" if record["eventSourceARN"].endswith("step") else "flow"
-        return [
-            Delivery(
-                message=messages.decode(record["body"])[1],
-                provider_id=record["messageId"],
-                receipt=f"{source}:{record['receiptHandle']}",
-            )
-        ]
+        receipt = f"{source}:{record['receiptHandle']}"
+        self._given[receipt] = self.next
+        return [Delivery(message=messages.decode(record["body"])[1], provider_id=record["messageId"], receipt=receipt)]
 
     async def acknowledge(self, delivery: Delivery) -> None:
-        self.mapping.settle(self.invocation, self.answer)
+        mapping, invocation = self._given[delivery.receipt]
+        mapping.settle(invocation, {"batchItemFailures": []})
 
     async def put_back(self, delivery: Delivery, delay: float) -> None: ...
 
@@ -235,7 +232,7 @@ class OneInstance:
         self.instance._open.close()  # what steps ask by themselves they ask of the world of the test
 
     def give(self, mapping: EventSourceMapping, invocation: Invocation, context: contextvars.Context) -> None:
-        self._mapped.mapping, self._mapped.invocation, self._mapped.answer = mapping, invocation, None
+        self._mapped.next = mapping, invocation
         self._task = context.run(asyncio.get_running_loop().create_task, self._work(invocation))
         self._task.add_done_callback(_forget)
 
@@ -250,7 +247,6 @@ class OneInstance:
         over = life.clock.call_at(life.later(self._timeout), partial(life.overrun, delivery.receipt))
         try:
             answer: Any = await self.instance.handle(invocation.event, Context(self._timeout, life.clock.monotonic))
-            self._mapped.answer = answer
             if not answer["batchItemFailures"]:
                 await self.world.receiver.acknowledge(delivery)
         finally:
@@ -342,6 +338,8 @@ class Instances(Crew):
     def _comes_back(self) -> bool:
         """Whether a message is in the hands of somebody who has died, or a copy of one is on its way: it may be what
         finishes the end of a run."""
+        if self._weather.curse is POISON:
+            return False  # what is to follow the end dies of it as well
         soon = self._clock.now() + SOON
         letters = [letter for name in self._mappings for letter in self._timetable.queues[name].letters.values()]
         return any(letter.received or (letter.ticket is not None and letter.ticket[0] <= soon) for letter in letters)

@@ -110,9 +110,11 @@ def _shorten(instance: Instance, one: Received) -> None:
 def _show_after(instance: Instance, one: Received, seconds: float) -> None:
     try:
         instance.world.scoped(one.namespace).queue.extend(one.delivery, seconds)
-    except WorldUnavailableError as error:
+    except (WorldUnavailableError, WorldConfigurationError) as error:
+        # A right that is missing stops no work: the message stays invisible for as long as its queue says.
+        level = logging.ERROR if isinstance(error, WorldConfigurationError) else logging.WARNING
         run_id = one.delivery.message.run_id
-        log.warning("run %s: if this fails its message comes back after its time-out only: %s", run_id, error)
+        log.log(level, "run %s: if this fails its message comes back after its time-out only: %s", run_id, error)
 
 
 def _import_code(instance: Instance) -> None:
