@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from google.api_core import exceptions
@@ -32,6 +33,8 @@ def translated(error: Exception, setting: str) -> WorkflowError | None:
     if isinstance(error, exceptions.RetryError):
         cause = error.cause
         found = translated(cause, setting) if isinstance(cause, Exception) else None
+        if found is None and _status_of(cause) == HTTPStatus.TOO_MANY_REQUESTS:
+            found = ThrottleError(f"Google Cloud asks for fewer requests ({setting}); it is tried again")
         return found or WorldUnavailableError(f"Google Cloud did not answer in time, asked for {setting}; tried again")
     if isinstance(error, exceptions.GoogleAPICallError):
         return _answered(error, setting)
@@ -76,6 +79,11 @@ def _answered(error: exceptions.GoogleAPICallError, setting: str) -> WorkflowErr
     if isinstance(error, _UNAVAILABLE):
         return WorldUnavailableError(f"Google Cloud has an internal error ({said}); it is tried again")
     return None
+
+
+def _status_of(error: BaseException | None) -> int:
+    """Of an answer that the client of Cloud Storage has not made an exception of its own yet; without loading it."""
+    return getattr(getattr(error, "response", None), "status_code", 0)
 
 
 def _is_of_the_network(error: Exception) -> bool:
