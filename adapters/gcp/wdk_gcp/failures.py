@@ -31,7 +31,7 @@ def translated(error: Exception, setting: str) -> WorkflowError | None:
     """The error to raise in place of Google's; None for one that is no matter of the world. `setting` is the variable
     that names the resource."""
     if isinstance(error, exceptions.RetryError):
-        cause = error.cause
+        cause: object = error.cause  # its type is partly unknown
         found = translated(cause, setting) if isinstance(cause, Exception) else None
         if found is None and _status_of(cause) == HTTPStatus.TOO_MANY_REQUESTS:
             found = ThrottleError(f"Google Cloud asks for fewer requests ({setting}); it is tried again")
@@ -81,7 +81,7 @@ def _answered(error: exceptions.GoogleAPICallError, setting: str) -> WorkflowErr
     return None
 
 
-def _status_of(error: BaseException | None) -> int:
+def _status_of(error: object) -> int:
     """Of an answer that the client of Cloud Storage has not made an exception of its own yet; without loading it."""
     return getattr(getattr(error, "response", None), "status_code", 0)
 
