@@ -14,7 +14,6 @@ import pytest
 from tests.aws.disturbed import played
 from tests.aws.quick import stage_at
 from tests.canonical import CANONICALS, Canonical
-from tests.components import dynoxide  # noqa: F401  (a fixture)
 from tests.faults import DieAt, Life
 from tests.histories import begun_by_step
 from wdk_aws.testing.stage import Stage
@@ -31,7 +30,7 @@ a step without retries is not begun twice."""
 
 
 @pytest.fixture
-def stage(dynoxide: str) -> Stage:  # noqa: F811
+def stage(dynoxide: str) -> Stage:
     return stage_at(dynoxide)
 
 

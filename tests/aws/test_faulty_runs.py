@@ -19,7 +19,6 @@ from tests.aws.disturbed import AwsPlay, played
 from tests.aws.failing import SERVICES, FailingClients, Outage
 from tests.aws.quick import QuickClients, stage_at
 from tests.canonical import CANONICALS, Canonical, Ended
-from tests.components import dynoxide  # noqa: F401  (a fixture)
 from tests.histories import begun_by_step
 from wdk_aws.testing.faults import EACH, Fault, without_pauses
 from wdk_aws.testing.stage import Stage
@@ -46,7 +45,7 @@ OF_BUCKET = 5.0
 
 
 @pytest.fixture
-def stage(dynoxide: str) -> Iterator[Stage]:  # noqa: F811
+def stage(dynoxide: str) -> Iterator[Stage]:
     with without_pauses():
         yield stage_at(dynoxide)
 
@@ -118,7 +117,7 @@ Make = Callable[[Canonical], Bench]
 
 
 @pytest.fixture
-def bench(stage: Stage, dynoxide: str, caplog: pytest.LogCaptureFixture) -> Make:  # noqa: F811
+def bench(stage: Stage, dynoxide: str, caplog: pytest.LogCaptureFixture) -> Make:
     return lambda canonical: Bench(stage, dynoxide, canonical, caplog)
 
 
@@ -209,7 +208,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(dynoxide: str, caplog: pytest.LogCaptureFixture) -> Iterator[Scene]:  # noqa: F811
+def scene(dynoxide: str, caplog: pytest.LogCaptureFixture) -> Iterator[Scene]:
     with without_pauses():
         yield Scene(dynoxide, caplog)
 

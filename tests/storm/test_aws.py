@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.aws.quick import stage_at
-from tests.components import dynoxide  # noqa: F401  (a fixture)
 from tests.storm.campaign import Tally, campaign
 from tests.storm.onaws import note, storm
 from tests.storm.replaying import Replayer
@@ -44,7 +43,7 @@ def replayer() -> Iterator[Replayer]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("slice", range(SLICES))
-def test_programs_yield_what_they_must_whatever_goes_wrong(dynoxide: str, slice: int, replayer: Replayer) -> None:  # noqa: F811
+def test_programs_yield_what_they_must_whatever_goes_wrong(dynoxide: str, slice: int, replayer: Replayer) -> None:
     stage, tally = stage_at(dynoxide), Tally()
     for seed in range(slice * PROGRAMS, (slice + 1) * PROGRAMS):
         try:
@@ -56,7 +55,7 @@ def test_programs_yield_what_they_must_whatever_goes_wrong(dynoxide: str, slice:
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS)
-def test_what_went_wrong_once_goes_right(dynoxide: str, seed: int) -> None:  # noqa: F811
+def test_what_went_wrong_once_goes_right(dynoxide: str, seed: int) -> None:
     storm(stage_at(dynoxide), seed)
 
 

@@ -16,7 +16,7 @@ from wdk_cloud.world.ports import Head, Lease
 
 if TYPE_CHECKING:
     from wdk_cloud.engine.service import Engine
-    from wdk_cloud.world.ports import Delivery
+    from wdk_cloud.world.ports import Delivery, Message
 
 log = logging.getLogger("wdk_cloud")
 
@@ -46,12 +46,22 @@ async def _deliver_to_run(engine: Engine, delivery: Delivery) -> bool:
             return False  # our own turn still works under a lease that ran out: two of them would be one too many
         answer = await _acquire(engine, delivery)
         if answer is None:
+            warn_of_absence(message)
             return True
         if isinstance(answer, Lease):
             return await Turn(engine, delivery, answer).run()
         acknowledge = await _refused(engine, delivery, answer)
         if acknowledge is not None:
             return acknowledge
+
+
+def warn_of_absence(message: Message) -> None:
+    log.warning(
+        "run %s: a message (%s) has come for a run that is not here, and is dropped: the run was deleted or has "
+        "expired, or the message is of another place",
+        message.run_id,
+        message.kind,
+    )
 
 
 async def _exchange(engine: Engine, delivery: Delivery) -> bool:

@@ -126,7 +126,10 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
         world.runs.sighted(run_id, birth)
     else:
         head = await world.runs.head(run_id)
-        if head is None or head.birth != birth or head.ended:
+        if head is None:
+            log.warning("run %s: step %s has come for a run that is not here, and is dropped", run_id, step_id)
+            return True
+        if head.birth != birth or head.ended:
             return True
     try:
         key = await unwrapped(engine, run_id, order.data_key)

@@ -112,6 +112,11 @@ def _answered(error: ClientError, setting: str) -> WorkflowError | None:
         return ThrottleError(f"AWS asks for fewer requests ({said}); it is tried again")
     if name in _CREDENTIALS:
         return WorldUnavailableError(f"the credentials of this process have expired ({said}); it is tried again")
+    if name == "ValidationException" and setting == "WDK_AWS_TABLE":
+        return WorldConfigurationError(
+            f"the table that {setting} names does not take what is asked of it ({said}): it is not one of ours, whose "
+            "keys are pk and sk; set it to one that wdk aws create has made"
+        )
     if name in _ABSENT:
         return WorldConfigurationError(
             f"what {setting} names is not there in this account and region ({said}); set it to one that is"

@@ -107,7 +107,15 @@ class SqsQueue:
     async def _send_batch(self, field: str, entries: Sequence[SendMessageBatchRequestEntryTypeDef]) -> None:
         url, setting, left = self._settings.needed(field), VARIABLES[field], entries
         for pause in PAUSES:
-            sent = await self._clients.ask(setting, self._clients.sqs.send_message_batch, QueueUrl=url, Entries=left)
+            try:
+                sent = await self._clients.ask(
+                    setting, self._clients.sqs.send_message_batch, QueueUrl=url, Entries=left
+                )
+            except ClientError as error:  # one of the kind FIFO asks for a group of each message
+                raise WorldConfigurationError(
+                    f"the queue that {setting} names does not take messages of ours ({code(error)}); set it to a "
+                    "standard queue that wdk aws create has made"
+                ) from error
             failures = sent.get("Failed", [])
             if not failures:
                 return
