@@ -85,7 +85,7 @@ class AwsPlay(Play):
         await function.start()
         try:
             with use_world(self.world):  # what the test and steps ask by themselves is not the function's
-                self.env.workers = [function]  # type: ignore[list-item]
+                self.env.workers = [function]
                 await self._until_over(life)
             await life.mourn()
         finally:

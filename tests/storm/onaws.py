@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,33 +20,24 @@ from typing import TYPE_CHECKING, Any
 
 from tests.aws.quick import stage_at
 from tests.components import dynoxide_running
-from tests.faults import ByTheClock, Call, Dead
-from tests.histories import SETTINGS
-from tests.storm import bodies
+from tests.faults import Call, Dead
 from tests.storm.campaign import MOST_VIOLATIONS, Tally
 from tests.storm.execution import MOST_WORKERS, ROUNDS, STILL, Crew, Execution, Violation, carry_out, last_head, settle
-from tests.storm.faults import FIRST_READER, LEASE, POISON, StormLife, StormPort, StormWorld, Weather, life_of
+from tests.storm.faults import LEASE, POISON, StormLife, StormWorld, Weather, life_of
 from tests.storm.hunting import drawn
+from tests.storm.instance import TIMEOUT, InstanceWorld, Mapped, OneInstance
 from tests.storm.programs import Node, expect
 from tests.storm.replaying import Replayer
-from tests.storm.requests import ClientsOfOne, Line, port_call
-from wdk_aws import messages
-from wdk_aws.serving import Instance, Parts
-from wdk_aws.telemetry import Silent
-from wdk_aws.testing.mapping import Context, EventSourceMapping, Invocation, Mischief
+from tests.storm.requests import ClientsOfOne, Line
+from wdk_aws.testing.mapping import EventSourceMapping, Mischief
 from wdk_aws.testing.stage import Stage
 from wdk_aws.world import AwsWorld
-from wdk_cloud.world import ports
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.memory.watch import Watches
-from wdk_cloud.world.ports import Delivery
 
 if TYPE_CHECKING:
     from wdk_aws.settings import AwsSettings
-    from wdk_cloud.world.ports import Subscription, World
-
-TIMEOUT = 900.0
-"""Seconds of an invocation: the most that Lambda gives."""
+    from wdk_cloud.world.ports import World
 
 APART = (0.0, 0.0, 0.0, 20.0, 300.0)
 """Seconds by which clocks are off besides what the weather says, either way."""
@@ -142,124 +132,6 @@ def _aws(settings: AwsSettings, stage: Stage, clock: Any, watches: Watches, clie
     world: Any = AwsWorld(settings, clients=clients or stage.clients, clock=clock)
     world.subscribe = watches.add  # its own look again each two seconds, for as long as a run sleeps
     return world
-
-
-# -- one instance -----------------------------------------------------------------------------------------------------
-
-
-class AwsPort(StormPort):
-    """A port that says which of its calls a request belongs to."""
-
-    async def _call(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        token = port_call.set(name)
-        try:
-            return await super()._call(name, method, *args, **kwargs)
-        finally:
-            port_call.reset(token)
-
-    def _call_now(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        token = port_call.set(name)
-        try:
-            return super()._call_now(name, method, *args, **kwargs)
-        finally:
-            port_call.reset(token)
-
-
-class InstanceWorld(StormWorld):
-    """The world of one instance."""
-
-    port = AwsPort
-
-    def __init__(self, world: AwsWorld, life: StormLife, settings: AwsSettings, clients: Any, receiver: Mapped) -> None:
-        super().__init__(world, life)
-        self.settings = settings
-        self.clients = clients
-        self.receiver: Any = AwsPort(receiver, ports.Receiver, life)
-        self.receiver.bring_back = world.queue.extend
-
-    def scoped(self, namespace: str) -> InstanceWorld:
-        assert namespace == ""
-        return self
-
-    def subscribe(self, run_id: str) -> Subscription:
-        return ByTheClock(
-            self._world.subscribe(run_id), None if self._life.number >= FIRST_READER else self._life.clock
-        )
-
-
-class Mapped:
-    """The events of one instance, one after the other, in the words of a receiver."""
-
-    def __init__(self) -> None:
-        self.next: tuple[EventSourceMapping, Invocation]
-        self._given: dict[str, tuple[EventSourceMapping, Invocation]] = {}
-        """By receipt: an acknowledgement may be on its way while the next event is there."""
-
-    async def receive(self, limit: int) -> list[Delivery]:
-        (record,) = self.next[1].event["Records"]
-        source = "step" if record["eventSourceARN"].endswith("step") else "flow"
-        receipt = f"{source}:{record['receiptHandle']}"
-        self._given[receipt] = self.next
-        return [Delivery(message=messages.decode(record["body"])[1], provider_id=record["messageId"], receipt=receipt)]
-
-    async def acknowledge(self, delivery: Delivery) -> None:
-        mapping, invocation = self._given[delivery.receipt]
-        mapping.settle(invocation, {"batchItemFailures": []})
-
-    async def put_back(self, delivery: Delivery, delay: float) -> None: ...
-
-    def busy(self) -> bool:
-        return False
-
-
-class OneInstance:
-    """In the place of a worker of the storm."""
-
-    def __init__(self, life: StormLife, world: InstanceWorld, mapped: Mapped, timeout: float) -> None:
-        self.world = world
-        self._life = life
-        self._mapped = mapped
-        self._timeout = timeout
-        self._task: asyncio.Task[None] | None = None
-        self.instance = Instance([bodies.app], Parts(lambda: world, Silent, SETTINGS))  # type: ignore[arg-type,return-value]
-
-    @property
-    def idle(self) -> bool:
-        return self._task is None or self._task.done()
-
-    async def prepare(self) -> None:
-        await self.instance.prepare()
-        self.instance._open.close()  # what steps ask by themselves they ask of the world of the test
-
-    def give(self, mapping: EventSourceMapping, invocation: Invocation, context: contextvars.Context) -> None:
-        self._mapped.next = mapping, invocation
-        self._task = context.run(asyncio.get_running_loop().create_task, self._work(invocation))
-        self._task.add_done_callback(_forget)
-
-    def sweep(self, context: contextvars.Context) -> None:
-        self._task = context.run(asyncio.get_running_loop().create_task, self._swept())
-        self._task.add_done_callback(_forget)
-
-    async def _work(self, invocation: Invocation) -> None:
-        life = self._life
-        (delivery,) = await self.world.receiver.receive(1)
-        life.in_hand.add(delivery.receipt)
-        over = life.clock.call_at(life.later(self._timeout), partial(life.overrun, delivery.receipt))
-        try:
-            answer: Any = await self.instance.handle(invocation.event, Context(self._timeout, life.clock.monotonic))
-            if not answer["batchItemFailures"]:
-                await self.world.receiver.acknowledge(delivery)
-        finally:
-            over.cancel()
-            life.in_hand.discard(delivery.receipt)
-
-    async def _swept(self) -> None:
-        await self.instance.handle({"sweep": {}}, Context(self._timeout, self._life.clock.monotonic))
-
-
-def _forget(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        task.exception()  # it is dead, or AWS could not be asked: its message comes back
 
 
 class Instances(Crew):
@@ -378,9 +250,9 @@ class Instances(Crew):
         return True
 
     async def _one_free(self) -> OneInstance:
-        for life, _, (one, *_) in reversed(self._hosts):  # type: ignore[misc]
+        for life, _, (one, *_) in reversed(self._hosts):
             if one.idle and not life.dead and not life.suspended:
-                return one  # type: ignore[return-value]
+                return one
         return await self._made()
 
     async def _made(self) -> OneInstance:
@@ -398,7 +270,7 @@ class Instances(Crew):
         context.run(life_of.set, life)
         self._contexts[one] = context
         host = asyncio.get_running_loop().create_task(self._keep(one))
-        self._hosts.append((life, host, [one]))  # type: ignore[list-item]
+        self._hosts.append((life, host, [one]))
         return one
 
     async def _keep(self, one: OneInstance) -> None:
