@@ -1,5 +1,5 @@
-"""The database: its collections, its indexes and its expiry, as data for whoever creates it or checks a template
-against it.
+"""The database, its collections, indexes and expiry; the queues and the bucket: as data for whoever creates them or
+checks a template against them.
 
     wdk_runs/<run>                           the head
     wdk_runs/<run>/wdk_log/<position>        a batch of the log
@@ -16,6 +16,7 @@ accord, which costs storage and makes times that rise a hot spot: so each field 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,3 +84,27 @@ EXEMPT: Mapping[str, tuple[str, ...]] = {
 }
 """The fields without an index of their own, payloads and times among them: all that `items.py` writes but the others.
 A field of a composite index needs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    max_attempts: int
+    min_backoff: int
+    """Seconds, as `max_backoff`."""
+    max_backoff: int
+    max_doublings: int
+
+
+QUEUE = QueueSettings(max_attempts=-1, min_backoff=1, max_backoff=60, max_doublings=6)
+"""Of both queues. Whatever our own retry handles is answered with 200: a task comes back only when its service is gone
+or did not take it. So it is tried for ever, the first time after a second, and once a minute while nobody answers."""
+
+DAY = 86_400.0
+
+LEAST_DAYS = 60
+"""For which an object is kept at least: twice the retention, where that is more (DESIGN.md 6, "Retention")."""
+
+
+def object_days(retention: float) -> int:
+    """The age in days of the bucket's lifecycle rule; `retention` in seconds."""
+    return max(LEAST_DAYS, math.ceil(2 * retention / DAY))

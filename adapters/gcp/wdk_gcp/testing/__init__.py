@@ -5,6 +5,7 @@ from wdk_gcp.testing.deliveries import Attempt
 from wdk_gcp.testing.firestore import FirestoreServer
 from wdk_gcp.testing.indexes import Index, Indexes
 from wdk_gcp.testing.mischief import Fault, Mischief
+from wdk_gcp.testing.resources import create_resources
 from wdk_gcp.testing.storage import CloudStorageServer
 from wdk_gcp.testing.tasks import CloudTasksServer, async_tasks_client, tasks_client
 from wdk_gcp.testing.tokens import TokenSigner
@@ -20,5 +21,6 @@ __all__ = [
     "Mischief",
     "TokenSigner",
     "async_tasks_client",
+    "create_resources",
     "tasks_client",
 ]

@@ -134,6 +134,7 @@ class CloudTasksServer:
             "RunTask": Method(self._run_task, _read(types.RunTaskRequest), task),
             "CreateQueue": Method(self._create_queue, _read(types.CreateQueueRequest), queue),
             "GetQueue": Method(self._get_queue, _read(types.GetQueueRequest), queue),
+            "UpdateQueue": Method(self._update_queue, _read(types.UpdateQueueRequest), queue),
             "ListQueues": Method(self._list_queues, _read(types.ListQueuesRequest), queues),
             "PauseQueue": Method(self._pause_queue, _read(types.PauseQueueRequest), queue),
             "ResumeQueue": Method(self._resume_queue, _read(types.ResumeQueueRequest), queue),
@@ -187,6 +188,17 @@ class CloudTasksServer:
                 refuse(grpc.StatusCode.ALREADY_EXISTS, "Queue already exists")
             self._queues[queue.name] = QueueState(queue)
             return copied(queue)
+
+    def _update_queue(self, request: Message) -> Message:
+        """Of what the mask names; of a queue that is not there it makes one."""
+        asked = new_queue(request.queue)
+        with self._lock:
+            state = self._queues.setdefault(asked.name, QueueState(asked))
+            for name in request.update_mask.paths or ("rate_limits", "retry_config"):
+                if name not in ("rate_limits", "retry_config"):
+                    refuse(grpc.StatusCode.INVALID_ARGUMENT, f"Queue.{name} cannot be updated here")
+                getattr(state.queue, name).CopyFrom(getattr(asked, name))
+            return copied(state.queue)
 
     def _get_queue(self, request: Message) -> Message:
         with self._lock:
