@@ -166,3 +166,28 @@ def test_making_a_world_connects_nothing_and_needs_no_variable() -> None:
     assert world.scoped("blue") is world.scoped("blue")
     assert world.scoped("") is world
     assert not set(vars(world.clients)) & {"firestore", "tasks", "storage"}
+
+
+def test_the_command_makes_them_and_says_what_they_are(emulators: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from wdk_cloud.cli.program import program
+
+    with pytest.raises(SystemExit) as left:
+        program(["gcp", "create"], prog_name="wdk")
+    assert left.value.code == 0
+    assert capsys.readouterr().out == (
+        "WDK_GCP_PROJECT     wdk-testing\n"
+        "WDK_GCP_LOCATION    europe-west1\n"
+        "WDK_GCP_DATABASE    (default)\n"
+        "WDK_GCP_FLOW_QUEUE  flow\n"
+        f"WDK_GCP_STEP_QUEUE  {LOCATION}/queues/step\n"
+        "WDK_GCP_BUCKET      runs\n"
+    )
+
+
+def test_no_credentials_are_an_error_that_says_what_to_do(emulators: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+    with pytest.raises(WorldConfigurationError, match=r"WDK_GCP_DATABASE.*application default credentials"):
+        create_resources()
+    with pytest.raises(WorldConfigurationError, match="a client for firestore cannot be made"):
+        asyncio.run(open_world().runs.head(RUN))

@@ -31,12 +31,13 @@ def create_resources() -> None:
     variable.
     """
     settings = GcpSettings.from_environment()
+    settings.needed("project")
     clients = Clients(settings)
     try:
         if not os.environ.get(FIRESTORE_VARIABLE):
             from google.cloud.firestore_admin_v1 import FirestoreAdminClient
 
-            create_database(settings, clients, FirestoreAdminClient())
+            create_database(settings, clients, clients.ask_now(VARIABLES["database"], FirestoreAdminClient))
         create(settings, clients)
     finally:
         clients.close()
@@ -44,8 +45,6 @@ def create_resources() -> None:
 
 def create(settings: GcpSettings, clients: Clients) -> None:
     """All but the database."""
-    if not settings.project:
-        raise WorldConfigurationError(f"{VARIABLES['project']} is not set; set those of what is to be made")
     for field in ("flow_queue", "step_queue"):
         if getattr(settings, field):
             _create_queue(field, settings, clients)
