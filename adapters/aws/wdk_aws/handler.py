@@ -27,7 +27,7 @@ class Handler(Protocol):
     def __call__(self, event: Mapping[str, Any], context: Context, /) -> Any: ...
 
 
-def lambda_handler(*apps: Workflows, authenticator: Authenticator | None = None) -> Handler:
+def lambda_handler(*apps: Workflows, authenticator: Authenticator | None = None) -> Function:
     """A handler that serves these apps; without any, those that WDK_APP names.
 
     `authenticator` is that of `wdk_cloud.http.app`: it is asked with each request to the API.
@@ -59,6 +59,15 @@ class Function:
         loop, instance = self._ready()
         return loop.run_until_complete(instance.stream(event, context, answer))
 
+    def close(self) -> None:
+        """For tests, where a function ends before its process does: what it opened is closed."""
+        if self._instance is not None:
+            self._instance.close()
+            self._instance = None
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
+
     def _ready(self) -> tuple[asyncio.AbstractEventLoop, Instance]:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
@@ -76,4 +85,4 @@ class Function:
         return Instance(self._apps, Parts(AwsWorld, Powertools, authenticator=self._authenticator))
 
 
-handler: Handler = lambda_handler()
+handler = lambda_handler()
