@@ -26,3 +26,31 @@ def pytest_configure(config: pytest.Config) -> None:
         roll = RollCall()
         config.stash[LEDGERS] = roll.folder
         config.pluginmanager.register(roll)
+
+
+ON_ACCOUNT = pytest.StashKey[set[str]]()
+"""The tests that need an account: deselected, but not in silence."""
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    found = {item.nodeid for item in items if item.get_closest_marker("aws")}
+    if found:
+        items[0].config.stash.setdefault(ON_ACCOUNT, set()).update(found)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """A worker of xdist's has ended: what it has collected, which the master has not."""
+    found = getattr(node, "workeroutput", {}).get("on_account", ())
+    node.config.stash.setdefault(ON_ACCOUNT, set()).update(found)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["on_account"] = sorted(session.config.stash.get(ON_ACCOUNT, set()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if found := config.stash.get(ON_ACCOUNT, None):
+        terminalreporter.write_line(f"not run here: {len(found)} tests on an AWS account; with one: pytest -m aws")
