@@ -45,7 +45,8 @@ APART = (0.0, 0.0, 0.0, 20.0, 300.0)
 SWEEPS = 30
 """Times that a run which may be left to the sweep is swept for."""
 
-SWEEP_EVERY = 600.0
+SWEEP_EVERY = 3600.0
+"""Seconds: a run is woken when it has shown no progress for six hours (its `wake_by`)."""
 
 SOON = 120.0
 """Seconds: copies of messages are delayed by a lease, whatever the clocks say."""
