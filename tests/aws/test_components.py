@@ -63,4 +63,6 @@ def test_a_component_ends_with_its_test(tmp_path: Any) -> None:
         client("dynamodb", url).list_tables()
     port = int(url.rpartition(":")[2])
     with components.socket.socket() as again:
+        # Our own connections to it may linger in the kernel for a while; a server that listened would be in the way.
+        again.setsockopt(components.socket.SOL_SOCKET, components.socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))

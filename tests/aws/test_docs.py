@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,41 @@ def test_the_first_run_goes_as_the_page_says(typed, tmp_path):
     steps = ["creating a user for you@example.com", "welcome, you@example.com", "how is it going, you@example.com?"]
     printed = (tmp_path / "log").read_text().splitlines()
     assert [line for line in printed if line in steps] == steps
+
+
+def test_the_tests_on_the_page_pass(tmp_path):
+    """Each block is a test of its own, as in a project with the signup example."""
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "examples/signup", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    on_a_clock, on_moto = blocks("python")
+    imports, _, body = on_a_clock.partition("\n\n")
+    wrapped = f"import asyncio\n\n\nasync def story():\n{textwrap.indent(body, '    ')}\n\n"
+    (folder / "test_clock.py").write_text(f"{imports}\n{wrapped}def test_story():\n    asyncio.run(story())\n")
+    (folder / "test_moto.py").write_text(on_moto)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "WDK_"))}
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:randomly",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        folder,
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, folder],
+        cwd=folder,
+        env={**plain, "SIGNUP_SEED": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_table_of_events_is_that_of_the_code():

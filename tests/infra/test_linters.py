@@ -2,7 +2,12 @@
 
 import re
 
+import pytest
+
 from tests.infra.conftest import REGION, TEMPLATE, run
+
+# Each is a program that takes some ten seconds to start on a machine that does nothing else.
+pytestmark = pytest.mark.timeout(240)
 
 WITHOUT = {
     "CKV_AWS_258": "the receiver's URL is public by its purpose; that no other one is has a test of its own",
