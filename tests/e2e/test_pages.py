@@ -16,7 +16,7 @@ from wdk_cloud.testing import workflow_env
 README = ROOT / "README.md"
 IN_A_CLOUD = {
     "aws.md": "tests/aws/test_docs.py",
-    "gcp.md": "tests/gcp/test_docs.py",
+    "gcp.md": "tests/gcp/test_resources.py",
     "operations.md": "tests/infra/test_operations.py",
 }
 """Pages that need what stands in for a cloud, and the tests that type them."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ from wdk_gcp.settings import VARIABLES, GcpSettings
 from wdk_gcp.testing import CloudStorageServer, CloudTasksServer, FirestoreServer, create_resources
 from wdk_gcp.testing.resources import create_database
 from wdk_gcp.world import GcpWorld, open_world
+
+ROOT = Path(__file__).parents[2]
 
 DAY = 86_400.0
 
@@ -182,6 +186,12 @@ def test_the_command_makes_them_and_says_what_they_are(emulators: Any, capsys: p
         f"WDK_GCP_STEP_QUEUE  {LOCATION}/queues/step\n"
         "WDK_GCP_BUCKET      runs\n"
     )
+
+
+def test_the_page_names_the_variables_that_there_are() -> None:
+    page = (ROOT / "docs/gcp.md").read_text()
+    assert set(re.findall(r"`(WDK_GCP_\w+)`", page)) - set(VARIABLES.values()) == set()
+    assert set(re.findall(r"export (WDK_GCP_\w+)=", page)) <= set(VARIABLES.values())
 
 
 def test_no_credentials_are_an_error_that_says_what_to_do(emulators: Any, monkeypatch: pytest.MonkeyPatch) -> None:
