@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from google.cloud.firestore import Client as FirestoreClient
+    from google.cloud.kms_v1 import KeyManagementServiceClient
     from google.cloud.tasks_v2 import CloudTasksClient
 
     from wdk_gcp.settings import GcpSettings
@@ -66,9 +67,10 @@ class Clients:
         firestore: Callable[[], FirestoreClient] | None = None,
         tasks: Callable[[], CloudTasksClient] | None = None,
         storage: Callable[[], Any] | None = None,
+        kms: Callable[[], KeyManagementServiceClient] | None = None,
     ) -> None:
         self._settings = settings
-        self._given = {"firestore": firestore, "tasks": tasks, "storage": storage}
+        self._given = {"firestore": firestore, "tasks": tasks, "storage": storage, "kms": kms}
         self._making = Lock()
         self._executor: ThreadPoolExecutor | None = None
 
@@ -101,6 +103,15 @@ class Clients:
 
         return self._made("storage", make)
 
+    @cached_property
+    def kms(self) -> KeyManagementServiceClient:
+        def make() -> KeyManagementServiceClient:
+            from google.cloud.kms_v1 import KeyManagementServiceClient
+
+            return KeyManagementServiceClient()
+
+        return self._made("kms", make)
+
     async def ask(self, setting: str, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that asks a client, in a thread. `setting` is the variable that names what is asked for.
 
@@ -129,8 +140,9 @@ class Clients:
             made = {name: self.__dict__.pop(name) for name in self._given if name in self.__dict__}
         if "firestore" in made:
             close_firestore(made["firestore"])
-        if "tasks" in made:
-            made["tasks"].transport.close()
+        for name in ("tasks", "kms"):
+            if name in made:
+                made[name].transport.close()
         if "storage" in made:
             made["storage"].close()
 

@@ -16,6 +16,7 @@ from wdk_gcp.streams import GcsBlobs, GcsStreams
 
 if TYPE_CHECKING:
     from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore, StreamStore, World
+    from wdk_gcp.kms import KmsKeyService
 
 
 class GcpWorld:
@@ -31,6 +32,7 @@ class GcpWorld:
         clients: Clients | None = None,
         clock: Clock | None = None,
         namespace: str = "",
+        keys: KmsKeyService | None = None,
         rooms: dict[str, GcpWorld] | None = None,
     ) -> None:
         """`rooms` are the namespaces of one connection to this place: each has one world, whose readers are told of
@@ -51,17 +53,32 @@ class GcpWorld:
         self.streams: StreamStore = GcsStreams(objects, self._pollings.moved)
         self.queue: Queue = TasksQueue(self.settings, self.clients, self.clock, namespace, self.store.put_order)
         self.receiver: Receiver | None = None
+        self._keys = keys
 
     def scoped(self, namespace: str) -> GcpWorld:
         there = self._rooms.get(namespace)
         if there is None:
+            keys = self.key_service()  # one for all namespaces: it keeps what it has unwrapped
             there = GcpWorld(
-                self.settings, clients=self.clients, clock=self.clock, namespace=namespace, rooms=self._rooms
+                self.settings,
+                clients=self.clients,
+                clock=self.clock,
+                namespace=namespace,
+                keys=keys,
+                rooms=self._rooms,
             )
         return there
 
     def subscribe(self, run_id: str) -> Polling:
         return self._pollings.new(run_id)
+
+    def key_service(self) -> KmsKeyService | None:
+        """That of WDK_GCP_KMS_KEY; None without it."""
+        if self._keys is None and self.settings.kms_key:
+            from wdk_gcp.kms import KmsKeyService
+
+            self._keys = KmsKeyService(self.settings, self.clients)
+        return self._keys
 
     async def open(self) -> None:
         """Nothing to do before the first request, which says what is missing."""

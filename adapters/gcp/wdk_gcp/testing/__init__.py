@@ -4,6 +4,7 @@ libraries talk. They bind to 127.0.0.1, keep everything in memory, and know no c
 from wdk_gcp.testing.deliveries import Attempt
 from wdk_gcp.testing.firestore import FirestoreServer
 from wdk_gcp.testing.indexes import Index, Indexes
+from wdk_gcp.testing.keys import CloudKmsServer
 from wdk_gcp.testing.mischief import Fault, Mischief
 from wdk_gcp.testing.resources import create_resources
 from wdk_gcp.testing.storage import CloudStorageServer
@@ -12,6 +13,7 @@ from wdk_gcp.testing.tokens import TokenSigner
 
 __all__ = [
     "Attempt",
+    "CloudKmsServer",
     "CloudStorageServer",
     "CloudTasksServer",
     "Fault",
