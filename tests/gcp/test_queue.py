@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from google.cloud.tasks_v2 import types
 
-from tests.gcp.stage import INVOKER, LOCATION, clients_of
+from tests.gcp.stage import INVOKER, LOCATION, Servers, clients_of
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.errors import ThrottleError, WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.clock import VirtualClock
@@ -21,6 +21,7 @@ from wdk_gcp.clients import Clients
 from wdk_gcp.queue import LONGEST, TasksQueue
 from wdk_gcp.settings import GcpSettings
 from wdk_gcp.testing import CloudTasksServer, Mischief
+from wdk_gcp.world import GcpWorld
 
 SETTINGS = GcpSettings(
     project="wdk-testing",
@@ -224,3 +225,25 @@ def test_a_queue_that_is_not_there_is_named_by_its_setting(stage: Stage) -> None
 def test_what_is_not_set_is_named(stage: Stage, name: str, variable: str) -> None:
     with pytest.raises(WorldConfigurationError, match=f"^{variable} is not set"):
         stage.send((message(), 0.0), settings=replace(SETTINGS, **{name: ""}))
+
+
+def test_who_gets_a_message_finds_its_order_unless_the_run_was_erased(gcp_standing: Servers) -> None:
+    async def story() -> None:
+        with gcp_standing.fresh() as (settings, clients):
+            world = GcpWorld(settings, clients=clients, clock=gcp_standing.clock).scoped("blue")
+            bodies: list[bytes] = []
+            create = clients.tasks.create_task
+
+            def recorded(**asked: Any) -> Any:
+                bodies.append(asked["task"].http_request.body)
+                return create(**asked)
+
+            clients.tasks.create_task = recorded
+            large, small = message("s", "step", order=b"x" * 200_000), message("t", "step", order=b"x")
+            await world.queue.send([(large, 60.0)])
+            await world.queue.send([(small, 60.0)])
+            assert [await world.message_of(body) for body in bodies] == [large, small]
+            await world.runs.erase([(large.run_id, large.birth)])
+            assert [await world.message_of(body) for body in bodies] == [None, small]
+
+    asyncio.run(story())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.world.clock import SystemClock
 from wdk_cloud.world.watching import Polling, Pollings
+from wdk_gcp import messages
 from wdk_gcp.clients import Clients
 from wdk_gcp.objects import Objects
 from wdk_gcp.queue import TasksQueue
@@ -15,7 +18,7 @@ from wdk_gcp.store import KEEP, FirestoreStore
 from wdk_gcp.streams import GcsBlobs, GcsStreams
 
 if TYPE_CHECKING:
-    from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore, StreamStore, World
+    from wdk_cloud.world.ports import BlobStore, Clock, Message, Queue, Receiver, RunStore, StreamStore, World
     from wdk_gcp.kms import KmsKeyService
 
 
@@ -71,6 +74,16 @@ class GcpWorld:
 
     def subscribe(self, run_id: str) -> Polling:
         return self._pollings.new(run_id)
+
+    async def message_of(self, body: bytes) -> Message | None:
+        """What the body of a task of this namespace says, with its order; None if the run was erased meanwhile.
+
+        Raises what `messages.decode` does."""
+        message, order_at = messages.decode(body)
+        if not order_at:
+            return message
+        order = await self.store.order(message.run_id, message.birth, order_at)
+        return None if order is None else replace(message, order=order)
 
     def key_service(self) -> KmsKeyService | None:
         """That of WDK_GCP_KMS_KEY; None without it."""
