@@ -46,6 +46,7 @@ bench-peers: $(VENV)/.installed ## the same work on other engines, in environmen
 
 storm: $(VENV)/.installed $(COMPONENTS)/.installed ## the long suites: many processes, many deaths
 	@$(BIN)/pytest -n 0 -m "long or not long" tests/storm tests/aws/test_deaths.py tests/aws/test_faulty_runs.py $(ARGS)
+	@$(BIN)/pytest -n 0 -m long tests/contract
 
 corpus: $(VENV)/.installed ## add histories of this version to those that are replayed for ever
 	@$(BIN)/python -m tests.corpus

@@ -134,6 +134,15 @@ def gcp_standing() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def gcp_failing() -> Iterator[Any]:
+    """Beside `gcp_standing`, one of which every tenth request or so goes wrong: answers are lost, refusals pass."""
+    from tests.gcp.stage import servers_standing
+
+    with servers_standing({"lost": 0.06, "aborted": 0.02, "unavailable": 0.02}) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
 def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Google's own, where this machine has it; host and port."""
     from tests.gcp.emulator import emulator_running, found

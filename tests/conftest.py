@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.components import dynoxide, firestore_emulator, gcp_standing, ministack, ministack_standing
+from tests.components import dynoxide, firestore_emulator, gcp_failing, gcp_standing, ministack, ministack_standing
 from tests.e2e.elsewhere import asked
 from tests.e2e.rollcall import LEDGERS, RollCall
 
 __all__ = [
     "dynoxide",
     "firestore_emulator",
+    "gcp_failing",
     "gcp_standing",
     "ministack",
     "ministack_standing",

@@ -177,20 +177,24 @@ async def aws(ground: Ground) -> AsyncIterator[WorldUnderTest]:
 def gcp(ground: Ground) -> AbstractAsyncContextManager[WorldUnderTest]:
     """Firestore, Cloud Tasks and Cloud Storage as they answer in this process, with the indexes and exemptions of the
     schema."""
-    return gcp_on(ground, ground.fixture("gcp_standing").firestore.address)
+    return gcp_on(ground.fixture("gcp_standing"))
+
+
+def gcp_failing(ground: Ground) -> AbstractAsyncContextManager[WorldUnderTest]:
+    """The same, with faults: what comes of a call is what comes of it without."""
+    return gcp_on(ground.fixture("gcp_failing"))
 
 
 def gcp_emulator(ground: Ground) -> AbstractAsyncContextManager[WorldUnderTest]:
     """The same, with Google's emulator for Firestore, where this machine has it."""
-    return gcp_on(ground, ground.fixture("firestore_emulator"))
+    return gcp_on(ground.fixture("gcp_standing"), ground.fixture("firestore_emulator"))
 
 
 @asynccontextmanager
-async def gcp_on(ground: Ground, firestore: str) -> AsyncIterator[WorldUnderTest]:
+async def gcp_on(standing: Any, firestore: str | None = None) -> AsyncIterator[WorldUnderTest]:
     """Every test has a project, queues and a bucket of its own."""
     from wdk_gcp.world import GcpWorld
 
-    standing = ground.fixture("gcp_standing")
     clock, receiver = standing.clock, standing.receiver
     with standing.fresh(firestore) as (settings, clients):
 
@@ -223,6 +227,9 @@ if find_spec("wdk_aws.store"):
     FACTORIES["aws"] = aws
 if find_spec("wdk_gcp.store"):
     FACTORIES["gcp"] = gcp
+
+LONG: dict[str, Factory] = {"gcp-failing": gcp_failing}
+"""Worlds of `make storm`."""
 
 OF_THE_STORE: dict[str, Factory] = {"gcp-emulator": gcp_emulator}
 """Worlds that differ from others in their store only, and cannot race: Google's emulator takes some twenty writes a
@@ -260,16 +267,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         about = metafunc.module.__name__.rpartition("test_")[2]
         names = [*FACTORIES, *(OF_THE_STORE if about in ABOUT_THE_STORE else ())]
-        metafunc.parametrize("place", names, indirect=True)
+        long = [pytest.param(name, marks=pytest.mark.long) for name in LONG]
+        metafunc.parametrize("place", [*names, *long], indirect=True)
 
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     for exception in request.node.iter_markers("not_on"):
-        if request.param in (exception.args[0], f"{exception.args[0]}-emulator"):
+        if request.param.partition("-")[0] == exception.args[0]:
             pytest.skip("not run on {}: {}".format(*exception.args))
     return Opening(
-        {**FACTORIES, **OF_THE_STORE}[request.param],
+        {**FACTORIES, **LONG, **OF_THE_STORE}[request.param],
         Ground(tmp_path, request.getfixturevalue, "races" in request.node.path.name),
     )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from google.api_core.exceptions import Conflict
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore import Client as FirestoreClient
 
@@ -20,7 +21,7 @@ from wdk_gcp import messages, schema
 from wdk_gcp.clients import Clients
 from wdk_gcp.queue import ROUTE
 from wdk_gcp.settings import GcpSettings
-from wdk_gcp.testing import CloudStorageServer, CloudTasksServer, FirestoreServer, Index, Indexes
+from wdk_gcp.testing import CloudStorageServer, CloudTasksServer, Fault, FirestoreServer, Index, Indexes, Mischief
 from wdk_gcp.testing.firestore import named_by_environment
 from wdk_gcp.testing.serving import HttpAnswer, HttpRequest, HttpServer
 
@@ -78,7 +79,8 @@ class Servers:
 
         def storage() -> Any:
             client = self.storage.client()
-            client.create_bucket(settings.bucket)
+            with suppress(Conflict):  # the answer to the first request was lost
+                client.create_bucket(settings.bucket)
             return client
 
         clients = clients_of(settings, firestore or self.firestore.address, storage, tasks)
@@ -93,11 +95,13 @@ class Servers:
 
 
 @contextmanager
-def servers_standing() -> Iterator[Servers]:
+def servers_standing(rates: Mapping[Fault, float] | None = None) -> Iterator[Servers]:
+    """`rates` are those of faults of the two that keep something."""
     clock = VirtualClock()
+    mischief = [Mischief(seed, rates) for seed in range(2)]
     with (
-        FirestoreServer(clock=clock, indexes=indexes()) as firestore,
-        CloudStorageServer(clock=clock) as storage,
+        FirestoreServer(clock=clock, indexes=indexes(), mischief=mischief[0]) as firestore,
+        CloudStorageServer(clock=clock, mischief=mischief[1]) as storage,
         CloudTasksServer(clock=clock) as tasks,
         TaskReceiver(tasks) as receiver,
     ):
