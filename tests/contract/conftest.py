@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.gcp import emulator
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.memory import MemoryWorld
 from wdk_cloud.world.ports import BlobStore, Clock, Delivery, Message, Queue, Receiver, RunStore, World
@@ -266,9 +267,10 @@ class Opening:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         about = metafunc.module.__name__.rpartition("test_")[2]
-        names = [*FACTORIES, *(OF_THE_STORE if about in ABOUT_THE_STORE else ())]
         long = [pytest.param(name, marks=pytest.mark.long) for name in LONG]
-        metafunc.parametrize("place", [*names, *long], indirect=True)
+        absent = [] if emulator.found() else [pytest.mark.skip("not run here: Google's Firestore emulator")]
+        of_the_store = [pytest.param(name, marks=absent) for name in OF_THE_STORE if about in ABOUT_THE_STORE]
+        metafunc.parametrize("place", [*FACTORIES, *of_the_store, *long], indirect=True)
 
 
 @pytest.fixture

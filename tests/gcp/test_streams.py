@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from tests.contract.records import BIRTH, NOW, OTHER_BIRTH, RUN, a_head
-from tests.gcp.stage import clients_of
+from tests.gcp.stage import Servers, clients_of
+from wdk_cloud.codec.known import KnownTypes
+from wdk_cloud.codec.sealing import Sealer
+from wdk_cloud.engine import chunks
+from wdk_cloud.engine.appender import Appender
+from wdk_cloud.engine.follower import Follower
+from wdk_cloud.engine.streaming import Place
 from wdk_cloud.errors import ThrottleError, WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.ports import Head, tombstone
@@ -20,6 +26,7 @@ from wdk_gcp.objects import Objects
 from wdk_gcp.settings import GcpSettings
 from wdk_gcp.streams import GcsBlobs, GcsStreams
 from wdk_gcp.testing import CloudStorageServer, Mischief
+from wdk_gcp.world import GcpWorld
 
 SETTINGS = GcpSettings(project="wdk-testing", bucket="runs")
 
@@ -178,3 +185,37 @@ def test_a_refresh_makes_old_objects_young_but_marks(stage: Stage) -> None:
     ages = {blob.name.partition("birth-1/")[2]: blob.time_created.timestamp() - made for blob in blobs}
     assert ages == {"m/log": 0.0, "s/log/00000000": 1_500.0, "s/log/00000001": 1_000.0}
     assert asyncio.run(stage.streams().get(RUN, BIRTH, "log", 0, 100)) == [b"old", b"young"]
+
+
+# -- what it costs ----------------------------------------------------------------------------------------------------
+
+
+def test_200_small_chunks_in_two_seconds_are_25_objects_at_most_and_a_live_reader_lists_nothing(
+    gcp_standing: Servers,
+) -> None:
+    async def story() -> list[bytes]:
+        with gcp_standing.fresh() as (settings, clients):
+            world = GcpWorld(settings, clients=clients)
+            await world.runs.create(a_head())
+            place = Place(world, RUN, BIRTH, "log", Sealer(RUN, None))
+            await place.register()
+            gcp_standing.storage.calls.clear()
+            reader = asyncio.create_task(read(place))
+            appender, begin = Appender(place), asyncio.get_running_loop().time()
+            for number in range(200):
+                await asyncio.sleep(begin + number * 0.01 - asyncio.get_running_loop().time())
+                await appender.write(chunks.framed(b"%d" % number, is_value=False))
+            await appender.close()
+            return await reader
+
+    assert asyncio.run(story()) == [b"%d" % number for number in range(200)]
+    calls = gcp_standing.storage.calls
+    assert 2 <= calls["objects.insert"] <= 25
+    assert calls["objects.list"] == 0
+    # Of each object: it, the one after it, and that one again until it is there; and the first look of the writer.
+    assert calls["objects.get"] <= 5 * calls["objects.insert"] + 12
+
+
+async def read(place: Place) -> list[bytes]:
+    follower = Follower(place, KnownTypes())
+    return [chunk.data async for batch in follower.batches() for chunk in batch]
