@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from google.api_core import exceptions
+from google.cloud.firestore import DocumentReference
 
 from tests.contract.records import (
     BIRTH,
@@ -30,7 +31,8 @@ from tests.gcp.stores import Bench
 from wdk_cloud.errors import ThrottleError, WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.ports import Labels, RunQuery
 from wdk_cloud.world.sightings import SIGHTING
-from wdk_gcp import items, schema
+from wdk_gcp import database, items, schema
+from wdk_gcp.database import Step
 from wdk_gcp.settings import GcpSettings
 from wdk_gcp.store import KEEP, FirestoreStore
 from wdk_gcp.testing import FirestoreServer
@@ -335,3 +337,51 @@ def test_what_is_no_matter_of_the_world_is_left_alone() -> None:
 
     assert translated(exceptions.InvalidArgument("x"), "WDK_GCP_DATABASE") is None
     assert translated(KeyError("x"), "WDK_GCP_DATABASE") is None
+
+
+# -- who may do little, and who comes too late --------------------------------------------------------------------------
+
+
+def test_who_may_not_read_the_database_can_start_a_run_with_a_large_input(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = bench.fresh()
+
+    def denied(*_: Any, **__: Any) -> None:
+        raise exceptions.PermissionDenied("Missing or insufficient permissions.")
+
+    async def story() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(DocumentReference, "get", denied)
+            with pytest.raises(WorldConfigurationError, match="may not do that"):
+                await runs.head(RUN)
+            assert await runs.append(RUN, BIRTH, a_batch(1)) is None
+            assert await runs.create(a_head()) is None
+        assert await runs.read(RUN, BIRTH, 0) == [a_batch(1)]
+
+    asyncio.run(story())
+
+
+def test_who_is_always_too_late_tries_again_after_pauses_and_then_leaves_it_for_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, others = bench.fresh(), bench.open()
+    tries = 0
+
+    def faster(found: Any) -> Step[None]:
+        nonlocal tries
+        tries += 1
+        others._database.decide_now(found.path, lambda _: Step(None, {"n": tries}))
+        return Step(None, {"n": -1})
+
+    async def story() -> None:
+        await runs.create(a_head())
+        (path,) = bench.documents()
+        monkeypatch.setattr(database, "ROUNDS", 5)
+        with pytest.raises(WorldUnavailableError, match="written by too many at once; it is tried again"):
+            await runs._database.decide(path, faster)
+        head = await runs.head(RUN)
+        assert head is not None
+        assert (tries, head.length) == (5, 5)
+
+    asyncio.run(story())
