@@ -26,6 +26,7 @@ from wdk_gcp.testing.firestore import named_by_environment
 from wdk_gcp.testing.serving import HttpAnswer, HttpRequest, HttpServer
 
 if TYPE_CHECKING:
+    from google.cloud.kms_v1 import KeyManagementServiceClient
     from google.cloud.tasks_v2 import CloudTasksClient
 
 PROJECT = "wdk-testing"
@@ -55,7 +56,9 @@ class Servers:
     receiver: TaskReceiver
 
     @contextmanager
-    def fresh(self, firestore: str | None = None) -> Iterator[tuple[GcpSettings, Clients]]:
+    def fresh(
+        self, firestore: str | None = None, kms: Callable[[], KeyManagementServiceClient] | None = None
+    ) -> Iterator[tuple[GcpSettings, Clients]]:
         """Settings of resources that nobody has used, which exist or are made at first use; and clients for them.
         `firestore`: the address of another one."""
         number = next(_numbers)
@@ -83,7 +86,7 @@ class Servers:
                 client.create_bucket(settings.bucket)
             return client
 
-        clients = clients_of(settings, firestore or self.firestore.address, storage, tasks)
+        clients = clients_of(settings, firestore or self.firestore.address, storage, tasks, kms)
         try:
             yield settings, clients
         finally:
@@ -113,6 +116,7 @@ def clients_of(
     firestore: str,
     storage: Callable[[], Any] | None = None,
     tasks: Callable[[], CloudTasksClient] | None = None,
+    kms: Callable[[], KeyManagementServiceClient] | None = None,
 ) -> Clients:
     """`firestore` is an address."""
 
@@ -120,7 +124,20 @@ def clients_of(
         with named_by_environment(firestore):
             return FirestoreClient(settings.project, AnonymousCredentials(), settings.database)
 
-    return Clients(settings, firestore=firestore_client, storage=storage, tasks=tasks)
+    return Clients(settings, firestore=firestore_client, storage=storage, tasks=tasks, kms=kms)
+
+
+def documents_of(client: FirestoreClient) -> dict[str, dict[str, Any]]:
+    """All documents of a project, by their paths."""
+    found: dict[str, dict[str, Any]] = {}
+    collections = list(client.collections())
+    for collection in collections:
+        for document in collection.list_documents():
+            collections += document.collections()
+            snapshot = document.get()
+            if snapshot.exists:
+                found[document.path] = snapshot.to_dict() or {}
+    return found
 
 
 @dataclass
@@ -128,8 +145,7 @@ class Call:
     """A delivery that waits for its answer."""
 
     delivery: Delivery
-    namespace: str
-    headers: dict[str, str]
+    body: bytes
     answered: threading.Event = field(default_factory=threading.Event)
     answer: HttpAnswer = field(default_factory=lambda: HttpAnswer(503))
     received_at: float | None = None
@@ -169,15 +185,14 @@ class TaskReceiver:
     def _answer(self, request: HttpRequest) -> HttpAnswer:
         if request.path != f"{self._base}{ROUTE}":
             return HttpAnswer(404)
-        message, order_at = messages.decode(request.body)
-        assert order_at == ""
+        message, _ = messages.decode(request.body)
         delivery = Delivery(
             message=message,
             provider_id=request.headers["x-cloudtasks-taskname"],
             receipt=str(next(self._receipts)),
             again=request.headers["x-cloudtasks-taskretrycount"] != "0",
         )
-        call = Call(delivery, request.query.get("namespace", ""), dict(request.headers))
+        call = Call(delivery, request.body)
         with self._lock:
             self.calls.append(call)
             self._waiting.append(call)
@@ -208,6 +223,16 @@ class TaskReceiver:
 
     async def put_back(self, delivery: Delivery, delay: float) -> None:
         await asyncio.to_thread(self._end, delivery, HttpAnswer(503, {"Retry-After": str(int(delay))}))
+
+    def arrived(self) -> bool:
+        """Whether one waits to be received."""
+        with self._lock:
+            return bool(self._waiting)
+
+    def body_of(self, delivery: Delivery) -> bytes:
+        """Of one that is being worked on."""
+        with self._lock:
+            return self._held[delivery.receipt].body
 
     def busy(self) -> bool:
         due = self._tasks.next_due()
@@ -246,11 +271,15 @@ class TaskReceiver:
             call = self._held.pop(delivery.receipt, None)
         if call is None:
             return
-        ended = len(self._tasks.attempts)
+        ended = self._ended(delivery)
         call.answer = answer
         call.answered.set()
-        while len(self._tasks.attempts) == ended:
+        while self._ended(delivery) == ended:
             threading.Event().wait(LOOK_EVERY)
+
+    def _ended(self, delivery: Delivery) -> int:
+        """How many deliveries of its task have ended."""
+        return sum(attempt.task.endswith(delivery.provider_id) for attempt in self._tasks.attempts)
 
     def _settled(self) -> bool:
         """Whether all that is due has arrived here."""

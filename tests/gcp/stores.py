@@ -7,8 +7,9 @@ import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tests.gcp.stage import clients_of, indexes
+from tests.gcp.stage import clients_of, documents_of, indexes
 from wdk_cloud.world.clock import VirtualClock
+from wdk_gcp.clients import close_firestore
 from wdk_gcp.settings import GcpSettings
 from wdk_gcp.store import FirestoreStore
 from wdk_gcp.testing import FirestoreServer, Mischief
@@ -61,15 +62,8 @@ class Bench:
     def documents(self) -> dict[str, dict[str, Any]]:
         """All that there are in the project, by their paths."""
         client = self.server.client(self.settings.project)
-        found: dict[str, dict[str, Any]] = {}
-        collections = list(client.collections())
-        for collection in collections:
-            for document in collection.list_documents():
-                collections += document.collections()
-                snapshot = document.get()
-                if snapshot.exists:
-                    found[document.path] = snapshot.to_dict() or {}
-        client._firestore_api.transport.close()
+        found = documents_of(client)
+        close_firestore(client)
         return found
 
     def units(self, call: Coroutine[Any, Any, T]) -> tuple[int, int, int]:

@@ -8,12 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.gcp.driving import Driver
 from tests.gcp.stage import Servers
 from wdk_cloud import Workflows, start
-from wdk_cloud.engine.delivery import deliver
-from wdk_cloud.worker import engine_for
-from wdk_cloud.world.opening import use_world
-from wdk_gcp.world import GcpWorld
 
 app = Workflows()
 
@@ -47,24 +44,13 @@ async def sender() -> int:
 
 
 async def to_the_end(servers: Servers, workflow: Any, *arguments: Any) -> Counter[str]:
-    """Start a run, and deliver what comes for it until it has ended. What that took."""
-    tasks, receiver, clock = servers.tasks, servers.receiver, servers.clock
-    with servers.fresh() as (settings, clients):
-        world = GcpWorld(settings, clients=clients, clock=clock)
-        engine = engine_for(world, [app])
-        before, sent, delivered = servers.firestore.usage, tasks.calls["CreateTask"], 0
-        with use_world(world):
-            await start(workflow, *arguments)
-            while receiver.busy() or tasks.next_due() is not None:
-                if not receiver.busy():
-                    await receiver.advance(clock, (tasks.next_due() or 0.0) - clock.now())
-                for delivery in await receiver.receive(1):
-                    delivered += 1
-                    assert await deliver(engine, delivery)
-                    await receiver.acknowledge(delivery)
-        engine.close()
+    """What a run takes from its start to its end."""
+    with Driver(servers, app) as driver:
+        before, sent = servers.firestore.usage, servers.tasks.calls["CreateTask"]
+        await start(workflow, *arguments)
+        await driver.until_quiet()
         used = servers.firestore.usage - before
-        return Counter({**used, "tasks": tasks.calls["CreateTask"] - sent, "deliveries": delivered})
+        return Counter({**used, "tasks": servers.tasks.calls["CreateTask"] - sent, "deliveries": driver.delivered})
 
 
 DAY = 86_400.0
