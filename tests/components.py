@@ -145,9 +145,10 @@ def gcp_failing() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Google's own, where this machine has it; host and port."""
-    from tests.gcp.emulator import emulator_running
+    from tests.gcp.emulator import emulator_running, warm_up
 
     with emulator_running(tmp_path_factory.mktemp("emulator")) as address:
+        warm_up(address)
         yield address
 
 

@@ -278,6 +278,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     for exception in request.node.iter_markers("not_on"):
         if request.param.partition("-")[0] == exception.args[0]:
             pytest.skip("not run on {}: {}".format(*exception.args))
+    if request.param in OF_THE_STORE:
+        request.getfixturevalue("firestore_emulator")  # it takes seconds to start, which are not the test's
     return Opening(
         {**FACTORIES, **LONG, **OF_THE_STORE}[request.param],
         Ground(tmp_path, request.getfixturevalue, "races" in request.node.path.name),

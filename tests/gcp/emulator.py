@@ -39,6 +39,26 @@ def emulator_running(folder: Path) -> Iterator[str]:
         yield url.removeprefix("http://")
 
 
+def warm_up(address: str) -> None:
+    """Ask it once for all that a store asks: its first answers take seconds on a machine with much to do."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.firestore import Client
+
+    from wdk_gcp.clients import close_firestore
+    from wdk_gcp.testing.firestore import named_by_environment
+
+    with named_by_environment(address):
+        client = Client("warming-up", AnonymousCredentials())
+    for number in range(20):
+        document = client.document(f"things/{number}")
+        made = document.create({"n": number})
+        document.update({"n": -number}, client.write_option(last_update_time=made.update_time))
+        list(client.collection("things").order_by("n").limit(5).stream())
+        document.get()
+        document.delete()
+    close_firestore(client)
+
+
 def _jar() -> Path | None:
     if named := os.environ.get(JAR):
         return Path(named)
