@@ -124,7 +124,7 @@ async def everything(text: str) -> str:
     webhook = create_webhook("manual")
     await publishing(webhook.token)
     await replying(await webhook)
-    unanswered = create_webhook("manual", timeout=0.05)
+    unanswered = create_webhook("manual", timeout=20)
     await publishing(unanswered.token)
     await unanswered
     return text

@@ -19,7 +19,9 @@ REQUESTS = st.builds(
     st.lists(st.tuples(NAMES, VALUES), max_size=4),
     st.binary(max_size=50),
 )
-ADDRESSES = st.none() | st.builds(ReplyAddress, st.text(max_size=3), st.just("run"), st.just("birth"), st.just("id"))
+ADDRESSES = st.none() | st.builds(
+    ReplyAddress, st.text(max_size=3), st.just("run"), st.just("birth"), st.just("id"), st.sampled_from(["", "a2V5"])
+)
 
 
 @given(request=REQUESTS, address=ADDRESSES)
