@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.elsewhere import Elsewhere, asked
 from tests.e2e.ledger import Ledger
-from tests.e2e.onlambda import stage_at
+from tests.e2e.onlambda import scales_of, stage_at
 from tests.e2e.rollcall import LEDGERS, LEFT_OUT, PROPERTY
 from tests.e2e.running import Play
 from wdk_cloud.engine.settings import Settings
@@ -58,7 +58,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=WAYS)
-def play(request: pytest.FixtureRequest, ledgers: Path) -> Play:
+def play(request: pytest.FixtureRequest, ledgers: Path) -> Iterator[Play]:
     item, way = request.node, request.param
     test = test_id(item, way)
     ledger = Ledger(ledgers, test, way, ordered=item.get_closest_marker("in_any_order") is None)
@@ -67,8 +67,12 @@ def play(request: pytest.FixtureRequest, ledgers: Path) -> Play:
         item.stash[PLAYED_BY] = request.getfixturevalue("elsewhere")
     else:
         item.stash[LEDGER] = ledger
-    stage = stage_at(request.getfixturevalue("dynoxide")) if way == "lambda" else None
-    return Play(WAYS[way], ledger, stage=stage)
+    if way != "lambda":
+        yield Play(WAYS[way], ledger)
+        return
+    endpoint = request.getfixturevalue("dynoxide")
+    yield Play(WAYS[way], ledger, stage=stage_at(endpoint))
+    scales_of(endpoint).finish()
 
 
 @pytest.fixture

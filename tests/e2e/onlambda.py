@@ -8,6 +8,7 @@ import importlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
+from tests.aws.metering import Scales
 from wdk_aws import messages
 from wdk_aws.testing.functions import Function
 from wdk_aws.testing.queues import Letter, Queue
@@ -36,8 +37,16 @@ class ExactStage(Stage):
 
 @functools.cache
 def stage_at(dynamodb: str) -> Stage:
-    """Of this process; `dynamodb` is the URL of the component that stands in for it."""
-    return ExactStage(dynamodb)
+    """Of this process; `dynamodb` is the URL of the component that stands in for it. What our meter says of each request
+    must be what DynamoDB reports."""
+    stage = ExactStage(dynamodb)
+    scales_of(dynamodb).attach(stage.session, dynamodb)
+    return stage
+
+
+@functools.cache
+def scales_of(dynamodb: str) -> Scales:
+    return Scales()
 
 
 @contextlib.contextmanager
