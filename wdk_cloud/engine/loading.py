@@ -8,6 +8,7 @@ from wdk_cloud.codec.keyring import HOW, Keyring
 from wdk_cloud.engine import events as ev
 from wdk_cloud.engine import trouble
 from wdk_cloud.engine.history import History
+from wdk_cloud.engine.leasing import LeaseLost
 from wdk_cloud.engine.payloads import Payloads
 from wdk_cloud.engine.replay import Body
 from wdk_cloud.errors import BUG, CorruptedEventLogError, SerializationError, WorldConfigurationError
@@ -31,7 +32,8 @@ class Loaded(NamedTuple):
 
 
 async def load(turn: Turn) -> Loaded:
-    """Read the log. Raises CorruptedEventLogError, or NewerFormatError for a record of a newer format."""
+    """Read the log. Raises CorruptedEventLogError, NewerFormatError for a record of a newer format, or LeaseLost when
+    the log shows that the lease has passed on."""
     head, engine = turn.head, turn.engine
     warm = engine.take_warm(turn.key)
     if warm is not None:
@@ -45,6 +47,10 @@ async def load(turn: Turn) -> Loaded:
     try:
         if not first:
             for batch in await _dense(turn, history.position):
+                if batch.fence > head.fence:
+                    # Written under a later lease than ours: somebody whose clock is ahead has taken over, and may be at
+                    # work. What that one has begun was not interrupted.
+                    raise LeaseLost
                 decoded = ev.decode_batch(batch.data, head.run_id, batch.at)
                 opened = [await payloads.open_event(event) for event in decoded.events]
                 history.extend(opened, decoded.version)
