@@ -200,7 +200,7 @@ def test_a_send_that_is_refused_for_long_says_so_and_the_others_are_sent(
 ) -> None:
     from wdk_gcp import queue
 
-    monkeypatch.setattr(queue, "RETRY", queue.RETRY.with_timeout(0.01))
+    monkeypatch.setattr(queue, "RETRY", queue.RETRY.with_timeout(0.0))  # its pauses are drawn: any is too long
     stage.server.mischief.plan("CreateTask", fault)
     with pytest.raises(kind, match="WDK_GCP_FLOW_QUEUE"):
         stage.send((message("a"), 0.0), (message("b"), 0.0), (message("c"), 0.0))

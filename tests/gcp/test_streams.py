@@ -108,7 +108,7 @@ def test_a_bucket_that_refuses_for_long_is_named_by_its_setting(
 ) -> None:
     from wdk_gcp import objects
 
-    retry = objects._retry().with_timeout(0.01)
+    retry = objects._retry().with_timeout(0.0)  # its pauses are drawn: any is too long
     monkeypatch.setattr(objects, "_retry", lambda: retry)
     stage.server.mischief.plan("objects.insert", fault)
     with pytest.raises(kind, match="WDK_GCP_BUCKET"):

@@ -32,7 +32,7 @@ PLATFORM += ["--platform", "pyemscripten_2026_0_wasm32", "--platform", "any", "-
 """What wheels have to be for, to be taken by that Python."""
 
 FOR_UNIT = ["freezegun", "msgspec", "pydantic", "pytest", "pytest-timeout", "tzdata"]
-FOR_ALL = [*FOR_UNIT, "httpx", "time-machine"]
+FOR_ALL = [*FOR_UNIT, "boto3", "httpx", "starlette", "time-machine"]
 """What the chosen tests import, besides the core and its dependencies."""
 
 
@@ -67,6 +67,8 @@ def cpython(version: str, interpreter: str) -> list[str]:
         ]
         _run([*install, "hatchling", *FOR_ALL])
         _run([*install, "--no-build-isolation", "--editable", str(ROOT)])
+        # The way `lambda` needs the adapter, and of what that needs boto3 alone.
+        _run([*install, "--no-build-isolation", "--no-deps", "--editable", str(ROOT / "adapters/aws")])
 
     folder = _built(version, build, interpreter, *FOR_ALL, (ROOT / "pyproject.toml").read_text())
     return [str(folder / "bin" / "python"), "-m", "pytest"]
