@@ -17,9 +17,9 @@ from wdk_aws.clients import Clients
 from wdk_aws.objects import Objects
 from wdk_aws.queue import SqsQueue
 from wdk_aws.settings import AwsSettings
-from wdk_aws.streams import S3Blobs, S3Streams
 from wdk_aws.testing.faults import without_pauses
 from wdk_cloud.world.clock import SystemClock
+from wdk_cloud.world.objects import ObjectBlobs, ObjectStreams
 from wdk_cloud.world.ports import Delivery, Head, Message
 
 DAY = 86_400.0
@@ -43,8 +43,8 @@ class Stage:
         return Objects(self.settings, self.clients, head, "")
 
     @property
-    def streams(self) -> S3Streams:
-        return S3Streams(self.objects, lambda _: None)
+    def streams(self) -> ObjectStreams:
+        return ObjectStreams(self.objects, lambda _: None)
 
     @property
     def queue(self) -> SqsQueue:
@@ -91,7 +91,7 @@ def test_a_put_is_made_once_and_knows_itself(stage: Stage, loss: Loss) -> None:
 @lost
 def test_blobs_and_marks_are_put_whatever_is_lost(stage: Stage, loss: Loss) -> None:
     async def story() -> None:
-        blobs = S3Blobs(stage.objects)
+        blobs = ObjectBlobs(stage.objects)
         stage.lose(loss)
         await blobs.put_blob(RUN, BIRTH, "name", b"data")
         stage.lose(loss)

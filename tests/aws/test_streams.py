@@ -17,7 +17,6 @@ from wdk_aws import objects
 from wdk_aws.clients import Clients
 from wdk_aws.objects import Objects
 from wdk_aws.settings import AwsSettings
-from wdk_aws.streams import S3Blobs, S3Streams
 from wdk_aws.world import AwsWorld
 from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.sealing import Sealer
@@ -26,6 +25,7 @@ from wdk_cloud.engine.appender import Appender
 from wdk_cloud.engine.follower import Follower
 from wdk_cloud.engine.streaming import Place
 from wdk_cloud.errors import ThrottleError, WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.world.objects import ObjectBlobs, ObjectStreams
 from wdk_cloud.world.ports import Head, tombstone
 from wdk_cloud.world.watching import FIRST_PAUSE, Pollings
 
@@ -44,8 +44,8 @@ class Stage:
         return Objects(self.settings, self.clients, self.head, "blue")
 
     @property
-    def streams(self) -> S3Streams:
-        return S3Streams(self.objects, self.moved.append)
+    def streams(self) -> ObjectStreams:
+        return ObjectStreams(self.objects, self.moved.append)
 
     async def head(self, run_id: str) -> Head | None:
         return self.heads.get(run_id)
@@ -84,8 +84,8 @@ def test_keys_say_what_they_are_and_begin_with_the_life_of_a_run(stage: Stage) -
         await stage.streams.put(RUN, BIRTH, "a/b c", 12, b"1")
         await stage.streams.put(RUN, BIRTH, "..", 0, b"2")
         await stage.streams.mark(RUN, BIRTH, "log", 5.0)
-        await S3Blobs(stage.objects).put_blob(RUN, BIRTH, "sha", b"3")
-        await S3Blobs(Objects(stage.settings, stage.clients, stage.head, "")).put_blob(RUN, BIRTH, "sha", b"4")
+        await ObjectBlobs(stage.objects).put_blob(RUN, BIRTH, "sha", b"3")
+        await ObjectBlobs(Objects(stage.settings, stage.clients, stage.head, "")).put_blob(RUN, BIRTH, "sha", b"4")
 
     asyncio.run(story())
     assert stage.keys() == [
@@ -159,9 +159,9 @@ def test_of_sixteen_threads_one_has_the_ordinal(stage: Stage) -> None:
 def test_a_bucket_that_is_not_there_is_named_by_its_setting(stage: Stage) -> None:
     wrong = Objects(replace(stage.settings, bucket="no-such-bucket"), stage.clients, stage.head, "")
     with pytest.raises(WorldConfigurationError, match="what WDK_AWS_BUCKET names is not there"):
-        asyncio.run(S3Blobs(wrong).put_blob(RUN, BIRTH, "name", b"data"))
+        asyncio.run(ObjectBlobs(wrong).put_blob(RUN, BIRTH, "name", b"data"))
     with pytest.raises(WorldConfigurationError, match="what WDK_AWS_BUCKET names is not there"):
-        asyncio.run(S3Blobs(wrong).get_blob(RUN, BIRTH, "name"))
+        asyncio.run(ObjectBlobs(wrong).get_blob(RUN, BIRTH, "name"))
 
 
 def test_an_object_that_looks_forbidden_may_lack_the_right_to_list(stage: Stage) -> None:
@@ -213,7 +213,7 @@ def test_what_is_written_while_its_run_is_buried_is_taken_back(stage: Stage) -> 
     stage.heads.clear()
     assert stage.put(0, b"data") is None
     stage.heads.clear()
-    asyncio.run(S3Blobs(stage.objects).put_blob(RUN, BIRTH, "name", b"data"))
+    asyncio.run(ObjectBlobs(stage.objects).put_blob(RUN, BIRTH, "name", b"data"))
     assert stage.keys() == []
 
 

@@ -20,11 +20,11 @@ from wdk_cloud.engine.follower import Follower
 from wdk_cloud.engine.streaming import Place
 from wdk_cloud.errors import ThrottleError, WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.clock import VirtualClock
+from wdk_cloud.world.objects import ObjectBlobs, ObjectStreams
 from wdk_cloud.world.ports import Head, tombstone
 from wdk_gcp.clients import Clients
 from wdk_gcp.objects import Objects
 from wdk_gcp.settings import GcpSettings
-from wdk_gcp.streams import GcsBlobs, GcsStreams
 from wdk_gcp.testing import CloudStorageServer, Mischief
 from wdk_gcp.world import GcpWorld
 
@@ -44,8 +44,8 @@ class Stage:
     def objects(self, settings: GcpSettings = SETTINGS) -> Objects:
         return Objects(settings, self.clients, self.read_head, "")
 
-    def streams(self) -> GcsStreams:
-        return GcsStreams(self.objects(), lambda _run: None)
+    def streams(self) -> ObjectStreams:
+        return ObjectStreams(self.objects(), lambda _run: None)
 
     def names(self) -> list[str]:
         return [blob.name for blob in self.clients.storage.bucket("runs").list_blobs()]
@@ -68,7 +68,7 @@ def put(stage: Stage, ordinal: int, data: bytes) -> bytes | None:
 
 def test_names_begin_with_the_run_and_say_what_they_are(stage: Stage) -> None:
     async def story() -> None:
-        await GcsBlobs(stage.objects()).put_blob(RUN, BIRTH, "blob", b"blob")
+        await ObjectBlobs(stage.objects()).put_blob(RUN, BIRTH, "blob", b"blob")
         await stage.streams().put(RUN, BIRTH, "a/b", 7, b"chunks")
         await stage.streams().mark(RUN, BIRTH, "..", NOW)
 
@@ -124,7 +124,7 @@ def test_of_sixteen_threads_one_has_the_ordinal(stage: Stage) -> None:
 
 def test_a_bucket_that_is_not_there_is_named_by_its_setting(stage: Stage) -> None:
     elsewhere = GcpSettings(project="wdk-testing", bucket="elsewhere")
-    streams = GcsStreams(stage.objects(elsewhere), lambda _run: None)
+    streams = ObjectStreams(stage.objects(elsewhere), lambda _run: None)
     for call in (streams.put(RUN, BIRTH, "log", 0, b"x"), streams.get(RUN, BIRTH, "log", 0, 9)):
         with pytest.raises(WorldConfigurationError, match="what WDK_GCP_BUCKET names is not there"):
             asyncio.run(call)
@@ -157,7 +157,7 @@ def test_what_is_written_while_its_run_is_buried_is_taken_back(stage: Stage) -> 
     assert stage.head is not None
     stage.head = tombstone(stage.head, NOW)
     assert put(stage, 0, b"data") is None
-    asyncio.run(GcsBlobs(stage.objects()).put_blob(RUN, BIRTH, "blob", b"blob"))
+    asyncio.run(ObjectBlobs(stage.objects()).put_blob(RUN, BIRTH, "blob", b"blob"))
     assert stage.names() == []
 
 

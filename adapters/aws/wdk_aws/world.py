@@ -9,9 +9,9 @@ from wdk_aws.objects import Objects
 from wdk_aws.queue import SqsQueue
 from wdk_aws.settings import AwsSettings
 from wdk_aws.store import KEEP, DynamoStore
-from wdk_aws.streams import S3Blobs, S3Streams
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.world.clock import SystemClock
+from wdk_cloud.world.objects import ObjectBlobs, ObjectStreams
 from wdk_cloud.world.watching import Polling, Pollings
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class AwsWorld:
         objects = Objects(self.settings, self.clients, store.head, namespace)
         store.objects = objects
         self._pollings = Pollings()
-        self.blobs: BlobStore = S3Blobs(objects)
-        self.streams: StreamStore = S3Streams(objects, self._pollings.moved)
+        self.blobs: BlobStore = ObjectBlobs(objects)
+        self.streams: StreamStore = ObjectStreams(objects, self._pollings.moved)
         self.queue: Queue = SqsQueue(self.settings, self.clients, self.clock, namespace)
         self.receiver: Receiver | None = None
         self._keys = keys

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.world.clock import SystemClock
+from wdk_cloud.world.objects import ObjectBlobs, ObjectStreams
 from wdk_cloud.world.watching import Polling, Pollings
 from wdk_gcp import messages
 from wdk_gcp.clients import Clients
@@ -15,7 +16,6 @@ from wdk_gcp.objects import Objects
 from wdk_gcp.queue import TasksQueue
 from wdk_gcp.settings import GcpSettings
 from wdk_gcp.store import KEEP, FirestoreStore
-from wdk_gcp.streams import GcsBlobs, GcsStreams
 
 if TYPE_CHECKING:
     from wdk_cloud.world.ports import BlobStore, Clock, Message, Queue, Receiver, RunStore, StreamStore, World
@@ -52,8 +52,8 @@ class GcpWorld:
         objects = Objects(self.settings, self.clients, self.store.head, namespace)
         self.store.objects = objects
         self._pollings = Pollings()
-        self.blobs: BlobStore = GcsBlobs(objects)
-        self.streams: StreamStore = GcsStreams(objects, self._pollings.moved)
+        self.blobs: BlobStore = ObjectBlobs(objects)
+        self.streams: StreamStore = ObjectStreams(objects, self._pollings.moved)
         self.queue: Queue = TasksQueue(self.settings, self.clients, self.clock, namespace, self.store.put_order)
         self.receiver: Receiver | None = None
         self._keys = keys

@@ -1,16 +1,35 @@
-"""Blobs and streams in Cloud Storage: an object of each blob, and one of each append to a stream."""
+"""Blobs and streams in a store of objects: an object of each blob, and one of each append to a stream."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wdk_gcp.objects import Objects
+
+class Objects(Protocol):
+    """The objects of one namespace, as an adapter asks its cloud for them. Reads are strongly consistent. Under a
+    tombstone nothing is put."""
+
+    def key(self, run_id: str, birth: str, *parts: str) -> str: ...
+
+    async def put(self, run_id: str, birth: str, key: str, data: bytes) -> None:
+        """Write it, whatever lies there."""
+        ...
+
+    async def put_new(self, run_id: str, birth: str, key: str, data: bytes) -> bytes | None:
+        """Write it if there is nothing. None: written, or the same lies there; else what lies there."""
+        ...
+
+    async def get(self, key: str, most: int | None = None) -> bytes | None:
+        """None if it is not there, or is larger than `most`."""
+        ...
+
+    async def is_there(self, key: str) -> bool: ...
 
 
-class GcsBlobs:
+class ObjectBlobs:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
@@ -22,10 +41,10 @@ class GcsBlobs:
         return await self._objects.get(self._objects.key(run_id, birth, "b", name))
 
 
-class GcsStreams:
+class ObjectStreams:
     """Readers ask for the next object by its key; nothing is listed. `moved` is told the run of what came or went."""
 
-    window = 0.1  # an object costs as much as a follower's twelve reads, and takes 50 ms to write
+    window = 0.1  # an object costs as much as a follower's twelve reads, and takes 30 to 50 ms to write
 
     def __init__(self, objects: Objects, moved: Callable[[str], None]) -> None:
         self._objects = objects
