@@ -20,7 +20,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check unit bench bench-peers storm corpus lint types format requirements clean
+.PHONY: help demo test check unit bench bench-peers storm corpus docs lint types format requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -50,6 +50,9 @@ storm: $(VENV)/.installed $(COMPONENTS)/.installed ## the long suites: many proc
 
 corpus: $(VENV)/.installed ## add histories of this version to those that are replayed for ever
 	@$(BIN)/python -m tests.corpus
+
+docs: $(VENV)/.installed ## the documentation as a site, in build/docs/site
+	@$(BIN)/python docs/site/build.py build/docs
 
 lint: $(VENV)/.installed ## ruff: rules and format
 	@$(BIN)/ruff check .
