@@ -197,14 +197,14 @@ async def sweep_each_minute(workers: Sequence[Worker]) -> None:
 
 def warn_of_hash_seed() -> None:
     """Every process that runs bodies has one fixed seed."""
-    if not _hash_seed_is_fixed():
+    if not hash_seed_is_fixed():
         log.warning(
             "PYTHONHASHSEED is not a fixed number: a workflow body that iterates a set of strings may diverge at "
             "replay. Start this process with PYTHONHASHSEED=0; `wdk dev` and `wdk worker` do so by themselves"
         )
 
 
-def _hash_seed_is_fixed() -> bool:
+def hash_seed_is_fixed() -> bool:
     """Whether this process hashes as the next one with its environment will; set to 0 after the start, it does not."""
     if not sys.flags.hash_randomization:
         return True

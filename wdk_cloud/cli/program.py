@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli import cancel, control, dev, health, hooks, inspect, replay, retry, start
+from wdk_cloud.cli import cancel, control, dev, doctor, health, hooks, inspect, replay, retry, start
 from wdk_cloud.cli.adapters import Commands
 from wdk_cloud.cli.console import out
 
@@ -52,3 +52,4 @@ control.add_to(program)
 hooks.add_to(program)
 replay.add_to(program)
 health.add_to(program)
+doctor.add_to(program)
