@@ -1,16 +1,24 @@
-"""The handler as a function has it: from the wheels, in an environment of its own, beside an app in a task folder."""
+"""The handler as a function has it: from the wheels beside an app, or from the zip of `wdk build aws`; each in an
+environment of its own."""
 
 from __future__ import annotations
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-UV = Path(sys.executable).with_name("uv")
+UV, WDK = (Path(sys.executable).with_name(name) for name in ("uv", "wdk"))
+CONSTRAINTS = ROOT / "requirements/dev.txt"
+
+MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
+"""This one, as Lambda calls it."""
 
 STOP_WITHIN = 10.0
 """Seconds; a process that was told to end ends at once."""
@@ -21,7 +29,7 @@ import os
 import signal
 from pathlib import Path
 
-from wdk_cloud import Workflows, get_writable
+from wdk_cloud import Workflows, get_step_metadata, get_writable
 
 app = Workflows()
 here = Path(os.environ["MARKS"])
@@ -52,9 +60,13 @@ async def count() -> None:
 
 
 @app.step
-async def dawdle() -> None:
-    (here / "dawdling").touch()
-    await asyncio.sleep(60)
+async def dawdle() -> str:
+    # For longer than any function of these tests has, but the first time only.
+    mark = here / "dawdling"
+    if not mark.exists():
+        mark.touch()
+        await asyncio.sleep(60)
+    return f"attempt {get_step_metadata().attempt}"
 
 
 @app.workflow(name="greeting")
@@ -73,42 +85,21 @@ async def counting() -> None:
 
 
 @app.workflow(name="dawdling")
-async def dawdling() -> None:
-    await dawdle()
+async def dawdling() -> str:
+    return await dawdle()
 """
 
 
-class Installed:
-    """An environment with the wheels and what they need, and nothing of this checkout."""
+class Function:
+    """An environment, and the folder of a function's code."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.python = folder / "venv/bin/python"
         self.task = folder / "task"
         self.marks = folder / "marks"
-
-    def make(self) -> None:
-        wheels = self.folder / "wheels"
-        for project in (ROOT, ROOT / "adapters/aws"):
-            _run(
-                UV,
-                "build",
-                "--quiet",
-                "--wheel",
-                "--no-build-isolation",
-                "--python",
-                sys.executable,
-                "--out-dir",
-                wheels,
-                project,
-            )
-        _run(UV, "venv", "--quiet", "--python", sys.executable, self.folder / "venv")
-        constraints = ROOT / "requirements/dev.txt"
-        wanted = [*sorted(wheels.glob("*.whl")), "awslambdaric"]
-        _run(UV, "pip", "install", "--quiet", "--python", self.python, "--constraint", constraints, *wanted)
-        self.task.mkdir()
-        self.marks.mkdir()
-        (self.task / "jobs.py").write_text(APP)
+        self.told: dict[str, str] = {}
+        """What the function's settings say of its code."""
 
     @contextmanager
     def running(
@@ -121,7 +112,8 @@ class Installed:
             "MARKS": str(self.marks),
             "PYTHONHASHSEED": "0",
             "PYTHONPATH": str(self.task),
-            "WDK_APP": "jobs:app",
+            "PYTHONPYCACHEPREFIX": str(self.folder / "bytecode"),  # nobody may write beside a function's code
+            **self.told,
             **environ,
         }
         with log.open("ab") as output:
@@ -135,8 +127,58 @@ class Installed:
             process.wait(STOP_WITHIN)
 
 
-def _run(*command: object) -> None:
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
+class Installed(Function):
+    """The wheels and what they need, and nothing of this checkout."""
+
+    def make(self) -> None:
+        wheels = self.folder / "wheels"
+        for project in (ROOT, ROOT / "adapters/aws"):
+            options = ("--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", wheels)
+            _run(UV, "build", *options, project)
+        make_environment(self.folder / "venv", *sorted(wheels.glob("*.whl")), "awslambdaric")
+        self.task.mkdir()
+        self.marks.mkdir()
+        (self.task / "jobs.py").write_text(APP)
+        self.told = {"WDK_APP": "jobs:app"}
+
+
+class Unpacked(Function):
+    """The zip of `wdk build aws` for this machine and this Python; beside it AWS's runtime client and nothing else."""
+
+    def make(self) -> None:
+        project, output = self.folder / "project", self.folder / "build"
+        project.mkdir()
+        self.marks.mkdir()
+        (project / "jobs.py").write_text(APP)
+        options = ("--app", "jobs:app", "--project", project, "--architecture", MACHINE, "--output", output)
+        _run(WDK, "build", "aws", *options, MARKS=str(self.marks))
+        with zipfile.ZipFile(output / "function.zip") as opened:
+            for entry in opened.infolist():
+                Path(opened.extract(entry, self.task)).chmod(entry.external_attr >> 16)
+        make_environment(self.folder / "venv", "awslambdaric")
+
+    def copy(self, folder: Path, without: str | None = None, app: str | None = None) -> Unpacked:
+        """The same without one of its packages, or with another app, as a second deployment has it."""
+        made = Unpacked(folder)
+        made.python, made.marks = self.python, self.marks
+        shutil.copytree(self.task, made.task)
+        if without is not None:
+            shutil.rmtree(made.task / without)
+        if app is not None:
+            (made.task / "jobs.py").write_text(app)
+        return made
+
+
+def make_environment(folder: Path, *wanted: str | Path) -> None:
+    """With these packages, at the versions of this checkout, and what they need."""
+    _run(UV, "venv", "--quiet", "--python", sys.executable, folder)
+    python = folder / "bin/python"
+    _run(UV, "pip", "install", "--quiet", "--python", python, "--constraint", CONSTRAINTS, *wanted)
+
+
+def _run(*command: object, **environ: str) -> None:
+    words = list(map(str, command))
+    done = subprocess.run(words, cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

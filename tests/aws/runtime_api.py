@@ -92,6 +92,12 @@ class RuntimeApi:
     def invoke(self, event: Any, deadline: float = 30.0) -> Answer:
         return self.begin(event, deadline).wait()
 
+    def ask(self, event: Any) -> Any:
+        """What the function returns."""
+        answer = self.invoke(event)
+        assert answer.kind == "response", answer.body
+        return answer.document
+
     def take(self) -> Invocation | None:
         self.idle.set()
         invocation = self._events.get()

@@ -1,261 +1,200 @@
-"""The handler, from its wheels, under AWS's own runtime client and runtime interface emulator, and under ours."""
+"""The zip of `wdk build aws` under AWS's own runtime client and runtime interface emulator, beside nothing else.
+
+A package that is missing from the bundle fails here: no other place of this checkout is without the rest.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import platform
-import socket
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.aws.installed import Installed, resources_as_variables
-from tests.aws.runtime_api import RuntimeApi
-from tests.aws.stage import LocalSession, fresh
-from tests.components import COMPONENTS
-from wdk_aws.clients import Clients
-from wdk_aws.settings import AwsSettings
-from wdk_aws.testing.mapping import EventSourceMapping
-from wdk_aws.world import AwsWorld
-from wdk_cloud import get_run
-from wdk_cloud.world.opening import use_world
+from tests.aws.functions import Site, head_of, received, result_of, under_client, under_emulator, url_event
+from tests.aws.installed import APP, UV, Unpacked
 
-MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
-EMULATOR = next(
-    iter(COMPONENTS.glob(f"sam/lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{MACHINE}")), None
-)
-PATIENCE = 60.0
 SHORT = 3
 """Seconds of a function whose time-out is seen: enough for a cold start."""
 
+PATIENCE = 60.0
 
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    made = Installed(tmp_path_factory.mktemp("installed"))
+DONE: dict[str, list[Any]] = {"batchItemFailures": []}
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
+    made = Unpacked(tmp_path_factory.mktemp("unpacked"))
     made.make()
     return made
 
 
-class Site:
-    """A world on ministack, and the variables of a function that works on it."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.session = LocalSession(dict.fromkeys(("dynamodb", "sqs", "s3", "scheduler"), endpoint))
-        self.clients = Clients(self.session)
-        self.settings: AwsSettings = fresh(self.clients, endpoint)
-        self.variables = resources_as_variables(endpoint, self.settings)
-        self.flow = EventSourceMapping(self.clients.sqs, self.settings.flow_queue_url)
+def deliver(site: Site, invoke: Callable[[Any], Any]) -> Any:
+    """The next message, as its mapping hands it to the function."""
+    invocation = received(site)
+    answer = invoke(invocation.event)
+    site.flow.settle(invocation, answer)
+    return answer
 
 
-@pytest.fixture
-def site(ministack: str) -> Iterator[Site]:
-    made = Site(ministack)
-    yield made
-    made.clients.close()
+def to_the_end(site: Site, invoke: Callable[[Any], Any], run_id: str) -> None:
+    while not head_of(site, run_id).ended:
+        assert deliver(site, invoke) == DONE
 
 
-@contextmanager
-def under_client(
-    installed: Installed, site: Site, log: Path, **variables: str
-) -> Iterator[tuple[RuntimeApi, subprocess.Popen[bytes]]]:
-    """AWS's runtime client, at a Runtime API of ours."""
-    api = RuntimeApi()
-    command = [installed.python, "-m", "awslambdaric", "wdk_aws.handler.handler"]
-    environment = {**site.variables, "AWS_LAMBDA_RUNTIME_API": api.address, **variables}
-    with api.serving(), installed.running(command, environment, log) as process:
-        yield api, process
+def errors(log: Path) -> list[str]:
+    """What a function has logged as an error, without the details."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line["message"].partition(":")[0] for line in lines if line.get("level") == "ERROR"]
 
 
-@contextmanager
-def under_emulator(
-    installed: Installed, site: Site, log: Path, handler: str = "wdk_aws.handler.handler", **variables: str
-):
-    """AWS's emulator of a function, which starts its runtime client by itself; gives what invokes it."""
-    assert EMULATOR is not None, "aws-lambda-rie is not installed; do so with: make .components/.installed"
-    address, runtime = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-    served = ["--runtime-interface-emulator-address", address, "--runtime-api-address", runtime]
-    command = [EMULATOR, *served, installed.python, "-m", "awslambdaric", handler]
-    with installed.running(command, {**site.variables, **variables}, log) as process:
-        wait_for_port(address, process)
-        yield lambda event: invoked(address, event)
+# -- a cold start -------------------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+def test_there_is_nothing_but_the_runtime_client_beside_the_zip(unpacked: Unpacked) -> None:
+    command = [UV, "pip", "list", "--quiet", "--format", "json", "--python", unpacked.python]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert [package["name"] for package in found] == ["awslambdaric", "simplejson", "snapshot-restore-py"]
 
 
-def wait_for_port(address: str, process: subprocess.Popen[bytes]) -> None:
-    host, _, port = address.partition(":")
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.02)  # it has no other way to tell that it listens
-    pytest.fail(f"the emulator does not listen at {address} (ended with {process.poll()})")
-
-
-def invoked(address: str, event: Any) -> Any:
-    """The function's answer; of one that was cut off the emulator's own text."""
-    url = f"http://{address}/2015-03-31/functions/function/invocations"
-    text = httpx.post(url, json=event, timeout=PATIENCE, trust_env=False).text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def received(site: Site) -> Any:
-    """The one message of the flow queue, as the event of a batch."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if found := site.flow.receive(wait=1):
-            (invocation,) = found
-            return invocation
-    raise AssertionError("no message came")
-
-
-def head_of(site: Site, run_id: str) -> Any:
-    return asyncio.run(AwsWorld(site.settings, clients=Clients(site.session)).runs.head(run_id))
-
-
-def result_of(site: Site, run_id: str) -> Any:
-    async def result() -> Any:
-        world = AwsWorld(site.settings, clients=Clients(site.session))
-        with use_world(world):
-            return await get_run(run_id).return_value(timeout=PATIENCE)
-
-    return asyncio.run(result())
-
-
-def test_a_run_goes_its_way_under_the_runtime_client_of_aws(installed, site, tmp_path):
-    with under_client(installed, site, tmp_path / "log") as (api, _):
-        run_id = api.invoke({"start": {"workflow": "greeting", "args": ["Ada"]}}).document["run_id"]
-        invocation = received(site)
-        answer = api.invoke(invocation.event).document
-        site.flow.settle(invocation, answer)
-        assert answer == {"batchItemFailures": []}
+def test_a_run_goes_its_way_under_the_runtime_client_of_aws(unpacked: Unpacked, site: Site, tmp_path: Path) -> None:
+    before = set(unpacked.task.rglob("*"))
+    with under_client(unpacked, site, tmp_path / "log") as (api, _):
+        run_id = api.ask({"start": {"workflow": "greeting", "args": ["Ada"]}})["run_id"]
+        assert deliver(site, api.ask) == DONE
         assert result_of(site, run_id) == "hello Ada"
         assert site.flow.receive() == []
+        answer = api.ask(url_event("/.well-known/workflow/v1/health"))
+        assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (200, "ok")
+    said = json.loads((unpacked.task / "wdk_build.json").read_bytes())
+    assert head_of(site, run_id).version == said["code_version"]
+    assert set(unpacked.task.rglob("*")) == before
 
 
-def test_a_function_that_is_killed_in_a_step_leaves_its_message_and_the_next_one_goes_on(installed, site, tmp_path):
+def test_a_run_goes_its_way_under_the_runtime_interface_emulator(
+    unpacked: Unpacked, site: Site, tmp_path: Path
+) -> None:
+    with under_emulator(unpacked, site, tmp_path / "log", AWS_LAMBDA_FUNCTION_TIMEOUT=str(SHORT)) as invoke:
+        run_id = invoke({"start": {"workflow": "greeting", "args": ["Ada"]}})["run_id"]
+        assert deliver(site, invoke) == DONE
+        assert result_of(site, run_id) == "hello Ada"
+
+
+# -- a function that ends in the middle ---------------------------------------------------------------------------------
+
+
+def test_a_function_that_is_killed_in_a_step_leaves_its_message_and_the_next_one_goes_on(
+    unpacked: Unpacked, site: Site, tmp_path: Path
+) -> None:
     name = f"killed-{tmp_path.name}"
-    with under_client(installed, site, tmp_path / "log", WDK_LEASE="3 s") as (api, process):
-        run_id = api.invoke({"start": {"workflow": "survivor", "args": [name]}}).document["run_id"]
+    with under_client(unpacked, site, tmp_path / "log", WDK_LEASE="3 s") as (api, process):
+        run_id = api.ask({"start": {"workflow": "survivor", "args": [name]}})["run_id"]
         invocation = received(site)
         api.begin(invocation.event)
         assert process.wait(PATIENCE) == -9
     site.flow.show_again(invocation)
-    with under_client(installed, site, tmp_path / "log", WDK_LEASE="3 s") as (api, _):
-        while not head_of(site, run_id).ended:
-            invocation = received(site)
-            site.flow.settle(invocation, api.invoke(invocation.event).document)
+    with under_client(unpacked, site, tmp_path / "log", WDK_LEASE="3 s") as (api, _):
+        to_the_end(site, api.ask, run_id)
     assert result_of(site, run_id) == f"{name} lives"
 
 
-def test_a_run_goes_its_way_under_the_runtime_interface_emulator(installed, site, tmp_path):
-    with under_emulator(installed, site, tmp_path / "log") as invoke:
-        run_id = invoke({"start": {"workflow": "greeting", "args": ["Ada"]}})["run_id"]
-        invocation = received(site)
-        answer = invoke(invocation.event)
-        site.flow.settle(invocation, answer)
-        assert answer == {"batchItemFailures": []}
-        assert result_of(site, run_id) == "hello Ada"
-
-
-def test_a_step_that_outlives_the_function_is_cut_off_and_its_message_comes_back(installed, site, tmp_path):
-    (installed.marks / "dawdling").unlink(missing_ok=True)
-    with under_emulator(installed, site, tmp_path / "log", AWS_LAMBDA_FUNCTION_TIMEOUT=str(SHORT)) as invoke:
+def test_a_step_that_runs_into_the_functions_limit_goes_on_with_the_next_delivery(
+    unpacked: Unpacked, site: Site, tmp_path: Path
+) -> None:
+    limits = {"AWS_LAMBDA_FUNCTION_TIMEOUT": str(SHORT), "WDK_LEASE": "3 s"}
+    with under_emulator(unpacked, site, tmp_path / "log", **limits) as invoke:
         run_id = invoke({"start": {"workflow": "dawdling"}})["run_id"]
         invocation = received(site)
         assert invoke(invocation.event) == f"Task timed out after {SHORT}.00 seconds"
-        assert (installed.marks / "dawdling").exists()
+        assert (unpacked.marks / "dawdling").exists()
+        head = head_of(site, run_id)
+        assert (head.status, head.holder is not None) == ("running", True)
         site.flow.show_again(invocation)
-        again = received(site)
-    head = head_of(site, run_id)
-    assert (head.status, head.holder is not None) == ("running", True)
-    (message,), (before,) = again.messages, invocation.messages
-    assert (message["MessageId"], message["Attributes"]["ApproximateReceiveCount"]) == (before["MessageId"], "2")
+        to_the_end(site, invoke, run_id)
+    assert result_of(site, run_id) == "attempt 2"
 
 
-def test_a_handler_that_is_not_there_is_told_by_the_emulator(installed, site, tmp_path):
-    with under_emulator(installed, site, tmp_path / "log", handler="no_such.handler") as invoke:
+# -- a function that cannot begin ---------------------------------------------------------------------------------------
+
+
+def test_a_handler_that_is_not_there_is_told_by_the_emulator(unpacked: Unpacked, site: Site, tmp_path: Path) -> None:
+    with under_emulator(unpacked, site, tmp_path / "log", handler="no_such.handler") as invoke:
         answer = invoke({})
     assert answer["errorType"] == "Runtime.ImportModuleError"
 
 
-def test_a_stream_is_live_on_a_function_url_with_our_runtime_client(installed, site, tmp_path):
-    for number in range(3):
-        (installed.marks / f"go{number}").unlink(missing_ok=True)
-    token = "0123456789abcdef"
-    reading = RuntimeApi()
-    wrapper = next((installed.folder / "venv").glob("lib/python*/site-packages/wdk_aws/streaming.sh"))
-    assert os.access(wrapper, os.X_OK)
-    command = [wrapper, installed.python, "/var/runtime/bootstrap.py"]
-    variables = {
-        **site.variables,
-        "AWS_LAMBDA_RUNTIME_API": reading.address,
-        "_HANDLER": "wdk_aws.handler.handler",
-        "WDK_API_TOKEN": token,
-    }
-    with (
-        under_client(installed, site, tmp_path / "log") as (api, _),
-        reading.serving(),
-        installed.running(command, variables, tmp_path / "log"),
-    ):
-        run_id = reading.invoke({"start": {"workflow": "counting"}}).document["run_id"]
-        assert reading.idle.is_set()
-        working = api.begin(received(site).event)
-        stream = reading.begin(url_event(f"/.well-known/workflow/v1/api/runs/{run_id}/streams/default", token))
-        prelude, _, text = stream.chunks.get(timeout=PATIENCE).partition(b"\0" * 8)
-        assert json.loads(prelude)["statusCode"] == 200
-        for number in range(3):
-            while f"data: {number}\n".encode() not in text:
-                assert not stream.answered.is_set()
-                text += stream.chunks.get(timeout=PATIENCE)
-            (installed.marks / f"go{number}").touch()
-        assert working.wait().document == {"batchItemFailures": []}
-        answer = stream.wait()
-    assert (answer.streamed, answer.trailers) == (True, {})
-    assert answer.http()[1].count(b"\nevent: end") + answer.http()[1].startswith(b"event: end") == 1
+@pytest.mark.parametrize("package", ["msgspec", "botocore"])
+def test_a_package_that_is_missing_fails_each_event_by_its_name_and_the_message_stays(
+    unpacked: Unpacked, site: Site, tmp_path: Path, package: str
+) -> None:
+    with under_client(unpacked, site, tmp_path / "log") as (api, _):
+        run_id = api.ask({"start": {"workflow": "greeting", "args": ["Ada"]}})["run_id"]
+    poorer = unpacked.copy(tmp_path / "poorer", without=package)
+    invocation = received(site)
+    with under_client(poorer, site, tmp_path / "log") as (api, _):
+        answer = api.invoke(invocation.event)
+    assert (answer.kind, answer.document["errorType"]) == ("error", "ModuleNotFoundError")
+    assert answer.document["errorMessage"] == f"No module named '{package}'"
+    site.flow.show_again(invocation)
+    with under_client(unpacked, site, tmp_path / "log") as (api, _):
+        to_the_end(site, api.ask, run_id)
+    assert result_of(site, run_id) == "hello Ada"
 
 
-def url_event(path: str, token: str) -> dict[str, Any]:
-    """A GET at a function URL, in the format 2.0."""
-    host = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.eu-west-1.on.aws"
-    return {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": {"host": host, "accept": "text/event-stream", "authorization": f"Bearer {token}"},
-        "requestContext": {
-            "accountId": "anonymous",
-            "domainName": host,
-            "http": {
-                "method": "GET",
-                "path": path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": "192.0.2.1",
-                "userAgent": "curl/8",
-            },
-            "requestId": "00000000-0000-4000-8000-000000000000",
-            "routeKey": "$default",
-            "stage": "$default",
-            "timeEpoch": 1767225600000,
-        },
-        "isBase64Encoded": False,
-    }
+BROKEN = "raise RuntimeError('the database password is missing')\n"
+
+
+def test_an_app_that_cannot_be_imported_hands_its_runs_on_and_says_why(
+    unpacked: Unpacked, site: Site, tmp_path: Path
+) -> None:
+    with under_client(unpacked, site, tmp_path / "log") as (api, _):
+        run_id = api.ask({"start": {"workflow": "greeting", "args": ["Ada"]}})["run_id"]
+    log = tmp_path / "broken.log"
+    with under_client(unpacked.copy(tmp_path / "broken", app=BROKEN), site, log) as (api, _):
+        assert deliver(site, api.ask) == DONE
+        assert api.ask(url_event("/.well-known/workflow/v1/health"))["statusCode"] == 503
+        told = api.invoke({"start": {"workflow": "greeting", "args": ["Ada"]}})
+    assert (told.kind, told.document["errorType"]) == ("error", "WorldConfigurationError")
+    assert "jobs cannot be imported: RuntimeError: the database password is missing" in told.document["errorMessage"]
+    assert errors(log) == [
+        "the code of WDK_APP cannot be imported; runs are handed on until it can be",
+        f"run {run_id} is handed on (1. time)",
+        "the code of WDK_APP cannot be imported",
+    ]
+    assert "RuntimeError: the database password is missing" in log.read_text()
+    head = head_of(site, run_id)
+    assert (head.status, head.trouble.count) == ("running", 1)
+    with under_client(unpacked, site, tmp_path / "log") as (api, _):
+        to_the_end(site, api.ask, run_id)
+    assert result_of(site, run_id) == "hello Ada"
+    assert site.flow.receive() == []
+
+
+NEWER = """
+
+@app.workflow(name="newer")
+async def newer(name: str) -> str:
+    return f"{await greet(name)} again"
+"""
+
+
+def test_a_delivery_that_comes_to_older_code_in_a_rolling_deployment_goes_on_with_the_newer(
+    unpacked: Unpacked, site: Site, tmp_path: Path
+) -> None:
+    deployed = unpacked.copy(tmp_path / "deployed", app=APP + NEWER)
+    deployed.told = {"WDK_CODE_VERSION": "0000000002.second"}
+    with under_client(deployed, site, tmp_path / "log") as (api, _):
+        run_id = api.ask({"start": {"workflow": "newer", "args": ["Ada"]}})["run_id"]
+    with under_client(unpacked, site, tmp_path / "older.log") as (api, _):
+        assert deliver(site, api.ask) == DONE
+    assert errors(tmp_path / "older.log") == [f"run {run_id} is handed on (1. time)"]
+    head = head_of(site, run_id)
+    assert (head.status, head.version, head.trouble.count) == ("running", "0000000002.second", 1)
+    with under_client(deployed, site, tmp_path / "log") as (api, _):
+        to_the_end(site, api.ask, run_id)
+    assert result_of(site, run_id) == "hello Ada again"
+    head = head_of(site, run_id)
+    assert (head.version, head.last_version, head.trouble) == ("0000000002.second", "0000000002.second", None)
+    assert site.flow.receive() == []
