@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -138,6 +139,21 @@ def test_a_reader_asks_for_the_next_name_and_lists_nothing(stage: Stage) -> None
     stage.server.calls.clear()
     assert asyncio.run(stage.streams().get(RUN, BIRTH, "log", 0, 100)) == [b"0123456789"] * 3
     assert stage.server.calls == {"objects.get": 4}
+
+
+def test_googles_client_asks_for_nothing_of_its_own_in_the_background(stage: Stage) -> None:
+    put(stage, 0, b"data")
+    for _ in range(3):
+        _until_nothing_goes_on_in_the_background()
+        assert asyncio.run(stage.objects().get("there-is-none")) is None
+    _until_nothing_goes_on_in_the_background()
+    assert stage.server.calls == {"objects.insert": 1, "objects.get": 3}
+
+
+def _until_nothing_goes_on_in_the_background() -> None:
+    for thread in threading.enumerate():
+        if "_background" in thread.name:
+            thread.join()
 
 
 @pytest.mark.parametrize(("most", "found"), [(9, 1), (10, 1), (19, 1), (20, 2), (29, 2), (30, 3)])

@@ -101,7 +101,12 @@ class Clients:
             made: Any = storage.Client
             return made(self._settings.needed("project"), _credentials(STORAGE_VARIABLE))
 
-        return self._made("storage", make)
+        client = self._made("storage", make)
+        # Else it asks for the bucket in threads of its own, once and again after each object that is not there, for
+        # traces that nobody asked for: to follow a stream would cost twice as much, and want one more right. Its
+        # variable against that leaves those after a missing object where the client has met the bucket.
+        client._bucket_metadata_cache = None
+        return client
 
     @cached_property
     def kms(self) -> KeyManagementServiceClient:
