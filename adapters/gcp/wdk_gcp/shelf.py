@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wdk_cloud.errors import WorldConfigurationError
 from wdk_gcp.failures import is_denied
-from wdk_gcp.items import HEAD, changed, head_of, to_fields
+from wdk_gcp.items import changed, head_fields, head_of
 from wdk_gcp.places import lasting, listed, of_birth, run_path, swept
 from wdk_gcp.schema import LASTING, LISTED, SWEPT
 
@@ -49,7 +49,7 @@ class Shelf:
             SWEPT: swept(self._namespace, head),
             LASTING: lasting(self._namespace, head),
         }
-        return {**to_fields(head, HEAD), **{name: place for name, place in places.items() if place is not None}}
+        return {**head_fields(head), **{name: place for name, place in places.items() if place is not None}}
 
     def _changed(self, before: Head, after: Head) -> dict[str, Any]:
         return changed(self._fields(before), self._fields(after))
