@@ -50,7 +50,8 @@ class Context:
 
 @dataclass
 class Mischief:
-    """What queues do that programs had better not rely on. `seed` decides when; each is a share of the batches."""
+    """What queues do that programs had better not rely on. `seed` decides when; each is a share (0 to 1) of the
+    batches, by default none."""
 
     seed: int = 0
     duplicate: float = 0.0
@@ -65,12 +66,14 @@ class Mischief:
         self.random = random.Random(self.seed)  # noqa: S311 -- tests, and they are to come out alike
 
     def batches(self, messages: list[MessageTypeDef], size: int) -> list[list[MessageTypeDef]]:
+        """The `messages` of one receive in batches of `size`, as this mischief has it."""
         if self.shuffle:
             self.random.shuffle(messages)
         batches = [messages[at : at + size] for at in range(0, len(messages), size)]
         return [batch for one in batches for batch in ([one, one] if self.random.random() < self.duplicate else [one])]
 
     def crashes(self) -> bool:
+        """Whether the function dies this time, before anything is deleted."""
         return self.random.random() < self.crash
 
 
@@ -82,7 +85,11 @@ class Invocation(NamedTuple):
 
 
 class EventSourceMapping:
-    """Of one queue. `batch_size` and `timeout` are those that the mapping and the function are set to."""
+    """Of one queue: `sqs` is a client of boto3's, `queue_url` what it polls, `region` what its events name.
+
+    `batch_size` (messages) and `timeout` (seconds) are those that the mapping and the function are set to. `mischief`
+    is what goes wrong on the way, by default nothing. `invocations` counts them.
+    """
 
     def __init__(
         self,
@@ -105,7 +112,8 @@ class EventSourceMapping:
         self.invocations = 0
 
     def receive(self, most: int = MOST, wait: int = 0) -> list[Invocation]:
-        """What is visible now, in batches; `wait` seconds for something if nothing is."""
+        """What is visible now, at `most` so many messages (10 at most), in batches; `wait` seconds for something if
+        nothing is."""
         answer = self._sqs.receive_message(
             QueueUrl=self._url,
             MaxNumberOfMessages=most,
@@ -117,11 +125,13 @@ class EventSourceMapping:
         return [Invocation(batch, self._event(batch)) for batch in batches]
 
     def context(self, monotonic: Callable[[], float] = time.monotonic) -> Context:
+        """Lambda's context for the next invocation, whose time runs by `monotonic`, in seconds."""
         self.invocations += 1
         return Context(self._timeout, monotonic, self.invocations)
 
     def settle(self, invocation: Invocation, answer: object) -> None:
-        """After the function has returned: delete what it has not reported as failed."""
+        """After the function has returned this `answer` to an `invocation`: delete what it has not reported as
+        failed."""
         if self._mischief.crashes():
             return
         failed = _failed(answer, {message.get("MessageId", "") for message in invocation.messages})
@@ -138,14 +148,16 @@ class EventSourceMapping:
             )
 
     def show_again(self, invocation: Invocation) -> None:
-        """The function was taken away in the middle: another one begins at once, rather than after the time-out."""
+        """The function was taken away in the middle of an `invocation`: another one begins at once, rather than after
+        the time-out."""
         for message in invocation.messages:
             self._sqs.change_message_visibility(
                 QueueUrl=self._url, ReceiptHandle=message.get("ReceiptHandle", ""), VisibilityTimeout=0
             )
 
     def poll(self, handler: Handler, *, wait: int = 0) -> int:
-        """Receive once and invoke the handler with each batch, one after the other; how many batches there were."""
+        """Receive once and invoke `handler` with each batch, one after the other; how many batches there were. Waits
+        `wait` seconds for something if nothing is there; what the handler raises lets its batch come back."""
         invocations = self.receive(wait=wait)
         for invocation in invocations:
             try:
