@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from wdk_cloud import client, durations
 from wdk_cloud.app import Workflows
@@ -31,6 +31,12 @@ more let the futures of a group commit and of executors settle."""
 
 
 ENDED = ("completed", "failed", "cancelled")
+
+
+class RunWorkflow(Protocol):
+    """The type of the pytest fixture `run_workflow`."""
+
+    def __call__(self, workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
 
 class WorkflowEnv:
