@@ -1,4 +1,4 @@
-"""What `wdk build aws` writes into the zip beside the code: which app it is, and which version of it."""
+"""What the build commands write beside the code of the app: which app it is, and which version of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
 FILE = "wdk_build.json"
-"""At the top of the zip, beside this package."""
+"""Beside the code of the app: in the zip of a function, that is beside this package; in an image, in its own folder."""
 
 VARIABLES = {"app": "WDK_APP", "code_version": "WDK_CODE_VERSION"}
 
