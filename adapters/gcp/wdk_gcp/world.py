@@ -54,7 +54,8 @@ class GcpWorld:
         self._pollings = Pollings()
         self.blobs: BlobStore = ObjectBlobs(objects)
         self.streams: StreamStore = ObjectStreams(objects, self._pollings.moved)
-        self.queue: Queue = TasksQueue(self.settings, self.clients, self.clock, namespace, self.store.put_order)
+        self._tasks = TasksQueue(self.settings, self.clients, self.clock, namespace, self.store.put_order)
+        self.queue: Queue = self._tasks
         self.receiver: Receiver | None = None
         self._keys = keys
 
@@ -84,6 +85,10 @@ class GcpWorld:
             return message
         order = await self.store.order(message.run_id, message.birth, order_at)
         return None if order is None else replace(message, order=order)
+
+    async def pass_on(self, body: bytes, queue: str, delay: float) -> None:
+        """Send what this version cannot read once more, as it is: `queue` is the name of the one that it came from."""
+        await self._tasks.pass_on(body, queue, delay)
 
     def key_service(self) -> KmsKeyService | None:
         """That of WDK_GCP_KMS_KEY; None without it."""
