@@ -14,8 +14,8 @@ import pytest
 from tests.aws.invoking import Hands, Played, played_at
 from wdk_aws import events, messages
 from wdk_aws.handler import lambda_handler
+from wdk_aws.mapping import Context
 from wdk_aws.serving import MARGIN
-from wdk_aws.testing.mapping import Context
 from wdk_cloud import (
     IdempotencyConflictError,
     WorkflowNotRegisteredError,

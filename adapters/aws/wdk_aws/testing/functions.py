@@ -10,14 +10,16 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wdk_aws.mapping import Context
 from wdk_aws.serving import Instance, Parts
 from wdk_aws.telemetry import Silent
-from wdk_aws.testing.mapping import Context, EventSourceMapping
+from wdk_aws.testing.mapping import EventSourceMapping
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from wdk_aws.testing.mapping import Invocation, Mischief
+    from wdk_aws.mapping import Invocation
+    from wdk_aws.testing.mapping import Mischief
     from wdk_aws.testing.timetable import Timetable
     from wdk_aws.world import AwsWorld
     from wdk_cloud.app import Workflow, Workflows
