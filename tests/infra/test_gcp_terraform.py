@@ -11,7 +11,8 @@ from typing import get_args
 import pytest
 
 from tests.infra.conftest import run
-from tests.infra.hcl import module, references
+from tests.infra.hcl import decoded, module, references
+from wdk_cloud import direct, telemetry
 from wdk_cloud.http.roles import Role
 from wdk_gcp import queue, rights, schema
 from wdk_gcp.settings import VARIABLES
@@ -89,7 +90,8 @@ def test_each_variable_that_the_adapter_reads_is_set_and_none_else(made):
     ours = {"WDK_WORLD", "WDK_RETENTION", "WDK_PUBLIC_URL"}
     everywhere, on_workers = set(made.locals["environment"]), set(made.locals["worker_environment"])
     assert everywhere | on_workers == ours | set(VARIABLES.values())
-    assert on_workers == {VARIABLES["step_queue"], VARIABLES["step_url"]}
+    assert on_workers == {VARIABLES[name] for name in ("step_queue", "step_url", "services")}
+    assert made.locals["worker_environment"]["WDK_GCP_SERVICES"] == "${var.mode}"
     assert made.locals["environment"]["WDK_WORLD"] == "gcp"
     environment, secrets = containers(made)["dynamic"]
     assert references(environment["env"]["for_each"], "local") == {"environment", "worker_environment"}
@@ -143,6 +145,12 @@ def test_the_audience_is_that_of_the_tasks_wherever_it_is_asked_for(made):
             "audience": "${local.audience}",
         }
         assert target["oidc_token"] == [token] and target["http_method"] == "POST"
+    assert made.locals["sweep_route"] == queue.ROUTE.removesuffix("flow") + "sweep"
+    assert made.locals["tick_route"] == queue.ROUTE.removesuffix("flow") + "tick"
+    ordered = {name: job["http_target"][0]["body"] for name, job in jobs.items()}
+    assert decoded(ordered["sweep"]) == {}
+    assert ordered["tick"] == "${base64encode(jsonencode({workflow = each.value.workflow, exact = true}))}"
+    assert {"workflow", "exact"} <= set(direct.TickOrder.__struct_fields__)
     assert made.locals["environment"]["WDK_GCP_INVOKER"] == "${google_service_account.invoker.email}"
 
 
@@ -308,6 +316,13 @@ def test_each_alert_has_a_number_and_its_place_in_the_docs(made):
         assert policy["notification_channels"] == "${var.notification_channels}"
         assert policy["documentation"] == [{"content": "${each.value.says}. ${local.operations}#${each.key}"}]
     assert made.locals["operations"] == "docs/gcp-operations.md"
+
+
+def test_alerts_watch_what_the_service_counts(made):
+    counted = set(re.findall(r'wdk_count="(\w+)"', json.dumps(made.locals["counted"]).replace('\\"', '"')))
+    # Nothing is given up by a queue that tries for ever; what keeps coming back is seen by its delay.
+    assert counted == set(get_args(telemetry.Count)) - {"DeadLetters", "ReturnedMessages"}
+    assert "jsonPayload.wdk_failed:*" in made.locals["counted"]["failed-runs"]["filter"]
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------

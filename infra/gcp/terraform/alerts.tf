@@ -21,6 +21,16 @@ locals {
       threshold = 0
       says      = "A task that is none of ours came to a service"
     }
+    refused-callers = {
+      filter    = "${local.of_services} AND jsonPayload.wdk_count=\"RefusedCallers\""
+      threshold = 0
+      says      = "Somebody without the invoker's token called a route of the queues"
+    }
+    overdue-deliveries = {
+      filter    = "${local.of_services} AND jsonPayload.wdk_count=\"OverdueDeliveries\""
+      threshold = 0
+      says      = "A delivery took longer than the 30 minutes of a task"
+    }
     missing-code = {
       filter    = "${local.of_services} AND jsonPayload.wdk_count=\"MissingCode\""
       threshold = 0

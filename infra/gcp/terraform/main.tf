@@ -22,6 +22,7 @@ locals {
     WDK_GCP_KMS_KEY    = var.payload_key
   }
   worker_environment = {
+    WDK_GCP_SERVICES   = var.mode
     WDK_GCP_STEP_QUEUE = google_cloud_tasks_queue.queue["step"].name
     WDK_GCP_STEP_URL   = local.step_url
   }
