@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OURS = ("wdk-cloud", "wdk-cloud-aws")
 
-NOT_IN_A_FUNCTION = frozenset(("rich", "typer", "uvicorn"))
+NOT_IN_A_FUNCTION = frozenset(("pyyaml", "rich", "typer", "uvicorn"))
 """What our own distributions ask for and a function never imports: the command line's, and a server's."""
 
 LAST_LINES = 12
