@@ -12,7 +12,7 @@ from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.worker import engine_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from wdk_cloud.app import Workflows
     from wdk_cloud.engine.service import Engine
@@ -27,14 +27,20 @@ log = logging.getLogger("wdk_cloud")
 class Engines:
     """Of one process and one world. Code is imported when it is asked for; code that cannot be is tried again."""
 
-    def __init__(self, world: World, given: Sequence[Workflows] | None, settings: Settings | None = None) -> None:
-        """`given`: the apps to serve; None: those of WDK_APP."""
-        self.world = world
+    def __init__(
+        self, world: Callable[[], World], given: Sequence[Workflows] | None, settings: Settings | None = None
+    ) -> None:
+        """`world` is asked when a message comes. `given`: the apps to serve; None: those of WDK_APP."""
+        self._world = world
         self._given = given
         self._settings = settings
         self._loaded: list[Workflows] | None = None
         self._engines: dict[str, Engine] = {}
         self._without_code: dict[str, Engine] = {}
+
+    @property
+    def world(self) -> World:
+        return self._world()
 
     def apps(self) -> Sequence[Workflows]:
         """Raises WorldConfigurationError for code that cannot be imported; the next call tries again."""
@@ -57,13 +63,13 @@ class Engines:
             apps = [app for app in self.apps() if app.namespace == namespace]
             if not apps:
                 return None
-            self._engines[namespace] = engine_for(self.world.scoped(namespace), apps, self._settings)
+            self._engines[namespace] = engine_for(self._world().scoped(namespace), apps, self._settings)
         return self._engines[namespace]
 
     def without_code(self, namespace: str) -> Engine:
         """It hands every run on, as a workflow that it does not have is none of the run's faults."""
         if namespace not in self._without_code:
-            world = self.world.scoped(namespace)
+            world = self._world().scoped(namespace)
             self._without_code[namespace] = engine_for(world, [], self._settings)
         return self._without_code[namespace]
 

@@ -64,7 +64,7 @@ class Instance:
         self.world = self.parts.world()
         _ = self.world.settings.split  # or it is told now
         self.telemetry = self.parts.telemetry(self.world)
-        self.engines = Engines(self.world, self._given, self.parts.settings)
+        self.engines = Engines(lambda: self.world, self._given, self.parts.settings)
         self.deliveries = Deliveries(self)
         await self.world.open()
         # For as long as the instance lives: what steps start, and what the routes ask, is in this world.

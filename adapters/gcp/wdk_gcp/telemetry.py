@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wdk_cloud.telemetry import Spans
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
@@ -61,6 +63,7 @@ class CloudLogging:
     """Log lines for the whole process, unless it has set up its log itself; counts are lines with `wdk_count`."""
 
     def __init__(self, world: GcpWorld) -> None:
+        self._spans = Spans("wdk_gcp", "gcp_cloud_tasks")
         root = logging.getLogger()
         if root.handlers:
             return
@@ -80,11 +83,12 @@ class CloudLogging:
             fields["wdk_namespace"] = namespace
         if message.trace is not None:
             fields["traceparent"] = message.trace
-        token = _fields.set(fields)
-        try:
-            yield
-        finally:
-            _fields.reset(token)
+        with self._spans.of(namespace, message):
+            token = _fields.set(fields)
+            try:
+                yield
+            finally:
+                _fields.reset(token)
 
     def count(self, name: Count, value: int = 1) -> None:
         fields: dict[str, Any] = {"wdk_count": name, "wdk_value": value}
