@@ -120,7 +120,7 @@ class Clients(Asking):
     def close(self) -> None:
         super().close()
         with self._making:
-            made = {name: self.__dict__.pop(name) for name in self._given if name in self.__dict__}
+            made = {name: vars(self).pop(name) for name in self._given if name in vars(self)}
         if "firestore" in made:
             close_firestore(made["firestore"])
         for name in ("tasks", "kms"):
@@ -134,8 +134,8 @@ class Clients(Asking):
 
         given: Any = self._given[name]
         with self._making:
-            if name in self.__dict__:  # another thread was first
-                return self.__dict__[name]
+            if name in vars(self):  # another thread was first
+                return vars(self)[name]
             try:
                 made: T = (given or make)()
             except (DefaultCredentialsError, OSError, ValueError) as error:
@@ -143,7 +143,7 @@ class Clients(Asking):
                     f"a client for {name} cannot be made: {error}; give this process application default credentials "
                     "(gcloud auth application-default login, or the service account of its service)"
                 ) from error
-            self.__dict__[name] = made
+            vars(self)[name] = made
             return made
 
 
