@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wdk_cloud.engine.settings import Settings
     from wdk_cloud.http.roles import Role
     from wdk_cloud.world.ports import World
-    from wdk_cloud.world.records import Delivery, Message
+    from wdk_cloud.world.records import Delivery
 
 log = logging.getLogger("wdk_cloud")
 
@@ -102,14 +102,8 @@ async def _without_code(engine: Engine, namespace: str, delivery: Delivery) -> b
     from wdk_cloud.engine import step, trouble
 
     message = delivery.message
-    if message.kind == "step" and not delivery.again and _put_off_for(message) < engine.settings.code_wait:
+    waited = trouble.handed_on_for(message.count)
+    if message.kind == "step" and not delivery.again and waited < engine.settings.code_wait:
         missing = f"no code of the namespace {namespace!r} is here; look for an error at the import of WDK_APP"
         return await step.hand_on(engine, message, trouble.HandOn(missing, None))
     return await deliveries.deliver(engine, delivery)
-
-
-def _put_off_for(message: Message) -> float:
-    """Seconds that a step message has been on its way, by its count."""
-    from wdk_cloud.engine import trouble
-
-    return sum(trouble.onward_delay(count) for count in range(1, message.count + 1))
