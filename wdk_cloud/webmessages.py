@@ -134,8 +134,7 @@ class ReplyAddress(NamedTuple):
 class Request(_Message):
     """What a webhook received: `method`, `url` (whole, with its query), `headers`, `body` (bytes), `text()`, `json()`.
 
-    One to a webhook made with `respond_with="manual"` waits for `respond_with(Response(…))`, which a step calls. Making
-    one, for `resume_webhook`, raises `ValueError` for what is no request, `TypeError` for another kind of body.
+    One to a webhook made with `respond_with="manual"` waits for `respond_with(Response(…))`, which a step calls.
     """
 
     def __init__(
@@ -161,15 +160,14 @@ class Request(_Message):
         return self._reply
 
     def with_reply(self, address: ReplyAddress) -> Request:
-        """The same request, to be answered at that `address`; for the routes that receive requests."""
+        """The same request, to be answered there."""
         twin = Request(self.method, self.url, self.headers.pairs, self.body)
         twin._reply = address
         return twin
 
     async def respond_with(self, response: Response) -> None:
-        """Answer whoever sent it with this `response`, in a step. The first answer counts: a later one, as of a step
-        that is tried again, changes nothing. Raises WorkflowContextError in a body, and for a request that needs no
-        answer, `TypeError` for what is no Response."""
+        """Answer whoever sent it. Call it in a step. The first answer counts: a later one, as of a step that is tried
+        again, changes nothing. Raises WorkflowContextError in a body, and for a request that needs no answer."""
         from wdk_cloud.answering import answer
 
         if not isinstance(response, Response):

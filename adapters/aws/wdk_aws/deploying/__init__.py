@@ -1,1 +1,0 @@
-"""Before `wdk deploy aws` changes anything: whether it can end well."""
