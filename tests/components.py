@@ -143,6 +143,15 @@ def gcp_failing() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def gcp_service() -> Iterator[Any]:
+    """The same on the machine's clock, for services in processes of their own."""
+    from tests.gcp.service import cloud_standing
+
+    with cloud_standing() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
 def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Google's own, where this machine has it; host and port."""
     from tests.gcp.emulator import emulator_running, warm_up

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.components import dynoxide, firestore_emulator, gcp_failing, gcp_standing, ministack, ministack_standing
+from tests.components import (
+    dynoxide,
+    firestore_emulator,
+    gcp_failing,
+    gcp_service,
+    gcp_standing,
+    ministack,
+    ministack_standing,
+)
 from tests.e2e.elsewhere import asked
 from tests.e2e.rollcall import LEDGERS, RollCall
 
@@ -12,6 +20,7 @@ __all__ = [
     "dynoxide",
     "firestore_emulator",
     "gcp_failing",
+    "gcp_service",
     "gcp_standing",
     "ministack",
     "ministack_standing",

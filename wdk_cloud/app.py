@@ -47,7 +47,10 @@ def check_namespace(namespace: object) -> str:
 
 
 class Step(Generic[P, T]):
-    """A step: a function whose result is recorded once. In a body a call is durable; elsewhere it is just awaited."""
+    """A step: a function whose result is recorded once. In a body a call is durable; elsewhere it is just awaited.
+
+    `@app.step` makes it. `fn` is the function itself, `id` what runs remember it by, `options` how it is tried.
+    """
 
     def __init__(self, app: Workflows, id: str, fn: AnyFunction, options: StepOptions, static: bool = False) -> None:
         self.app = app
@@ -84,7 +87,10 @@ class Step(Generic[P, T]):
         dispatch: Dispatch | None = None,
         cancellable: bool | None = None,
     ) -> Step[P, T]:
-        """A copy with other options; what is left out stays as declared."""
+        """A copy with other options, for one call; what is left out stays as declared.
+
+        `max_retries`, `retry`, `timeout`, `dispatch` and `cancellable` are as in `Workflows.step`, and raise alike.
+        """
         given: dict[str, object] = {"max_retries": max_retries, "retry": retry, "timeout": timeout}
         given |= {"dispatch": dispatch, "cancellable": cancellable}
         changes = {name: value for name, value in given.items() if value is not None}
@@ -92,10 +98,12 @@ class Step(Generic[P, T]):
 
     @property
     def annotations(self) -> Mapping[str, object]:
+        """Of the parameters and of the result, by name."""
         return self.signature.hints
 
     @property
     def returns(self) -> object:
+        """What its result is annotated with; `Any` without an annotation."""
         return Any if self.is_generator else self.signature.hints.get("return", Any)
 
     def __repr__(self) -> str:
@@ -115,7 +123,10 @@ async def run_plain(step: Step[..., T], arguments: Mapping[str, object]) -> T:
 
 
 class Workflow(Generic[P, T]):
-    """A workflow: an `async def` that survives. In a body it runs inside that run, `start` makes one of its own."""
+    """A workflow: an `async def` that survives. In a body it runs inside that run, `start` makes one of its own.
+
+    `@app.workflow` makes it. `fn` is the function itself, `id` what runs remember it by.
+    """
 
     def __init__(
         self,
@@ -137,6 +148,7 @@ class Workflow(Generic[P, T]):
         return self.fn(*args, **kwargs)
 
     def invoke(self, arguments: Mapping[str, object]) -> Coroutine[Any, Any, T]:
+        """Call the function with these `arguments`, by name."""
         return self.signature.call(arguments)
 
     def with_options(
@@ -147,17 +159,24 @@ class Workflow(Generic[P, T]):
         attributes: Mapping[str, str] | None = None,
         delay: object = None,
     ) -> Workflow[P, T]:
-        """A copy with options for `start`; what is left out stays."""
+        """A copy with options for `start`; what is left out stays.
+
+        `run_id`: 1 to 128 of `[A-Za-z0-9_-]`. `idempotency_key`: text of at most 256 bytes; the same key and input give
+        the same run for as long as it is kept. `attributes`: the run's labels, as of `set_attributes`. `delay`: when it
+        begins, as of `sleep`. `start` raises for what makes no sense.
+        """
         given = {"run_id": run_id, "idempotency_key": idempotency_key, "attributes": attributes, "delay": delay}
         changes = {name: value for name, value in given.items() if value is not None}
         return Workflow(self.app, self.id, self.fn, self.options.updated(changes), self.schedule)
 
     @property
     def annotations(self) -> Mapping[str, object]:
+        """Of the parameters and of the result, by name."""
         return self.signature.hints
 
     @property
     def returns(self) -> object:
+        """What its result is annotated with; `Any` without an annotation."""
         return self.signature.hints.get("return", Any)
 
     def __repr__(self) -> str:
@@ -230,7 +249,14 @@ class Workflows:
         dispatch: Dispatch = "auto",
         cancellable: bool = False,
     ) -> Any:
-        """Declare a step; see API.md 1 for the options. Raises `TypeError` for what cannot be one."""
+        """Declare a step: `fn` is a function, plain or async, an async generator, or a static method.
+
+        `name`: its id, by default `step//<module>//<qualname>`; set one before it moves. `max_retries`: attempts after
+        the first. `retry`: when, by default at once. `timeout`: of an attempt, text, seconds or a `timedelta`; none by
+        default. `dispatch`: `"inline"`, `"queue"` or `"auto"`, which is inline unless many wait. `cancellable`: whether
+        cancelling may interrupt it. Raises `TypeError` for what cannot be a step, `ValueError` for a second one of that
+        id and for options that make no sense.
+        """
         options = StepOptions(
             max_retries, retry if retry is not None else RetryPolicy(), timeout, dispatch, cancellable
         )
@@ -246,10 +272,11 @@ class Workflows:
     def workflow(
         self, fn: Any = None, /, *, name: str | None = None, schedule: str | None = None, timezone: str = "UTC"
     ) -> Any:
-        """Declare a workflow, an `async def`; its id is `workflow//<module>//<qualname>` unless named.
+        """Declare a workflow: `fn` is an `async def`; its id is `name`, by default `workflow//<module>//<qualname>`.
 
         `schedule` is an interval, "every 1 hour", or the five fields of cron, "0 9 * * 1-5", in the local time of
-        `timezone`: workers start a run of it, without arguments, at each tick.
+        `timezone`: workers start a run of it, without arguments, at each tick. Raises `TypeError` for what cannot be a
+        workflow, `ValueError` for a second one of that id and for a schedule that makes no sense.
         """
         decorate = partial(self._declare_workflow, name, _schedule(schedule, timezone))
         return decorate if fn is None else decorate(fn)
@@ -320,7 +347,8 @@ class Workflows:
         deserialize: Callable[[Any], Any] | None = None,
         class_id: str | None = None,
     ) -> None:
-        """Make a class one whose values can be recorded by this app; `register_serializable` does so for all apps."""
+        """Let values of `cls` be recorded by this app. `wdk_cloud.register_serializable` does so for all apps, and says
+        what `serialize`, `deserialize` and `class_id` are."""
         self._registrations.append(
             lambda known: known.register(cls, serialize=serialize, deserialize=deserialize, class_id=class_id)
         )

@@ -37,13 +37,17 @@ class RunInfo:
 
     run_id: str
     workflow_name: str
+    """The workflow's id."""
     status: Status
     created_at: datetime
     ended_at: datetime | None = None
+    """Both in UTC."""
     error: BaseException | None = None
     """How a failed run failed: the exception of its body."""
     error_code: str | None = None
+    """In which way, such as `USER_ERROR`."""
     version: str = ""
+    """Of the code that started it."""
     parent: str | None = None
     """The run that started it from its body."""
     idempotency_key: str | None = None
@@ -55,7 +59,11 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One event of a run's log. `data` holds its other fields; payloads are JSON text as the codec writes it."""
+    """One event of a run's log: its `position` from 1 on, its `type` such as "step_completed", its `time` in UTC.
+
+    `step_id` and `step_name` are those of events of a step, else None; `run_id` is the run's. `data` holds the other
+    fields; payloads are JSON text as the codec writes it.
+    """
 
     run_id: str
     position: int
@@ -67,7 +75,7 @@ class EventRecord:
 
 
 class RunPage(list[RunInfo]):
-    """One page of runs, newest first; `cursor` leads to the next, None on the last."""
+    """One page of runs, newest first: a list of `RunInfo`. `cursor` leads to the next page, None on the last."""
 
     def __init__(self, infos: Sequence[RunInfo], cursor: str | None) -> None:
         super().__init__(infos)
@@ -75,7 +83,7 @@ class RunPage(list[RunInfo]):
 
 
 class Run(RunStreams, Generic[T]):
-    """A handle on a run. Making one asks nothing; in a body its awaitable methods are recorded operations.
+    """A handle on a run, which `start` and `get_run` give. In a body its awaitable methods are recorded operations.
 
     Where the run has ended by `continue_as_new`, `return_value`, `status`, `attributes`, `cancel` and `wake_up` are
     about the last of the runs that go on for it, and `info` tells its end. `exists` and `events` are about this run.
@@ -106,6 +114,7 @@ class Run(RunStreams, Generic[T]):
         return requests.status_of(await requests.last_of(await self._world(), self.run_id), self.run_id)
 
     async def exists(self) -> bool:
+        """Whether there is such a run here. Not after it was deleted, and not longer than it is kept."""
         if (body := current_body()) is not None:
             return await self._recorded(body, "exists", bool)
         from wdk_cloud.engine import requests
@@ -128,7 +137,7 @@ class Run(RunStreams, Generic[T]):
         return _info_of(fields, await self._error(last) if last.status == "failed" else None)
 
     async def attributes(self) -> dict[str, str]:
-        """The run's labels."""
+        """The run's labels; raises WorkflowRunNotFoundError, RunExpiredError."""
         if (body := current_body()) is not None:
             return await self._recorded(body, "attributes", dict[str, str])
         from wdk_cloud.engine import requests
@@ -169,7 +178,10 @@ class Run(RunStreams, Generic[T]):
         return await self._recorded(body, "return_value", returns)
 
     async def events(self) -> AsyncIterator[EventRecord]:
-        """The run's log as it is now, in order. That of a run which goes on for it is of its own: `continued_to`."""
+        """The run's log as it is now, in order. That of a run which goes on for it is of its own: `continued_to`.
+
+        Raises WorkflowRunNotFoundError, RunExpiredError, CorruptedEventLogError, WorkflowContextError in a body.
+        """
         if current_body() is not None:
             raise WorkflowContextError("events() cannot be read in a workflow body; do it in a step")
         from wdk_cloud.engine import events as ev
@@ -185,7 +197,10 @@ class Run(RunStreams, Generic[T]):
     # -- acting -----------------------------------------------------------------------------------------------------
 
     async def cancel(self, reason: str | None = None) -> None:
-        """Ask for the run's end: it comes at its next suspension. Idempotent; an ended run stays as it is."""
+        """Ask for the run's end: it comes at its next suspension. Idempotent; an ended run stays as it is.
+
+        `reason` is text for whoever looks at the run. Raises WorkflowRunNotFoundError.
+        """
         admission.check_reason(reason)
         if (body := current_body()) is not None:
             return await self._recorded(body, "cancel", reason=reason)
@@ -197,7 +212,7 @@ class Run(RunStreams, Generic[T]):
     terminate = cancel
 
     async def wake_up(self) -> None:
-        """End the run's pending sleeps now."""
+        """End the run's pending sleeps now; raises WorkflowRunNotFoundError."""
         if (body := current_body()) is not None:
             return await self._recorded(body, "wake_up")
         from wdk_cloud.engine import requests
@@ -260,7 +275,7 @@ class Run(RunStreams, Generic[T]):
 
 
 def get_run(run_id: str, *, namespace: str | None = None) -> Run[Any]:
-    """A handle on a run; asks nothing. Raises `ValueError` for text that cannot be a run id, or a namespace.
+    """A handle on the run `run_id`; asks nothing. Raises `ValueError` for what cannot be a run id, or a namespace.
 
     `namespace` is that of the run's app (`app.namespace`). Left out it is that of apps without one; in a workflow body
     that of the body's own app.
@@ -269,9 +284,10 @@ def get_run(run_id: str, *, namespace: str | None = None) -> Run[Any]:
 
 
 async def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
-    """Start a run; returns when it is durable and enqueued. In a body it is recorded, once.
+    """Start a run of `workflow`; returns when it is durable and enqueued. In a body it is recorded, once.
 
-    Raises `TypeError` for arguments that do not fit, SerializationError, RunExistsError, IdempotencyConflictError.
+    Raises `TypeError` for arguments that do not fit, SerializationError, RunExistsError, IdempotencyConflictError;
+    WorkflowContextError in a body, for a workflow of another namespace.
     """
     if not isinstance(workflow, Workflow):
         raise TypeError(f"start() takes a workflow (a function under @app.workflow), not {workflow!r}")
@@ -332,9 +348,11 @@ async def list_runs(
     *,
     namespace: str | None = None,
 ) -> RunPage:
-    """One page of runs, newest first. `since` ≤ created_at < `until`, both aware.
+    """One page of runs, newest first, with all of the given `workflow`, `status` and code `version`.
 
-    `namespace` is as in `get_run`; a `workflow` that is no mere id brings that of its app.
+    `since` ≤ created_at < `until`, both aware. `limit` is the length of a page, `cursor` that of the page before.
+    `namespace` is as in `get_run`; a `workflow` that is no mere id brings that of its app. Raises `ValueError` and
+    `TypeError` for a filter that makes no sense, WorkflowContextError in a body.
     """
     if current_body() is not None:
         raise WorkflowContextError("list_runs() cannot be called in a workflow body; call it in a step")

@@ -28,14 +28,16 @@ MAX_VALUE_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class StepInfo:
-    """Of the attempt that is running. `step_id` is stable over retries and unique across runs."""
+    """Of the attempt that is running. `step_id` is stable over retries and unique across runs: an idempotency key."""
 
     run_id: str
     step_id: str
     step_name: str
+    """The step's id."""
     attempt: int
+    """From 1 on."""
     step_started_at: datetime
-    """When the first attempt began."""
+    """When the first attempt began, in UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,11 @@ class WorkflowInfo:
 
     run_id: str
     workflow_name: str
+    """The workflow's id."""
     started_at: datetime
+    """In UTC."""
     url: str
+    """The base of the URLs of webhooks."""
 
 
 @dataclass(slots=True)
@@ -80,7 +85,7 @@ def require_body(what: str) -> Body:
 
 
 def sleep(duration: str | float | timedelta | datetime) -> Coroutine[Any, Any, None]:
-    """Sleep durably: "5s", "1h 30m", "1 month", seconds, a `timedelta`, or until an aware `datetime`.
+    """Sleep durably. `duration`: "5s", "1h 30m", "1 month", seconds, a `timedelta`, or until an aware `datetime`.
 
     Raises `TypeError` or `ValueError` for a duration without a meaning, WorkflowContextError outside a workflow.
     """
@@ -137,7 +142,7 @@ def patched(change_id: str) -> bool:
     """Whether this run has the change `change_id`.
 
     True in runs that first reach the call with the change deployed (recorded once per run); false, and false for good,
-    in a run that had passed it before. Works in a workflow body only.
+    in a run that had passed it before. Raises WorkflowContextError outside a body, `TypeError` for what is no text.
     """
     if not isinstance(change_id, str) or not change_id or not encodable(change_id):
         raise TypeError(f"patched() takes the name of a change, text that is not empty, not {change_id!r}")
@@ -160,10 +165,10 @@ def continue_as_new(*args: object, **kwargs: object) -> NoReturn:
 
 
 async def set_attributes(changes: Mapping[str, str | None] | None = None, /, **more: str | None) -> None:
-    """Set labels of the run, plain text; None removes one. In a body or a step.
+    """Set labels of the run, plain text; None removes one. They are `changes` and any `more`. In a body or a step.
 
     At most 64 labels, keys of at most 256 characters that do not begin with `$`, values of at most 256 bytes of UTF-8.
-    Raises FatalError for a bad one; the run stays healthy.
+    Raises FatalError for a bad one; the run stays healthy. WorkflowContextError elsewhere.
     """
     wanted = {**check_attributes(changes), **check_attributes(more)}
     body = current_body()
@@ -180,7 +185,7 @@ async def set_attributes(changes: Mapping[str, str | None] | None = None, /, **m
 
 
 async def remove_attributes(*keys: str) -> None:
-    """Remove labels of the run; keys that it does not have do not matter."""
+    """Remove labels of the run; `keys` that it does not have do not matter. Raises as `set_attributes`."""
     await set_attributes(dict.fromkeys(keys))
 
 

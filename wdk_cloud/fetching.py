@@ -35,11 +35,11 @@ async def fetch(
 ) -> Response:
     """Send an HTTP request, as a step: what comes back is recorded once. Outside a workflow it is just sent.
 
-    `json` is sent as JSON, or `content` as it is. Redirects are followed. Any status is a `Response`: look at
-    `.status`. A server that cannot be reached, or goes silent for 30 s, fails the attempt with `ConnectionError` or
-    `TimeoutError`, which is tried again as of any step; for a request that must not be sent twice write
-    `fetch.with_options(max_retries=0)(…)`. A request that cannot be sent, and a response of more than 100 MB, is a
-    FatalError. Needs the extra `http`.
+    `url` is whole; `method` is GET unless given; `headers` are sent as they are. `json` is sent as JSON, or `content`
+    as it is. Redirects are followed. Any status is a `Response`: look at `.status`. A server that cannot be reached, or
+    goes silent for 30 s, fails the attempt with `ConnectionError` or `TimeoutError`, which is tried again as of any
+    step; for a request that must not be sent twice write `fetch.with_options(max_retries=0)(…)`. A request that cannot
+    be sent, and a response of more than 100 MB, is a FatalError. Needs the extra `http`.
     """
     httpx = _httpx()
     if json is not None and content is not None:

@@ -36,8 +36,8 @@ RANDOM_BYTES = 16
 class Hook(Generic[T]):
     """A hook. In the body that made it: awaitable (one payload), async-iterable (many), and disposable.
 
-    `token` is what payloads are sent to, `hook_id` is unique across runs, `created_at` is in UTC, `metadata` is what it
-    was made with.
+    `token` is what payloads are sent to, `hook_id` is unique across runs, `run_id` the run that made it, `created_at`
+    is in UTC, `metadata` is what it was made with.
     """
 
     def __init__(self, token: str, hook_id: str, run_id: str, created_at: datetime, metadata: Any = None) -> None:
@@ -68,7 +68,7 @@ class Hook(Generic[T]):
             yield payload
 
     async def get_conflict(self) -> Run[Any] | None:
-        """The live run that owns the token, if it is not this hook's."""
+        """The live run that owns the token, if it is not this hook's; raises WorkflowContextError outside its body."""
         from wdk_cloud.client import Run
 
         body, own = self._here()
@@ -132,11 +132,11 @@ class BaseHook:
 
     @classmethod
     def wait(cls, token: str | None = None, metadata: object = None) -> Hook[Self]:
-        """`create_hook` whose payloads are instances of this class."""
+        """A hook whose payloads are instances of this class; `token` and `metadata` are as in `create_hook`."""
         return create_hook(token, schema=cls, metadata=metadata)
 
     async def resume(self, token: str | Hook[Any], key: str | None = None) -> None:
-        """`resume_hook` with this instance."""
+        """Send this instance to the hook with that `token`; `key`, and what is raised, are as in `resume_hook`."""
         await resume_hook(token, self, key)
 
 
@@ -165,7 +165,10 @@ async def resume_hook(
 
 
 async def get_hook_by_token(token: str, *, namespace: str | None = None) -> Hook[Any]:
-    """The live hook that has this token; raises HookNotFoundError. Not in a body. `namespace` is as in `get_run`."""
+    """The live hook that has this token; raises HookNotFoundError. `namespace` is as in `get_run`.
+
+    Raises WorkflowContextError in a body, which reads no store.
+    """
     from wdk_cloud.codec.values import decode
     from wdk_cloud.encryption import keys_of
     from wdk_cloud.engine import resuming

@@ -41,7 +41,7 @@ def serializable(cls: C, /) -> C: ...
 @overload
 def serializable(*, class_id: str | None = None) -> Callable[[C], C]: ...
 def serializable(cls: Any = None, /, *, class_id: str | None = None) -> Any:
-    """A class decorator: `register_serializable` for this class."""
+    """A class decorator: `register_serializable` for this class, with this `class_id`, and raises alike."""
 
     def register(cls: C) -> C:
         register_serializable(cls, class_id=class_id)

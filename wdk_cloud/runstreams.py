@@ -42,11 +42,12 @@ class RunStreams:
     def readable(
         self, namespace: str | None = None, start_index: int | None = 0, type: type[Any] | None = None
     ) -> ReadableStream[Any]:
-        """A stream of the run, from the chunk with this index on; `async for` follows it live until it is closed.
+        """A stream of the run, from the chunk `start_index` on; `async for` follows it live until it is closed.
 
-        A negative index counts back from the last chunk; one beyond either end is that end. Chunks are converted to
-        `type`. Iterating raises StreamError when the producer failed or died, WorkflowRunNotFoundError,
-        RunExpiredError, and in a body WorkflowSandboxError.
+        `namespace` names one of several. A negative index counts back from the last chunk; one beyond either end is
+        that end. Chunks are converted to `type`. Iterating raises StreamError when the producer failed or died,
+        WorkflowRunNotFoundError, RunExpiredError, and in a body WorkflowSandboxError. Raises `TypeError` for an index
+        that is no whole number, `ValueError` for what cannot be a name.
         """
         from wdk_cloud.streams import Handle, ReadableStream, stream_name
 
@@ -60,12 +61,13 @@ class RunStreams:
         return ReadableStream(handle, start_index=start_index, annotation=annotation, known=known)
 
     def readable_bytes(self, namespace: str | None = None, start_index: int | None = 0) -> AsyncIterator[bytes]:
-        """The chunks of a stream as bytes, as `readable` gives them: text in UTF-8, other values as lines of JSON."""
+        """The chunks of a stream as bytes: text in UTF-8, other values as lines of JSON. `namespace` and `start_index`
+        are as in `readable`."""
         return _without_numbers(self.readable(namespace, start_index))
 
     async def stream_info(self, namespace: str | None = None) -> StreamInfo:
-        """The index of the last chunk, and whether the stream is closed. Raises WorkflowRunNotFoundError,
-        RunExpiredError, and in a body WorkflowSandboxError."""
+        """The index of the last chunk, and whether the stream is closed; `namespace` is as in `readable`. Raises
+        WorkflowRunNotFoundError, RunExpiredError, and in a body WorkflowSandboxError."""
         from wdk_cloud.engine import streaming
         from wdk_cloud.streams import StreamInfo, refuse_in_body, stream_name
 
@@ -92,8 +94,8 @@ class RunStreams:
             await asyncio.gather(*map(asyncio.shield, self._uploads))
 
     async def upload(self, streams: list[tuple[str, ReadableStream[Any]]], payloads: Payloads) -> None:
-        """For `start`: begin. Each stream has its first mark when this returns. `payloads` are those of the run, from
-        whoever has created it: it need not be able to unwrap the key."""
+        """For `start`: begin with these `streams`. Each has its first mark when this returns. `payloads` are those of
+        the run, from whoever has created it: it need not be able to unwrap the key."""
         from wdk_cloud.engine import producing
         from wdk_cloud.engine.streaming import Place
 

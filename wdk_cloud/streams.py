@@ -74,7 +74,7 @@ def refuse_in_body(what: str) -> None:
 
 
 class WritableStream(Generic[T]):
-    """A stream to write to. In a body it can only be passed on: to steps, and to runs that the body starts."""
+    """A stream to write to, which `get_writable` gives. In a body it can only be passed on, to steps and other runs."""
 
     def __init__(self, handle: Handle, *, annotation: object = Any, resume: bool = False) -> None:
         self._handle = handle
@@ -101,7 +101,7 @@ class WritableStream(Generic[T]):
         await appender.write(self._encoded(chunk, self._writers.known))
 
     async def write_from(self, chunks: AsyncIterable[T] | Iterable[T]) -> None:
-        """Write each of them."""
+        """Write each of the `chunks`, of something to iterate over with `for` or `async for`. Raises as `write`."""
         if hasattr(chunks, "__aiter__"):
             async for chunk in cast("AsyncIterable[T]", chunks):
                 await self.write(chunk)
@@ -182,8 +182,8 @@ def get_writable(
 
 
 class ReadableStream(Generic[T_co]):
-    """A stream to read: `async for` follows it live until it is closed, each time from its beginning (or from where
-    `run.readable()` was told to). In a body it can only be passed on.
+    """A stream to read, which `run.readable()` gives: `async for` follows it live until it is closed, each time from
+    its beginning (or from the index that `run.readable()` was given). In a body it can only be passed on.
 
     Raises StreamError when its producer failed or died, after the chunks that were durable before.
     """
@@ -206,7 +206,7 @@ class ReadableStream(Generic[T_co]):
     @classmethod
     def from_iterable(cls, chunks: AsyncIterable[C] | Iterable[C]) -> ReadableStream[C]:
         """A stream of these chunks, for an argument of `start`: it returns when the run is durable, and uploads them
-        in the background (`await run.uploaded()`)."""
+        in the background (`await run.uploaded()`). Raises `TypeError` for what cannot be iterated over."""
         if not hasattr(chunks, "__aiter__") and not hasattr(chunks, "__iter__"):
             raise TypeError(f"from_iterable() takes something to iterate over, not {type(chunks).__name__}")
         return ReadableStream(Handle("", "", ""), source=chunks)
@@ -254,7 +254,7 @@ class ReadableStream(Generic[T_co]):
         return Follower(*await self._opened(), self._start_index)
 
     def starting_at(self, index: int) -> ReadableStream[T_co]:
-        """The same stream, from the chunk with this index on."""
+        """The same stream, from the chunk with this `index` on."""
         return ReadableStream(self._handle, start_index=index, annotation=self._annotation, known=self._known)
 
     async def _opened(self) -> tuple[Place, KnownTypes]:

@@ -139,7 +139,7 @@ class ReadableStream(Generic[T]):
 
 
 def start(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
-    """`wdk_cloud.start`, which see: returns when the run is durable and enqueued."""
+    """Start a run of `workflow` as `wdk_cloud.start` does, block until it is durable and enqueued; raises alike."""
     return Run(wait("start", lambda: client.start(workflow, *args, **kwargs)))
 
 

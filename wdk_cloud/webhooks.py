@@ -33,7 +33,8 @@ LONGEST_WAIT = 3600.0
 
 
 class Webhook(Hook[Request]):
-    """A webhook. As a `Hook`, whose payloads are requests; `url` is what others call, and a secret like its token."""
+    """A webhook, which `create_webhook` gives. As a `Hook`, whose payloads are requests; `url` is what others call, and
+    a secret like its token."""
 
     def __init__(
         self, token: str, hook_id: str, run_id: str, created_at: datetime, metadata: Any = None, url: str = ""
@@ -55,8 +56,9 @@ def create_webhook(
     `"manual"`, with what a step says in `request.respond_with(Response(…))`: then the caller waits `timeout`, at most
     an hour, gets 504 after that, and 502 if the run ends without an answer. A body beyond `max_body` (at most 100 MB)
     is refused with 413. `verify`: `github("NAME_OF_A_VARIABLE")`, `stripe(…)` or `slack(…)`; a request that is not
-    signed with the secret in that variable is refused with 401, an event that comes again is delivered once. Raises
-    `ValueError` and `TypeError` for terms that make no sense, SerializationError, WorkflowContextError outside a body.
+    signed with the secret in that variable is refused with 401, an event that comes again is delivered once.
+    `metadata` is as in `create_hook`. Raises `ValueError` and `TypeError` for terms that make no sense,
+    SerializationError, WorkflowContextError outside a body.
     """
     body = require_body("create_webhook()")
     terms = _terms(respond_with, timeout, max_body, verify, body.url or DEFAULT_BASE)
@@ -100,7 +102,8 @@ def _terms(respond_with: object, timeout: object, max_body: object, verify: obje
 async def resume_webhook(token: str | Webhook, request: Request, *, namespace: str | None = None) -> Response:
     """What the public route does with a request: deliver it, and say what its caller gets. Not in a body.
 
-    Raises HookNotFoundError when no live webhook has the token. `namespace` is that of its app, as in `get_run`.
+    Raises HookNotFoundError when no live webhook has the token, `TypeError` for a `request` that is none,
+    WorkflowContextError in a body. `namespace` is that of its app, as in `get_run`.
     """
     from wdk_cloud.app import current_body
     from wdk_cloud.encryption import keys_of

@@ -134,7 +134,8 @@ class ReplyAddress(NamedTuple):
 class Request(_Message):
     """What a webhook received: `method`, `url` (whole, with its query), `headers`, `body` (bytes), `text()`, `json()`.
 
-    One to a webhook made with `respond_with="manual"` waits for `respond_with(Response(…))`, which a step calls.
+    One to a webhook made with `respond_with="manual"` waits for `respond_with(Response(…))`, which a step calls. Making
+    one, for `resume_webhook`, raises `ValueError` for what is no request, `TypeError` for another kind of body.
     """
 
     def __init__(
@@ -160,14 +161,15 @@ class Request(_Message):
         return self._reply
 
     def with_reply(self, address: ReplyAddress) -> Request:
-        """The same request, to be answered there."""
+        """The same request, to be answered at that `address`; for the routes that receive requests."""
         twin = Request(self.method, self.url, self.headers.pairs, self.body)
         twin._reply = address
         return twin
 
     async def respond_with(self, response: Response) -> None:
-        """Answer whoever sent it. Call it in a step. The first answer counts: a later one, as of a step that is tried
-        again, changes nothing. Raises WorkflowContextError in a body, and for a request that needs no answer."""
+        """Answer whoever sent it with this `response`, in a step. The first answer counts: a later one, as of a step
+        that is tried again, changes nothing. Raises WorkflowContextError in a body, and for a request that needs no
+        answer, `TypeError` for what is no Response."""
         from wdk_cloud.answering import answer
 
         if not isinstance(response, Response):

@@ -144,8 +144,9 @@ async def worker(
 ) -> AsyncGenerator[list[Worker]]:
     """Serve the given apps on the open world while the block runs, on the caller's event loop.
 
-    One worker for each namespace. Raises WorldConfigurationError for a world that delivers its messages itself,
-    `ValueError` for apps of one namespace that declare the same id.
+    One worker for each namespace, on `world`, by default the open one, with `settings`, by default those of the
+    environment. Raises WorldConfigurationError for a world that delivers its messages itself, `TypeError` for what is
+    no `Workflows`, `ValueError` for apps of one namespace that declare the same id.
     """
     for app in apps or (None,):
         if not isinstance(app, Workflows):

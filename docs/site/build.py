@@ -144,7 +144,7 @@ def docstrings() -> dict[str, object]:
             "show_signature_annotations": True,
             "separate_signature": True,
             "members_order": "source",
-            "inherited_members": False,
+            "inherited_members": True,
         },
     }
 

@@ -132,9 +132,7 @@ class Installed(Function):
 
     def make(self) -> None:
         wheels = self.folder / "wheels"
-        for project in (ROOT, ROOT / "adapters/aws"):
-            options = ("--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", wheels)
-            _run(UV, "build", *options, project)
+        build_wheels(wheels)
         make_environment(self.folder / "venv", *sorted(wheels.glob("*.whl")), "awslambdaric")
         self.task.mkdir()
         self.marks.mkdir()
@@ -167,6 +165,13 @@ class Unpacked(Function):
         if app is not None:
             (made.task / "jobs.py").write_text(app)
         return made
+
+
+def build_wheels(into: Path) -> None:
+    """Of the core and of the adapter."""
+    options = ("--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", into)
+    for project in (ROOT, ROOT / "adapters/aws"):
+        _run(UV, "build", *options, project)
 
 
 def make_environment(folder: Path, *wanted: str | Path) -> None:

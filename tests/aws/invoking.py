@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from tests.aws.metering import Scales, weighed_stage
+from wdk_aws.mapping import Context
 from wdk_aws.serving import Instance, Parts
-from wdk_aws.telemetry import Silent
 from wdk_aws.testing.environment import AwsEnv, on_stage
-from wdk_aws.testing.mapping import Context
 from wdk_aws.testing.stage import Stage
 from wdk_cloud import Workflows
 from wdk_cloud.engine.settings import Settings
+from wdk_cloud.telemetry import Silent
 
 T = TypeVar("T")
 

@@ -22,7 +22,6 @@ from tests.aws.stage import clients_of, fresh
 from wdk_aws.polling import Poller
 from wdk_aws.serving import Instance, Parts
 from wdk_aws.settings import AwsSettings
-from wdk_aws.telemetry import Silent
 from wdk_aws.testing import create_resources
 from wdk_aws.world import AwsWorld
 from wdk_cloud import (
@@ -37,6 +36,7 @@ from wdk_cloud import (
     sleep,
     start,
 )
+from wdk_cloud.telemetry import Silent
 from wdk_cloud.world.opening import use_world
 
 ROOT = Path(__file__).parents[2]

@@ -62,7 +62,7 @@ def app_of(begun: list[str]) -> Workflows:
 
 
 def workflow(hands: Hands, name: str) -> Any:
-    return next(one for one in hands.instance.apps()[0].workflows.values() if one.id.endswith(f".{name}"))
+    return next(one for one in hands.instance.engines.apps()[0].workflows.values() if one.id.endswith(f".{name}"))
 
 
 async def works(hands: Hands) -> None:
@@ -284,7 +284,7 @@ def test_a_wrong_region_is_told_and_the_message_comes_back(
         (record,) = hands.received("wdk-flow")
         _, there = hands.env.stage.another()
         answering(getattr(there, client), operation, lambda asked: refusal(code))
-        elsewhere = Hands(hands.env, hands.instance.apps(), SETTINGS)
+        elsewhere = Hands(hands.env, hands.instance.engines.apps(), SETTINGS)
         elsewhere.instance.parts = elsewhere.instance.parts._replace(
             world=lambda: AwsWorld(hands.env.world.settings, clients=there, clock=hands.env.clock)
         )

@@ -117,7 +117,7 @@ def test_a_run_is_started_and_read_over_a_function_url(played: Played) -> None:
 def test_a_rest_api_with_a_stage_is_answered_in_its_format(played: Played) -> None:
     async def scenario(hands: Hands) -> None:
         for _ in range(2):
-            await start(hands.instance.apps()[0].workflows["greet"], "a")
+            await start(hands.instance.engines.apps()[0].workflows["greet"], "a")
         answer = await hands.invoke(rest_event("GET", f"/prod{API}/runs", Authorization=f"Bearer {TOKEN}"))
         assert answer["statusCode"] == 200
         assert answer["multiValueHeaders"]["content-type"] == ["application/json"]
@@ -325,7 +325,7 @@ def test_a_live_stream_is_answered_with_what_has_come_and_goes_on_behind_it(
     release = asyncio.Event()
 
     async def scenario(hands: Hands) -> None:
-        run = await start(hands.instance.apps()[0].workflows["told"])
+        run = await start(hands.instance.engines.apps()[0].workflows["told"])
         await hands.invoke({"Records": hands.received("wdk-flow")})
         at_work = asyncio.create_task(hands.invoke({"Records": hands.received("wdk-step")}))
         path = f"{API}/runs/{run.run_id}/streams/default"
@@ -344,7 +344,7 @@ def test_the_bytes_of_a_stream_that_goes_on_are_not_taken_for_the_whole(played: 
     release = asyncio.Event()
 
     async def scenario(hands: Hands) -> None:
-        run = await start(hands.instance.apps()[0].workflows["told"])
+        run = await start(hands.instance.engines.apps()[0].workflows["told"])
         await hands.invoke({"Records": hands.received("wdk-flow")})
         at_work = asyncio.create_task(hands.invoke({"Records": hands.received("wdk-step")}))
         path = f"{API}/runs/{run.run_id}/streams/default"

@@ -14,8 +14,8 @@ import pytest
 from tests.aws.invoking import Hands, Played, played_at
 from wdk_aws import events, messages
 from wdk_aws.handler import lambda_handler
+from wdk_aws.mapping import Context
 from wdk_aws.serving import MARGIN
-from wdk_aws.testing.mapping import Context
 from wdk_cloud import (
     IdempotencyConflictError,
     WorkflowNotRegisteredError,
@@ -119,7 +119,7 @@ def test_a_role_that_is_not_known_fails_each_event(played: Played, monkeypatch: 
 
 def test_of_a_batch_each_message_comes_back_or_not_by_itself(played: Played, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(hands: Hands) -> None:
-        app = hands.instance.apps()[0]
+        app = hands.instance.engines.apps()[0]
         good, bad = [await start(app.workflows["greet"], name) for name in ("a", "b")]
         records = hands.received("wdk-flow")
         foreign = {**records[0], "messageId": "foreign", "body": '{"card": "4000 0000"}'}
@@ -212,7 +212,7 @@ asked: list[Any] = []
 
 def test_a_message_that_was_received_before_is_exchanged(played: Played) -> None:
     async def scenario(hands: Hands) -> None:
-        run = await start(hands.instance.apps()[0].workflows["greet"], "a")
+        run = await start(hands.instance.engines.apps()[0].workflows["greet"], "a")
         (record,) = hands.received("wdk-flow")
         record["attributes"]["ApproximateReceiveCount"] = "2"
         assert await hands.invoke({"Records": [record]}) == {"batchItemFailures": []}
@@ -288,8 +288,8 @@ def test_a_step_whose_code_is_not_here_is_put_off_and_fails_after_a_day(
         await start(flow)
         await hands.invoke({"Records": hands.received("wdk-flow")})
         (record,) = hands.received("wdk-step")
-        hands.instance._given = []
-        hands.instance._engines.clear()
+        hands.instance.engines._given = []
+        hands.instance.engines._engines.clear()
         assert await hands.invoke({"Records": [record]}) == {"batchItemFailures": []}
         copy = messages.decode(hands.waiting("wdk-step")[-1])[1]
         assert (copy.kind, copy.count) == ("step", 1)
@@ -325,7 +325,7 @@ def test_a_namespace_that_nobody_serves_is_handed_on(played: Played) -> None:
 
 def test_a_dead_letter_wakes_its_run_and_ends_nothing(played: Played, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(hands: Hands) -> None:
-        run = await start(hands.instance.apps()[0].workflows["greet"], "a")
+        run = await start(hands.instance.engines.apps()[0].workflows["greet"], "a")
         (record,) = hands.received("wdk-flow")
         record["eventSourceARN"] += "-dead"
         record["attributes"]["ApproximateReceiveCount"] = "900"
@@ -393,7 +393,7 @@ def test_a_direct_start_under_one_key_is_one_run_and_another_input_is_a_conflict
         ({"args": []}, ValueError, "missing required field `workflow`"),
         ({"workflow": "greet"}, TypeError, "name"),
         ({"workflow": "greet", "args": ["a"], "run_id": "a/b"}, ValueError, "a run id is 1 to 128"),
-        ({"workflow": "nobody"}, WorkflowNotRegisteredError, "'nobody' is not registered"),
+        ({"workflow": "nobody"}, WorkflowNotRegisteredError, "cannot run 'nobody'"),
     ],
 )
 def test_a_direct_start_that_is_wrong_is_told_to_its_caller(
@@ -465,7 +465,7 @@ def test_a_tick_at_no_time_is_told(played: Played, time: Any) -> None:
 
 def test_the_sweep_wakes_a_run_whose_message_was_lost(played: Played) -> None:
     async def scenario(hands: Hands) -> None:
-        run = await start(hands.instance.apps()[0].workflows["greet"], "a")
+        run = await start(hands.instance.engines.apps()[0].workflows["greet"], "a")
         hands.env.stage.timetable.queue("wdk-flow").letters.clear()
         assert await hands.invoke({"sweep": {}}) == {"woken": 0}
         hands.env.clock.advance_to(hands.env.clock.now() + 3600)

@@ -13,13 +13,13 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from tests.aws.metering import session_of
-from wdk_aws import kms
 from wdk_aws.clients import Clients
 from wdk_aws.kms import KmsKeyService
 from wdk_aws.settings import AwsSettings
 from wdk_aws.testing.faults import EACH, Fault, Faults, without_pauses
 from wdk_aws.world import AwsWorld
 from wdk_cloud import SerializationError, ThrottleError, WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.codec import unwrapped
 from wdk_cloud.codec.keys import LocalKeyService
 from wdk_cloud.encryption import keys_of
 from wdk_cloud.world.memory import MemoryWorld
@@ -89,7 +89,7 @@ def test_a_process_unwraps_a_key_once_and_again_when_it_has_grown_old_or_made_ro
 ) -> None:
     async def test() -> None:
         service = bench.service()
-        monkeypatch.setattr(kms, "KEPT", 2)
+        monkeypatch.setattr(unwrapped, "KEPT", 2)
         wrapped = {run: (await service.generate(run)).wrapped for run in "abc"}
 
         async def asked(*runs: str) -> int:
@@ -101,8 +101,8 @@ def test_a_process_unwraps_a_key_once_and_again_when_it_has_grown_old_or_made_ro
         assert await asked("a", "a", "b", "a", "b") == 2
         assert await asked("a", "c", "a", "c") == 1  # the one that was used longest ago made room
         assert await asked("b") == 1
-        now = kms.time.monotonic()
-        monkeypatch.setattr(kms, "time", Frozen(now + kms.KEPT_FOR))
+        now = unwrapped.time.monotonic()
+        monkeypatch.setattr(unwrapped, "time", Frozen(now + unwrapped.KEPT_FOR))
         assert await asked("b", "b") == 1
 
     asyncio.run(test())

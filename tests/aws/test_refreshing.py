@@ -11,11 +11,10 @@ import pytest
 
 from tests.aws.invoking import SETTINGS, stage_at
 from tests.components import dynoxide  # noqa: F401  # pyright: ignore[reportUnusedImport] -- a fixture
+from wdk_aws.mapping import Context
 from wdk_aws.serving import Instance, Parts
-from wdk_aws.telemetry import Silent
 from wdk_aws.testing.environment import AwsEnv, on_stage
 from wdk_aws.testing.expire import expire
-from wdk_aws.testing.mapping import Context
 from wdk_aws.world import AwsWorld
 from wdk_cloud import (
     RunExpiredError,
@@ -31,6 +30,7 @@ from wdk_cloud import (
     start,
 )
 from wdk_cloud.engine import refreshing, requests, runids
+from wdk_cloud.telemetry import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -102,7 +102,7 @@ class Days:
 
     async def engine(self) -> Engine:
         await self._instance.prepare()
-        engine = self._instance.engine("")
+        engine = self._instance.engines.of("")
         assert engine is not None
         return engine
 

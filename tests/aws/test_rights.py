@@ -13,12 +13,11 @@ import pytest
 
 from tests.aws.invoking import TIMEOUT, stage_at
 from tests.contract.records import a_head
+from wdk_aws.mapping import Context
 from wdk_aws.rights import DONE_WITHOUT, IMPLIED, RIGHTS, Kind, Use
 from wdk_aws.serving import Instance, Parts
-from wdk_aws.telemetry import Silent
 from wdk_aws.testing.actions import Actions
 from wdk_aws.testing.functions import Function
-from wdk_aws.testing.mapping import Context
 from wdk_aws.testing.stage import Stage
 from wdk_aws.world import AwsWorld
 from wdk_cloud import (
@@ -42,6 +41,7 @@ from wdk_cloud import (
     start,
 )
 from wdk_cloud.engine.settings import Settings
+from wdk_cloud.telemetry import Silent
 from wdk_cloud.testing.environment import WorkflowEnv
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.opening import use_world

@@ -14,7 +14,7 @@ from wdk_aws.clients import Clients
 from wdk_aws.handler import handler
 from wdk_aws.settings import AwsSettings
 from wdk_aws.testing import EventSourceMapping, create_resources
-from wdk_aws.testing.mapping import Context
+from wdk_aws.mapping import Context
 
 create_resources()
 settings, sqs = AwsSettings.from_environment(), Clients().sqs

@@ -6,17 +6,12 @@ repository itself, where a link may lead to any file.
 
 import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 BUILDER = ROOT / "docs" / "site" / "build.py"
-PATIENCE = 50
-"""Seconds; it takes two."""
-
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -26,21 +21,6 @@ def builder():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("docs") / "built"
-    done = subprocess.run(
-        [sys.executable, BUILDER, folder],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert (done.returncode, "No issues found" in done.stdout) == (0, True), done.stdout
-    return folder
 
 
 def pages_of(nav):

@@ -163,7 +163,11 @@ class Terminal:
         self.run_id = None
 
     def type(self, page):
-        """Every `$ wdk …` and `$ export …` of the page; where the page shows what comes back, that has to come."""
+        """Every `$ wdk …`, `$ until wdk …`, `$ export …` and `$ python -m pytest …` of the page, in a folder with the
+        page's files; where the page shows what comes back, that has to come."""
+        for block in blocks(page):
+            if block.file:
+                (self.folder / block.file).write_text(block.text)
         try:
             for block in blocks(page):
                 if block.language == "console":
@@ -180,7 +184,7 @@ class Terminal:
             ).stdout
         elif re.match(r"(\w+=\S+ )*wdk (dev|worker)\b(?!.*--help)", command):
             self.start_server(command, shown)
-        elif re.match(r"(\w+=\S+ )*wdk\b", command):
+        elif re.match(r"(until )?(\w+=\S+ )*(wdk|python -m pytest)\b", command):
             self.call(command, shown)
 
     def start_server(self, command, shown):
@@ -222,7 +226,7 @@ class Terminal:
         fails = any(line.startswith("error:") for line in shown)
         assert (done.returncode != 0) is fails, f"$ {command}\n{done.stdout}"
         if shown:
-            assert without_blanks(quiet(done.stdout.splitlines())) == quiet(shown), f"$ {command}"
+            assert without_blanks(quiet(done.stdout.splitlines())) == quiet(shown), f"$ {command}\n{done.stdout}"
         found = re.search(r"\bwrun_\w{26}\b", done.stdout)
         if "wdk start" in command and found:
             self.run_id = found[0]

@@ -12,6 +12,7 @@ from wdk_cloud import (
     StepNotRegisteredError,
     WorkflowNotRegisteredError,
     Workflows,
+    get_step_metadata,
     sleep,
     start,
     worker,
@@ -224,7 +225,66 @@ def test_a_queued_step_that_is_gone_when_it_is_retried_raises_into_the_body(play
     assert begun == ["gone"]
 
 
+def busy_once(begun: list[str]) -> Workflows:
+    app = Workflows()
+
+    @app.step(name="added", dispatch="queue", retry=RetryPolicy(delay="2h"))
+    async def added() -> str:
+        begun.append("added")
+        if len(begun) == 1:
+            raise ValueError("busy")
+        return f"attempt {get_step_metadata().attempt}"
+
+    @app.workflow(name="flow")
+    async def flow() -> str:
+        return await added()
+
+    return app
+
+
+def test_a_queued_step_of_newer_code_waits_where_older_code_receives_it(play: Play) -> None:
+    """Both have workers in a rolling deployment."""
+    begun: list[str] = []
+    older, newer = (play.tuned(code_version=version).settings for version in ("0000000001.a", "0000000002.b"))
+    without, app = busy_once(begun), busy_once(begun)
+    del without.steps["added"]
+
+    async def scenario(env: WorkflowEnv) -> Finished:
+        async with worker(app, settings=newer) as env.workers:
+            run = await start(app.workflows["flow"])
+            await env.advance("1h")
+        async with worker(without, settings=older) as env.workers:
+            await env.advance("2h")
+            assert await run.status() == "running"
+        async with worker(app, settings=newer) as env.workers:
+            return await finish(env, run)
+
+    assert play.scene(scenario, start_worker=False).value == "attempt 2"  # what the older code saw was none
+    assert begun == ["added", "added"]
+
+
+def test_a_queued_step_of_newer_code_that_does_not_come_fails_after_code_wait(play: Play) -> None:
+    begun: list[str] = []
+    older, newer = (play.tuned(code_version=v, code_wait=600.0).settings for v in ("0000000001.a", "0000000002.b"))
+    without, app = busy_once(begun), busy_once(begun)
+    del without.steps["added"]
+
+    async def scenario(env: WorkflowEnv) -> Finished:
+        async with worker(app, settings=newer) as env.workers:
+            run = await start(app.workflows["flow"])
+            await env.advance("1h")
+        async with worker(without, settings=older) as env.workers:
+            return await finish(env, run)
+
+    finished = play.scene(scenario, start_worker=False)
+    assert type(finished.error) is StepNotRegisteredError
+    [end] = finished.times("step_failed")
+    assert 600 <= end - 7200 <= 1200
+    assert begun == ["added"]
+
+
 # -- workflows that are not there -----------------------------------------------------------------------------------------
+
 
 DAY = 86400.0
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -146,9 +147,16 @@ def test_the_table_of_settings_names_every_variable_that_the_code_reads_and_no_o
     assert sorted(re.findall(r"^\| `(WDK_[A-Z_]+)` \|", table, re.MULTILINE)) == sorted(read)
 
 
+@pytest.mark.parametrize("page", having("json"), ids=name_of)
+def test_the_json_of_a_page_is_json(page):
+    for block in blocks(page):
+        if block.language == "json":
+            json.loads(block.text)
+
+
 def test_every_block_has_a_language_that_says_how_it_is_checked():
     for page in (README, *PAGES):
         text = page.read_text()
         opened = re.findall(r"^ *```(.*)$", text, re.MULTILINE)
-        assert set(opened[::2]) <= {"python", "console", "text"}, page
+        assert set(opened[::2]) <= {"python", "console", "text", "json"}, page
         assert set(opened[1::2]) <= {""}, page

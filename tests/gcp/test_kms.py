@@ -11,9 +11,9 @@ import pytest
 from google.api_core import exceptions
 
 from wdk_cloud import SerializationError, ThrottleError, WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.codec import unwrapped
 from wdk_cloud.codec.keys import LocalKeyService
 from wdk_cloud.encryption import keys_of
-from wdk_gcp import kms
 from wdk_gcp.clients import Clients
 from wdk_gcp.kms import KmsKeyService
 from wdk_gcp.settings import GcpSettings
@@ -73,7 +73,7 @@ def test_a_process_unwraps_a_key_once_and_again_when_it_has_grown_old_or_made_ro
 ) -> None:
     async def test() -> None:
         service = bench.service()
-        monkeypatch.setattr(kms, "KEPT", 2)
+        monkeypatch.setattr(unwrapped, "KEPT", 2)
         wrapped = {run: (await service.generate(run)).wrapped for run in "abc"}
 
         async def asked(*runs: str) -> int:
@@ -85,8 +85,8 @@ def test_a_process_unwraps_a_key_once_and_again_when_it_has_grown_old_or_made_ro
         assert await asked("a", "a", "b", "a", "b") == 2
         assert await asked("a", "c", "a", "c") == 1  # the one that was used longest ago made room
         assert await asked("b") == 1
-        now = kms.time.monotonic()
-        monkeypatch.setattr(kms, "time", Frozen(now + kms.KEPT_FOR))
+        now = unwrapped.time.monotonic()
+        monkeypatch.setattr(unwrapped, "time", Frozen(now + unwrapped.KEPT_FOR))
         assert await asked("b", "b") == 1
 
     asyncio.run(test())

@@ -14,9 +14,9 @@ import pytest
 from tests.unit.test_cli import complaint, wdk
 from wdk_aws.packaging import building, contents
 from wdk_aws.packaging.binaries import fault, is_compiled
-from wdk_aws.packaging.project import Project
 from wdk_aws.packaging.target import Target
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.packaging.project import Project
 
 SIGNUP = Path(__file__).parents[2] / "examples/signup/workflows.py"
 ARM = Target("3.13", "arm64")
@@ -115,7 +115,7 @@ EVERYTHING = """
 import importlib, os, pathlib, sys
 for file in sorted(pathlib.Path("wdk_aws").rglob("*.py")):
     importlib.import_module(".".join(file.with_suffix("").parts).removesuffix(".__init__"))
-from wdk_aws import bundle
+from wdk_cloud import bundle
 bundle.apply()
 from wdk_cloud import sources
 from wdk_cloud.world.opening import make_world

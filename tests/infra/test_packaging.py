@@ -9,13 +9,15 @@ import zipfile
 
 import pytest
 
-from wdk_aws import bundle
 from wdk_aws.packaging import archive, installing, stamp
 from wdk_aws.packaging.binaries import fault, is_compiled
-from wdk_aws.packaging.imports import Modules, every, imports_of, module_of
-from wdk_aws.packaging.project import Project
 from wdk_aws.packaging.target import Target
+from wdk_cloud import bundle
 from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.packaging import requirements
+from wdk_cloud.packaging.imports import Modules, every, imports_of, module_of
+from wdk_cloud.packaging.project import Project, name_of
+from wdk_cloud.packaging.stamp import code_version
 
 ARM = Target("3.13", "arm64")
 
@@ -235,8 +237,8 @@ def test_dependencies_come_from_requirements_or_else_from_the_project_file(tmp_p
         _ = Project(folder, "x").depends_on
 
 
-def names(requirements):
-    return sorted({installing.name_of(line) for line in requirements})
+def names(lines):
+    return sorted({name_of(line) for line in lines})
 
 
 def test_a_function_gets_what_the_handler_needs_and_nothing_of_the_command_line():
@@ -248,7 +250,7 @@ def test_a_function_gets_what_the_handler_needs_and_nothing_of_the_command_line(
 
 
 def test_versions_are_those_of_this_environment_unless_the_project_pins_them():
-    here = installing.versions_here(["msgspec==0.19.0", "starlette>=0.40"])
+    here = requirements.versions_here(installing.OURS, ["msgspec==0.19.0", "starlette>=0.40"])
     assert [line for line in here if line.startswith(("msgspec==", "wdk-cloud==", "wdk-cloud-aws=="))] == []
     assert len([line for line in here if line.startswith("starlette==")]) == 1
 
@@ -309,21 +311,21 @@ def test_a_version_is_a_time_and_a_hash_of_the_apps_files(tmp_path, monkeypatch)
     files = {name: folder / name for name in ("a.py", "b.py")}
     for name, time in (("a.py", 1_500_000_000), ("b.py", 1_400_000_000)):
         os.utime(folder / name, (time, time))
-    version = stamp.code_version(files, folder)
+    version = code_version(files, folder)
     time, digest = version.split(".")
     assert (time, len(digest)) == ("1500000000", 12)
     git(folder, "init", "-q")
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "x")
-    assert stamp.code_version(files, folder) == f"1700000000.{digest}"
+    assert code_version(files, folder) == f"1700000000.{digest}"
     (folder / "b.py").write_text("c")
     os.utime(folder / "b.py", (1_800_000_000, 1_800_000_000))
-    changed = stamp.code_version(files, folder)
+    changed = code_version(files, folder)
     assert changed.startswith("1800000000.") and not changed.endswith(digest)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "12")
-    assert stamp.code_version(files, folder).startswith("0000000012.")
+    assert code_version(files, folder).startswith("0000000012.")
     monkeypatch.setenv("WDK_CODE_VERSION", "release-7")
-    assert stamp.code_version(files, folder) == "release-7"
+    assert code_version(files, folder) == "release-7"
 
 
 def test_what_the_build_knows_is_set_where_nobody_else_has_set_it(tmp_path):

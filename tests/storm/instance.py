@@ -14,9 +14,10 @@ from tests.storm import bodies
 from tests.storm.faults import FIRST_READER, StormLife, StormPort, StormWorld
 from tests.storm.requests import port_call
 from wdk_aws import messages
+from wdk_aws.mapping import Context, Invocation
 from wdk_aws.serving import Instance, Parts
-from wdk_aws.telemetry import Silent
-from wdk_aws.testing.mapping import Context, EventSourceMapping, Invocation
+from wdk_aws.testing.mapping import EventSourceMapping
+from wdk_cloud.telemetry import Silent
 from wdk_cloud.world import ports
 from wdk_cloud.world.ports import Delivery
 

@@ -372,6 +372,25 @@ def test_runs_are_listed_newest_first_in_pages_and_by_filter():
     assert listed("--since", "2000-01-01", "--until", "2000-01-02T00:00:00+01:00") == []
 
 
+def test_runs_are_listed_by_the_version_of_the_code_that_started_them(monkeypatch):
+    monkeypatch.setenv("WDK_CODE_VERSION", "0000000001.one")
+    older = answer("start", "nap")
+    monkeypatch.setenv("WDK_CODE_VERSION", "0000000002.two")
+    newer = answer("start", "nap")
+    serve(older, until="wait_created")
+    listed = document("inspect", "runs", "--version", "0000000001.one")["runs"]
+    assert [(run["run_id"], run["status"], run["version"]) for run in listed] == [(older, "running", "0000000001.one")]
+    assert newer in answer("inspect", "runs", "--version", "0000000002.two")
+    assert answer("inspect", "runs", "--version", "0000000001") == "no runs"
+    assert [line.split()[-1] for line in answer("inspect", "runs").splitlines()[1:]] == [
+        "0000000002.two",
+        "0000000001.one",
+    ]
+    shown = dict(re.findall(r"^  (version|last version) +(\S+)$", answer("inspect", "run", older), re.MULTILINE))
+    assert shown == {"version": "0000000001.one", "last version": "0000000002.two"}
+    assert "last version" not in answer("inspect", "run", newer)
+
+
 def test_the_cursor_that_a_table_shows_can_be_pasted():
     older = answer("start", "nap")
     answer("start", "nap")
@@ -379,7 +398,9 @@ def test_the_cursor_that_a_table_shows_can_be_pasted():
     assert older in answer("inspect", "runs", *shlex.split(shown.removeprefix("more:")))
 
 
-@pytest.mark.parametrize("words", [["--since", "soon"], ["--limit", "0"], ["--status", "lost"], ["--limit", "x"]])
+@pytest.mark.parametrize(
+    "words", [["--since", "soon"], ["--limit", "0"], ["--status", "lost"], ["--limit", "x"], ["--version", ""]]
+)
 def test_a_filter_without_a_meaning_is_wrong_usage(words):
     wdk("start", "nap")
     complaint("inspect", "runs", *words, code=2)

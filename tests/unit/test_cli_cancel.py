@@ -52,8 +52,11 @@ def test_the_filters_are_those_of_inspect_runs():
     (first,) = started("nap")
     assert answer("cancel", "--status", "running", "--dry-run") == "no runs"
     assert answer("cancel", "--until", "1h", "--dry-run") == "no runs"
-    for words in (["--status", "pending"], ["--since", "1h"], ["--workflow", "workflow//shop//nap"]):
+    (version,) = {run["version"] for run in document("inspect", "runs")["runs"]}
+    by = ["--status", "pending"], ["--since", "1h"], ["--workflow", "workflow//shop//nap"], ["--version", version]
+    for words in by:
         assert answer("cancel", *words, "--dry-run").endswith("\n\n1 run would be asked to end")
+    assert answer("cancel", "--version", "0000000001.other", "--dry-run") == "no runs"
     assert not answer("cancel", "--workflow", "workflow//gone//nap", "--dry-run").startswith(first)
 
 
@@ -67,10 +70,11 @@ def test_more_runs_than_a_page_has_are_all_asked(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "which runs? Give a run's id, or --status, --workflow, --since or --until"),
+        ([], "which runs? Give a run's id, or --status, --workflow, --version, --since or --until"),
         (["--yes"], "which runs?"),
         (["wrun_0123", "--status", "pending"], "give a run, or filters for many; not both"),
         (["--status", "completed", "--yes"], "only runs that are pending or running can be asked to end"),
+        (["--version", "", "--yes"], "--version is empty"),
         (["--since", "soon", "--yes"], "--since 'soon' is not understood"),
         (["--status", "pending"], "1 run would be asked to end; nobody can be asked here, so say --yes"),
     ],

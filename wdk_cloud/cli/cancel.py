@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wdk_cloud.cli.console import CommandError, UsageError, command, err, open_world, out
-from wdk_cloud.cli.options import AppSpec, Namespace, OfWorkflow, RunStatus, Since, Until, WorldName
+from wdk_cloud.cli.options import AppSpec, Namespace, OfVersion, OfWorkflow, RunStatus, Since, Until, WorldName
 from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.reading import run_of
 from wdk_cloud.cli.selection import Filter
@@ -36,6 +36,7 @@ async def cancel(
     ] = None,
     status: RunStatus = None,
     workflow: OfWorkflow = None,
+    version: OfVersion = None,
     since: Since = None,
     until: Until = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which runs are meant, and ask for no end.")] = False,
@@ -48,7 +49,7 @@ async def cancel(
 
     A run that has ended stays as it is.
     """
-    chosen = Filter(status, workflow, since, until)
+    chosen = Filter(status, workflow, version, since, until)
     _check(run, chosen)
     async with open_world(world, must_exist=True):
         seen = namespace_of(app, namespace)
@@ -71,7 +72,7 @@ def _check(run: str | None, chosen: Filter) -> None:
     if run is not None and not chosen.is_open:
         raise UsageError("give a run, or filters for many; not both")
     if run is None and chosen.is_open:
-        raise UsageError("which runs? Give a run's id, or --status, --workflow, --since or --until")
+        raise UsageError("which runs? Give a run's id, or --status, --workflow, --version, --since or --until")
     if chosen.status not in (None, *LIVE):
         raise UsageError(f"--status {chosen.status}: only runs that are pending or running can be asked to end")
 

@@ -14,12 +14,14 @@ from wdk_cloud.cli.options import (
     Json,
     Limit,
     Namespace,
+    OfVersion,
     OfWorkflow,
     RunId,
     RunStatus,
     Since,
     Until,
     WorldName,
+    checked_version,
     moment,
 )
 from wdk_cloud.cli.reading import find_head, page_of, read_log, read_run
@@ -49,6 +51,7 @@ def add_to(program: typer.Typer) -> None:
 async def runs(
     status: RunStatus = None,
     workflow: OfWorkflow = None,
+    version: OfVersion = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = PAGE,
@@ -65,6 +68,7 @@ async def runs(
             page = await client.list_runs(
                 workflow=workflow_id(workflow, app),
                 status=status,
+                version=checked_version(version),
                 since=moment(since, "--since"),
                 until=moment(until, "--until"),
                 limit=limit,

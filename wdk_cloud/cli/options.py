@@ -34,7 +34,17 @@ Until = Annotated[
 OfWorkflow = Annotated[
     str | None, typer.Option("--workflow", metavar="WORKFLOW", help="Only this one: its id, or its name in --app.")
 ]
+OfVersion = Annotated[
+    str | None, typer.Option("--version", metavar="VERSION", help="Only runs that code of this version has started.")
+]
 RunStatus = Annotated[Status | None, typer.Option("--status", help="Only runs in this status.")]
+
+
+def checked_version(text: str | None) -> str | None:
+    """An empty one is a variable that is not set in the shell: it would find none, and say that all have ended."""
+    if text is not None and not text.strip():
+        raise UsageError("--version is empty; `wdk inspect runs` shows which versions have started runs")
+    return text
 
 
 def moment(text: str | None, option: str) -> datetime | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli import cancel, control, dev, doctor, health, hooks, inspect, replay, retry, start
+from wdk_cloud.cli import cancel, control, dev, doctor, health, hooks, init, inspect, replay, retry, start
 from wdk_cloud.cli.adapters import Commands
 from wdk_cloud.cli.console import out
 
@@ -43,6 +43,7 @@ def root(
     pass
 
 
+init.add_to(program)
 dev.add_to(program)
 start.add_to(program)
 inspect.add_to(program)

@@ -69,6 +69,7 @@ def _fields(view: RunView) -> Iterator[Line]:
     yield "parent", plain(head.parent.partition("/")[0] if head.parent else "")
     yield "idempotency key", plain(head.idempotency_key or "")
     yield "version", plain(head.version)
+    yield "last version", plain("" if head.last_version == head.version else head.last_version)
     yield "labels", ", ".join(plain(f"{name}={value}") for name, value in view.labels.items())
     yield "input", value_line(view.input)
     match timeline.end:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wdk_cloud import client
 from wdk_cloud.admission import LONGEST_PAGE
 from wdk_cloud.cli.console import UsageError
-from wdk_cloud.cli.options import moment
+from wdk_cloud.cli.options import checked_version, moment
 from wdk_cloud.cli.sources import find_workflow, load_apps
 
 if TYPE_CHECKING:
@@ -27,27 +27,29 @@ def workflow_id(name: str | None, app: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What `--status`, `--workflow`, `--since` and `--until` say."""
+    """What `--status`, `--workflow`, `--version`, `--since` and `--until` say."""
 
     status: Status | None
     workflow: str | None
+    version: str | None
     since: str | None
     until: str | None
 
     @property
     def is_open(self) -> bool:
         """Nothing was said: it means all runs."""
-        return (self.status, self.workflow, self.since, self.until) == (None, None, None, None)
+        return (self.status, self.workflow, self.version, self.since, self.until) == (None,) * 5
 
     async def runs(self, status: Status, app: str | None, namespace: str) -> AsyncGenerator[RunInfo]:
         """All runs in this status that the rest of the filter lets through, newest first."""
         workflow = workflow_id(self.workflow, app)
+        version = checked_version(self.version)
         since, until = moment(self.since, "--since"), moment(self.until, "--until")
         cursor = None
         while True:
             try:
                 page = await client.list_runs(
-                    workflow, status, None, since, until, LONGEST_PAGE, cursor, namespace=namespace
+                    workflow, status, version, since, until, LONGEST_PAGE, cursor, namespace=namespace
                 )
             except ValueError as error:
                 raise UsageError(str(error)) from None

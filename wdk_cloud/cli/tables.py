@@ -148,11 +148,17 @@ def print_runs(runs: Sequence[RunInfo]) -> None:
     if not runs:
         out.print("no runs")
         return
-    table = table_of("run", "workflow", "status", "created (UTC)", "took", "error")
+    table = table_of("run", "workflow", "status", "created (UTC)", "took", "version", "error")
     for info in runs:
         took = "" if info.ended_at is None else span((info.ended_at - info.created_at).total_seconds())
         table.add_row(
-            info.run_id, short(info.workflow_name), state(info.status), when(info.created_at), took, info.error_code
+            info.run_id,
+            short(info.workflow_name),
+            state(info.status),
+            when(info.created_at),
+            took,
+            plain(info.version),
+            info.error_code,
         )
     print_table(table)
 

@@ -76,15 +76,19 @@ def key_service(environ: Mapping[str, str] = os.environ) -> LocalKeyService:
     """The service of WDK_ENCRYPTION_KEY. Raises `WorldConfigurationError` when that is missing or malformed, or when
     the package that encrypts is not installed."""
     key = _parse(environ.get(_VARIABLE, "").strip())
+    refuse_without_cryptography(_VARIABLE)
+    return LocalKeyService(key)
+
+
+def refuse_without_cryptography(variable: str) -> None:
+    """Asked before anything is written. `variable` has asked for encryption; raises `WorldConfigurationError`."""
     try:
-        # Asked here, where nothing has been written yet.
         import cryptography  # noqa: F401 -- only whether it is there  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
         raise WorldConfigurationError(
-            f"{_VARIABLE} is set, but this environment cannot encrypt ({error}); install wdk-cloud[crypto], or unset "
+            f"{variable} is set, but this environment cannot encrypt ({error}); install wdk-cloud[crypto], or unset "
             "the variable"
         ) from error
-    return LocalKeyService(key)
 
 
 def _parse(text: str) -> bytes:

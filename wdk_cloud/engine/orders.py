@@ -27,6 +27,8 @@ class StepOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     made: float = 0.0
     """When, by the clock of who held the run then; a copy keeps it."""
     data_key: str | None = None
+    version: str = ""
+    """Of the code that asks for the step; no word from before it was told."""
     max_retries: int = 3
     delay: float = 0.0
     backoff: float = 2.0
@@ -61,6 +63,7 @@ async def step_message(turn: Turn, created: ev.StepCreated) -> Message:
         run_started=turn.history.started_at or created.time,
         made=turn.engine.world.clock.now(),
         data_key=turn.head.data_key,
+        version=turn.engine.version,
         max_retries=options.max_retries,
         delay=durations.seconds(retry.delay),
         backoff=retry.backoff,

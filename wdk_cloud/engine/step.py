@@ -23,6 +23,7 @@ from wdk_cloud.engine.orders import decode_order
 from wdk_cloud.engine.patience import patiently
 from wdk_cloud.engine.payloads import Payloads
 from wdk_cloud.engine.results import encode_result
+from wdk_cloud.engine.version import written_by_newer
 from wdk_cloud.engine.writers import Writers
 from wdk_cloud.errors import (
     SerializationError,
@@ -131,6 +132,9 @@ async def deliver(engine: Engine, delivery: Delivery) -> bool:
             return True
         if head.birth != birth or head.ended:
             return True
+    if engine.step(order.name) is None and _may_be_deployed(engine, message, order):
+        missing = f"newer code ({order.version}) asks for {order.name}, which this code does not declare"
+        return await hand_on(engine, message, trouble.HandOn(missing, None))
     try:
         key = await unwrapped(engine, run_id, order.data_key)
     except trouble.HandOn as reason:
@@ -157,6 +161,13 @@ def _is_fresh(delivery: Delivery, order: StepOrder, now: float) -> bool:
     to agree on that, the sender's, the provider's and ours; a copy is younger than its order."""
     sent = delivery.sent_at
     return sent is not None and abs(now - sent) < FRESH and abs(sent - order.made) < FRESH
+
+
+def _may_be_deployed(engine: Engine, message: Message, order: StepOrder) -> bool:
+    """While newer code takes the place of this one, either may receive what the newer has sent."""
+    if not order.version or not written_by_newer(order.version, engine.version):
+        return False
+    return trouble.handed_on_for(message.count) < engine.settings.code_wait
 
 
 async def hand_on(engine: Engine, message: Message, reason: trouble.HandOn) -> bool:

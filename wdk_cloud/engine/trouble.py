@@ -94,6 +94,11 @@ def onward_delay(count: int) -> float:
     return min(FIRST_DELAY * 2 ** min(count - 1, 20), LONGEST_DELAY)
 
 
+def handed_on_for(count: int) -> float:
+    """Seconds that a message has been on its way that was handed on so often."""
+    return sum(onward_delay(each) for each in range(1, count + 1))
+
+
 async def _send_onward(turn: Turn, count: int) -> str:
     """A message for the next try; its identity. An earlier one that still comes finds another named, and sends none."""
     delay = onward_delay(count)

@@ -25,7 +25,8 @@ def app(app: Workflows | None = None, authenticator: Authenticator | None = None
     accepted; it may be a coroutine function. Without one, a bearer token is, that of WDK_API_TOKEN; without that too,
     nobody. Webhooks and health are public. WDK_ROLE says which routes there are: `all`, `worker` (all but webhooks) or
     `receiver` (webhooks and health). On worlds that are asked for messages (`local`, `memory`) the app's lifespan runs
-    a worker. Raises WorldConfigurationError for variables that make no sense, and without the extra `http`.
+    a worker. Raises WorldConfigurationError for variables that make no sense, and without the extra `http`, `TypeError`
+    for an `app` that is no `Workflows`.
     """
     if app is not None and not isinstance(app, Workflows):
         raise TypeError(f"http.app() takes the Workflows to serve, http.app(app), not {app!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from wdk_cloud import client, durations
 from wdk_cloud.app import Workflows
@@ -33,8 +33,14 @@ more let the futures of a group commit and of executors settle."""
 ENDED = ("completed", "failed", "cancelled")
 
 
+class RunWorkflow(Protocol):
+    """The type of the pytest fixture `run_workflow`."""
+
+    def __call__(self, workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+
 class WorkflowEnv:
-    """What a test holds: the world, its clock, and the means to move both."""
+    """What a test holds: the `world`, its `clock`, and the means to move both. `workflow_env` gives it."""
 
     def __init__(self, world: World, clock: VirtualClock) -> None:
         self.world = world
@@ -42,11 +48,12 @@ class WorkflowEnv:
         self.workers: list[Worker] = []
 
     async def start(self, workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
-        """`start`, on this world."""
+        """Start a run of `workflow` on this world; raises as `wdk_cloud.start`."""
         return await client.start(workflow, *args, **kwargs)
 
     async def advance(self, duration: str | float | timedelta) -> None:
-        """Move the clock on at once, whatever steps are running; what falls due happens in order of its time."""
+        """Move the clock on by `duration` (text, seconds or a `timedelta`) at once, whatever steps are running; what
+        falls due happens in order of its time."""
         target = self.clock.now() + durations.seconds(duration)
         await self.settle()
         while (due := self.clock.next_due()) is not None and due <= target:
@@ -101,7 +108,9 @@ async def workflow_env(
 ) -> AsyncGenerator[WorkflowEnv]:
     """A fresh world (`memory`, `local` with a `path`, or one of yours) that is the open one while the block runs.
 
-    The worker serves the given apps, or every `Workflows` of the process.
+    The worker serves the given apps, or every `Workflows` of the process, with `settings`, by default those of the
+    environment; with `start_worker=False` there is none. Raises `ValueError` for a world that it does not know,
+    `TypeError` for one of yours whose clock is no `VirtualClock`.
     """
     clock = VirtualClock()
     opened = _make(world, clock, path) if isinstance(world, str) else world

@@ -23,7 +23,7 @@ Fields = dict[str, Any]
 
 
 def replay(workflow: Workflow[..., Any], history: History) -> None:
-    """Run a stored history against today's code of its workflow. Nothing is written, and no step runs.
+    """Run a stored history against today's code of its `workflow`. Nothing is written, and no step runs.
 
     `history` is what `run.events()` yields, collected into a list, or what `wdk inspect events RUN --json` prints, as
     `json.load` reads it. A run that has not ended is as good as one that has.

@@ -5,21 +5,16 @@ pytest loads it in every project that has wdk-cloud installed, so it imports not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from wdk_cloud.app import Workflow
+    from wdk_cloud.testing import RunWorkflow
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class RunWorkflow(Protocol):
-    """The type of the fixture `run_workflow`."""
-
-    def __call__(self, workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,17 @@ class Objects(Protocol):
         ...
 
     async def is_there(self, key: str) -> bool: ...
+
+
+LONGEST_PART = 200
+"""Characters of a part of a key; of a longer one there is its digest. A key has 1,024 bytes at most, at Amazon and at
+Google, and the name of a stream may have 128 characters, of up to twelve bytes each as they are quoted."""
+
+
+def quoted(part: str) -> str:
+    """A part of a key. No slash, and no part that is a dot or two: some clients resolve those."""
+    found = quote(part, safe="").replace(".", "%2E")
+    return found if len(found) <= LONGEST_PART else "!" + sha256(part.encode()).hexdigest()
 
 
 class ObjectBlobs:

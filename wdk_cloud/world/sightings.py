@@ -5,7 +5,12 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from wdk_cloud.errors import WorldConfigurationError
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from wdk_cloud.errors import WorkflowError
     from wdk_cloud.world.ports import Clock, Head
 
 SIGHTING = 60.0
@@ -56,6 +61,25 @@ class Sightings:
                 return True
             seen = self._alive.get(key)
         return False if seen is not None and now - seen < SIGHTING else None
+
+
+async def lies_buried(
+    head_of: Callable[[str], Awaitable[Head | None]],
+    run_id: str,
+    birth: str,
+    is_denied: Callable[[WorkflowError], bool],
+) -> bool:
+    """Whether the run is under a tombstone, by its head, which is read.
+
+    Who may not read heads only starts runs, under births of its own making: nobody has buried those.
+    """
+    try:
+        head = await head_of(run_id)
+    except WorldConfigurationError as error:
+        if is_denied(error):
+            return False
+        raise
+    return head is not None and head.birth == birth and head.status == "deleted"
 
 
 def _shorten(known: dict[tuple[str, str], float] | dict[tuple[str, str], None]) -> None:

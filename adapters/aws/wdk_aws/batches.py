@@ -15,13 +15,12 @@ import msgspec
 from wdk_aws import deadletters, events, messages
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
-from wdk_cloud.world.records import Delivery, Message
+from wdk_cloud.world.records import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wdk_aws.serving import Instance, TimeLeft
-    from wdk_cloud.engine.service import Engine
 
 log = logging.getLogger("wdk_cloud")
 
@@ -119,7 +118,7 @@ def _show_after(instance: Instance, one: Received, seconds: float) -> None:
 
 def _import_code(instance: Instance) -> None:
     try:
-        instance.apps()
+        instance.engines.apps()
     except WorldConfigurationError:
         log.exception("the code of WDK_APP cannot be imported; runs are handed on until it can be")
         instance.telemetry.count("MissingCode")
@@ -142,37 +141,7 @@ async def _work_on(instance: Instance, one: Received) -> bool:
 
 
 async def _deliver(instance: Instance, one: Received) -> bool:
-    from wdk_cloud.engine.delivery import deliver
-
     if one.source == "dead":
         instance.telemetry.count("DeadLetters")
         return await deadletters.revive(instance.world.scoped(one.namespace), one.delivery.message)
-    engine = _engine(instance, one.namespace)
-    if engine is not None:
-        return await deliver(engine, one.delivery)
-    return await _without_code(instance.engine_without_code(one.namespace), one)
-
-
-def _engine(instance: Instance, namespace: str) -> Engine | None:
-    try:
-        return instance.engine(namespace)
-    except WorldConfigurationError:
-        return None  # logged once for the batch
-
-
-async def _without_code(engine: Engine, one: Received) -> bool:
-    """PROTOCOL.md 7b. A step is put off; after as long a time as a run it fails, for only its run waits for it."""
-    from wdk_cloud.engine import delivery, step, trouble
-
-    message = one.delivery.message
-    if message.kind == "step" and not one.delivery.again and _put_off_for(message) < engine.settings.code_wait:
-        missing = f"no code of the namespace {one.namespace!r} is here; look for an error at the import of WDK_APP"
-        return await step.hand_on(engine, message, trouble.HandOn(missing, None))
-    return await delivery.deliver(engine, one.delivery)
-
-
-def _put_off_for(message: Message) -> float:
-    """Seconds that a step message has been on its way, by its count."""
-    from wdk_cloud.engine import trouble
-
-    return sum(trouble.onward_delay(count) for count in range(1, message.count + 1))
+    return await instance.engines.deliver(one.namespace, one.delivery)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.world.asking import THREADS, Asking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from boto3.session import Session
     from botocore.config import Config
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,12 +17,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_scheduler import EventBridgeSchedulerClient
     from mypy_boto3_sqs import SQSClient
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-THREADS = 32
-"""Requests at once: the inline steps of a few turns, with their streams; each thread costs some 100 KB once it ran."""
 
 CONNECT_WITHIN = 2.0
 """Seconds: inside a region a connection stands within milliseconds, and a lease is 30 s long."""
@@ -37,13 +28,13 @@ ATTEMPTS = 3
 """Of one request, the first included, with botocore's pauses between them (its `standard` mode)."""
 
 
-class Clients:
+class Clients(Asking):
     """`session` is boto3's; without one a new one, with the default credentials, region and endpoint variables."""
 
     def __init__(self, session: Session | None = None) -> None:
         self._session = session
+        super().__init__("wdk-aws")
         self._making = Lock()
-        self._executor: ThreadPoolExecutor | None = None
 
     # boto3's functions for making clients are not thread-safe, and the renewing thread may be first: hence the lock.
 
@@ -67,36 +58,10 @@ class Clients:
     def kms(self) -> KMSClient:
         return cast("KMSClient", self._made("kms"))
 
-    async def ask(self, setting: str, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a client's method in a thread. `setting` is the variable that names what is asked for.
-
-        Raises what `failures.translated` makes of boto3's errors; a ClientError that it leaves alone (a refused
-        condition among them) is for the caller.
-        """
-        call = partial(self.ask_now, setting, method, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads(), call)
-
-    def ask_now(self, setting: str, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `ask`, in the calling thread."""
+    def translated(self, error: Exception, setting: str) -> Exception | None:
         from wdk_aws.failures import translated
 
-        try:
-            return method(*args, **kwargs)
-        except Exception as error:
-            other = translated(error, setting)
-            if other is None:
-                raise
-            raise other from error
-
-    def close(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="wdk-aws")
-        return self._executor
+        return translated(error, setting)
 
     def _made(self, service: str, **more: Any) -> Any:
         from botocore.exceptions import BotoCoreError

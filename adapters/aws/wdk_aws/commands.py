@@ -54,8 +54,8 @@ async def serve(
     routes. Ctrl-C stops it; runs go on when it, or a function, serves again."""
     from wdk_aws.polling import Poller
     from wdk_aws.serving import Instance, Parts
-    from wdk_aws.telemetry import Silent
     from wdk_aws.world import AwsWorld
+    from wdk_cloud.telemetry import Silent
 
     apps = load_apps(app)
     check_workflows(apps)

@@ -54,32 +54,6 @@ class Batch(msgspec.Struct, frozen=True):
     records: list[Record] = msgspec.field(name="Records")
 
 
-class StartOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A run to be started: `workflow` is the id, or the name of its function; `args` and `kwargs` its arguments."""
-
-    workflow: str
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    run_id: str | None = None
-    idempotency_key: str | None = None
-    attributes: dict[str, str] = {}
-    delay: str | float | None = None
-
-
-class TickOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A scheduled workflow is due: `workflow` is its id, `time` the tick as EventBridge Scheduler writes it
-    (`<aws.scheduler.scheduled-time>`). Without a workflow all of them are looked at, for the last tick of each. With
-    `exact` a time that is none of the schedule's ticks means nothing, instead of the tick before it."""
-
-    workflow: str | None = None
-    time: str | None = None
-    exact: bool = False
-
-
-class SweepOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing is to be said."""
-
-
 ORDERS: Mapping[str, Kind] = {"start": "start", "tick": "tick", "sweep": "sweep"}
 
 

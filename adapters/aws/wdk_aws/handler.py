@@ -76,10 +76,10 @@ class Function:
         return self._loop, self._instance
 
     def _made(self) -> Instance:
-        from wdk_aws import bundle
         from wdk_aws.serving import Instance, Parts
         from wdk_aws.telemetry import Powertools
         from wdk_aws.world import AwsWorld
+        from wdk_cloud import bundle
 
         bundle.apply()
         return Instance(self._apps, Parts(AwsWorld, Powertools, authenticator=self._authenticator))

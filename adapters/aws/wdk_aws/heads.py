@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wdk_aws.items import (
     GRAVE,
-    LEASE_NONCE,
-    RELEASE_NONCE,
     TRUE,
     Item,
     Value,
+    head_attributes,
     head_of,
     number,
     text,
     texts,
-    to_attributes,
-)
-from wdk_aws.items import (
-    HEAD as FIELDS,
+    written,
 )
 from wdk_aws.places import age, shard
 from wdk_aws.schema import ACTIVE_SHARD, EXPIRES, RUNS_AGE, RUNS_SHARD
 from wdk_aws.shelf import HEAD, ROUNDS, Shelf, crowded
 from wdk_aws.table import ABSENT
+from wdk_cloud.world.fields import HEAD as FIELDS
+from wdk_cloud.world.fields import LEASE_NONCE, RELEASE_NONCE
 from wdk_cloud.world.ports import RETIRED_KEPT, Head, HeadFields, Lease, Status
+from wdk_cloud.world.taking import Taking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,33 +44,12 @@ def nonce() -> str:
     return os.urandom(8).hex()
 
 
-@dataclass(frozen=True, slots=True)
-class Taking:
-    """What an acquire asks for."""
-
-    birth: str
-    identity: str
-    provider_id: str
-    now: float
-    until: float
-    due: float | None
-    unclean: bool
-
-    def may_have(self, head: Head) -> bool:
-        return not (
-            head.ended
-            or self.provider_id in head.retired
-            or not head.free_at(self.now)
-            or (head.holder is None and head.last == self.identity)
-        )
-
-
 class Heads(Shelf):
     async def create(self, head: Head) -> Head | None:
         # Two may start one run: the first one's birth stays. Our own birth that is there is our own write, or its copy.
         item = {
             **self._key(head.run_id, HEAD),
-            **to_attributes(head, FIELDS),
+            **head_attributes(head),
             RUNS_SHARD: text(shard(self._namespace, head.run_id)),
             RUNS_AGE: text(age(head.created_at, head.run_id)),
         }
@@ -204,11 +181,10 @@ class Heads(Shelf):
         removes: list[str] = []
         for name, value in given.items():
             field = FIELDS[name]
-            written = field.value(value)
-            if written is None:
-                removes.append(field.attribute)
+            if field.is_left_out(value):
+                removes.append(field.name)
             else:
-                sets[field.attribute] = written
+                sets[field.name] = written(field.kind, value)
         if mark is not None:
             sets[RELEASE_NONCE] = text(mark)
         if "status" in fields:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wdk_aws.places import step_id_of
 from wdk_aws.schema import PK, SK
-from wdk_cloud.world.ports import Batch, Head, InboxItem, Labels, StepItem, Token, Trouble
+from wdk_cloud.world.fields import HEAD, STEP, encode, from_fields, pairs_of, to_fields, trouble_of
+from wdk_cloud.world.ports import Batch, Head, InboxItem, Labels, StepItem, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from wdk_cloud.world.fields import Kind
+
 Value: TypeAlias = Mapping[str, Any]
 """One value as DynamoDB writes it, {"S": …}; boto3's own type of it asks for a check at each access."""
 Item: TypeAlias = Mapping[str, Value]
-
-Kind = Literal["text", "bytes", "number", "count", "flag", "texts", "trouble"]
-
-_encode = msgspec.json.Encoder(order="deterministic").encode
-_trouble = msgspec.json.Decoder(Trouble).decode
-_pairs = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def text(value: str) -> Value:
@@ -46,133 +40,56 @@ def texts(values: Iterable[str]) -> Value:
 TRUE: Value = {"BOOL": True}
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """How a field of a record lies in its item. What is its default takes no room, unless `kept`: the attribute is not
-    there then, and conditions ask for that."""
-
-    attribute: str
-    kind: Kind
-    optional: bool = False
-    """None is not the same as empty."""
-    kept: bool = False
-
-    def value(self, value: Any) -> Value | None:
-        """None: the attribute is not there."""
-        if value is None or not (value or self.optional or self.kept):
-            return None
-        match self.kind:
-            case "text":
-                return text(value)
-            case "bytes":
-                return data(value)
-            case "number" | "count":
-                return number(value)
-            case "flag":
-                return TRUE
-            case "texts":
-                return texts(value)
-            case "trouble":
-                return text(_encode(value).decode())
-
-    def read(self, value: Value) -> Any:
-        match self.kind:
-            case "text":
-                return value["S"]
-            case "bytes":
-                return value["B"]
-            case "number":
-                return float(value["N"])
-            case "count":
-                return int(value["N"])
-            case "flag":
-                return value["BOOL"]
-            case "texts":
-                return tuple(one["S"] for one in value["L"])
-            case "trouble":
-                return _trouble(value["S"])
+def written(kind: Kind, value: Any) -> Value:
+    match kind:
+        case "text":
+            return text(value)
+        case "bytes":
+            return data(value)
+        case "number" | "count":
+            return number(value)
+        case "flag":
+            return TRUE
+        case "texts":
+            return texts(value)
+        case "trouble":
+            return text(encode(value).decode())
 
 
-HEAD: Mapping[str, Field] = {
-    "birth": Field("b", "text", kept=True),
-    "workflow": Field("w", "text"),
-    "created_at": Field("c", "number", kept=True),
-    "seed": Field("s", "bytes"),
-    "input_digest": Field("d", "text"),
-    "input": Field("i", "bytes", optional=True),
-    "status": Field("st", "text", kept=True),
-    "not_before": Field("nb", "number"),
-    "data_key": Field("k", "text", optional=True),
-    "parent": Field("p", "text", optional=True),
-    "root": Field("r", "text", optional=True),
-    "trace": Field("t", "text", optional=True),
-    "idempotency_key": Field("ik", "text", optional=True),
-    "version": Field("v", "text"),
-    "last_version": Field("lv", "text"),
-    "holder": Field("h", "text", optional=True),
-    "fence": Field("f", "count", kept=True),
-    "until": Field("u", "number"),
-    "dirty": Field("y", "flag"),
-    "last": Field("l", "text", optional=True),
-    "armed": Field("a", "number", optional=True),
-    "stalls": Field("x", "count"),
-    "stalls_length": Field("xl", "count"),
-    "length": Field("n", "count"),
-    "retired": Field("re", "texts"),
-    "trouble": Field("tr", "trouble", optional=True),
-    "ended_at": Field("e", "number", optional=True),
-    "end_at": Field("ea", "count"),
-    "error_code": Field("ec", "text", optional=True),
-    "continued_from": Field("cf", "text", optional=True),
-    "continued_to": Field("ct", "text", optional=True),
-    "wake_by": Field("wb", "number", kept=True),
-}
-"""All fields but the run id, which is in the key."""
+def _read(kind: Kind, value: Value) -> Any:
+    match kind:
+        case "text":
+            return value["S"]
+        case "bytes":
+            return value["B"]
+        case "number":
+            return float(value["N"])
+        case "count":
+            return int(value["N"])
+        case "flag":
+            return value["BOOL"]
+        case "texts":
+            return tuple(one["S"] for one in value["L"])
+        case "trouble":
+            return trouble_of(value["S"])
 
-LEASE_NONCE, RELEASE_NONCE = "ln", "rn"
-"""Of the calls that acquired and released last."""
 
 GRAVE = "g"
 """On a tombstone whose run is not erased yet."""
 
-STEP: Mapping[str, Field] = {
-    "attempt": Field("a", "count"),
-    "holder": Field("h", "text", optional=True),
-    "until": Field("u", "number"),
-    "retry_at": Field("rt", "number"),
-    "first_started": Field("fs", "number"),
-    "interrupted": Field("it", "count"),
-    "cancelled": Field("x", "flag"),
-    "retired": Field("re", "texts"),
-    "end": Field("e", "bytes", optional=True),
-}
-"""All fields but the step's id, which is in the key."""
 
-CLAIM_NONCE, RETRY_NONCE = "cn", "rn"
-"""Of the calls that claimed and that freed for a retry last."""
-
-
-def to_attributes(record: Head | StepItem, fields: Mapping[str, Field]) -> dict[str, Value]:
-    found: dict[str, Value] = {}
-    for name, field in fields.items():
-        value = field.value(getattr(record, name))
-        if value is not None:
-            found[field.attribute] = value
-    return found
-
-
-def _from_attributes(item: Item, fields: Mapping[str, Field]) -> dict[str, Any]:
-    return {name: field.read(item[field.attribute]) for name, field in fields.items() if field.attribute in item}
+def head_attributes(head: Head) -> dict[str, Value]:
+    return to_fields(head, HEAD, written)
 
 
 def head_of(item: Item) -> Head:
     # A tombstone has lost what every other head has.
-    found: dict[str, Any] = {"workflow": "", "seed": b"", "input_digest": "", **_from_attributes(item, HEAD)}
+    found: dict[str, Any] = {"workflow": "", "seed": b"", "input_digest": "", **from_fields(item, HEAD, _read)}
     return Head(run_id=item[PK]["S"].rpartition("#")[2], **found)
 
 
 def step_of(item: Item) -> StepItem:
-    return StepItem(step_id=step_id_of(last_part(item)), **_from_attributes(item, STEP))
+    return StepItem(step_id=step_id_of(last_part(item)), **from_fields(item, STEP, _read))
 
 
 def last_part(item: Item) -> str:
@@ -214,11 +131,11 @@ def inbox_item_of(item: Item) -> InboxItem:
 
 
 def labels_attributes(labels: Labels) -> dict[str, Value]:
-    return {"v": text(_encode(labels.values).decode()), "p": number(labels.position)}
+    return {"v": text(encode(labels.values).decode()), "p": number(labels.position)}
 
 
 def labels_of(item: Item) -> Labels:
-    return Labels(values=_pairs(item["v"]["S"]), position=int(item["p"]["N"]))
+    return Labels(values=pairs_of(item["v"]["S"]), position=int(item["p"]["N"]))
 
 
 def token_attributes(token: Token) -> dict[str, Value]:

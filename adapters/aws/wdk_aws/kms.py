@@ -8,14 +8,13 @@ what it has wrapped.
 from __future__ import annotations
 
 import binascii
-import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from wdk_aws.failures import code
-from wdk_cloud.codec.keys import DataKey
+from wdk_cloud.codec.keys import DataKey, refuse_without_cryptography
+from wdk_cloud.codec.unwrapped import UnwrappedKeys
 from wdk_cloud.errors import SerializationError, WorldConfigurationError, WorldUnavailableError
 
 if TYPE_CHECKING:
@@ -26,12 +25,6 @@ _VARIABLE = "WDK_AWS_KMS_KEY_ID"
 
 PREFIX = "kms:"
 """What tells a wrapped key of KMS from one of WDK_ENCRYPTION_KEY."""
-
-KEPT = 1000
-"""Unwrapped keys that a process keeps: as many as suspended bodies, some 100 bytes each."""
-
-KEPT_FOR = 300.0
-"""Seconds: a run that works all the time asks KMS 12 times an hour, and a right that was taken away is gone soon."""
 
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html and …/API_GenerateDataKey.html, "Errors".
 _DAMAGED = frozenset(("InvalidCiphertextException", "IncorrectKeyException"))
@@ -49,12 +42,11 @@ class KmsKeyService:
     def __init__(self, settings: AwsSettings, clients: Clients) -> None:
         self._settings = settings
         self._clients = clients
-        self._kept: OrderedDict[tuple[str, str], tuple[float, bytes]] = OrderedDict()
-        """By run and wrapped key, with the time until which it counts; the one used longest ago comes first."""
+        self._kept = UnwrappedKeys()
 
     async def generate(self, run_id: str, *, beside: str | None = None) -> DataKey:
         """Whether who opens `beside` can open this one is for KMS to say: not to who only generates."""
-        _refuse_without_cryptography()
+        refuse_without_cryptography(_VARIABLE)
         if beside is not None:
             _blob(run_id, beside)
         try:
@@ -71,16 +63,11 @@ class KmsKeyService:
         return DataKey(answer["Plaintext"], PREFIX + text)
 
     async def unwrap(self, run_id: str, wrapped: str) -> bytes:
-        kept = self._kept.pop((run_id, wrapped), None)
-        if kept is None or kept[0] <= time.monotonic():
-            _refuse_without_cryptography()
-            kept = time.monotonic() + KEPT_FOR, await self._decrypted(run_id, _blob(run_id, wrapped))
-        self._kept[run_id, wrapped] = kept
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return kept[1]
+        return await self._kept.get(run_id, wrapped, self._unwrapped)
 
-    async def _decrypted(self, run_id: str, blob: bytes) -> bytes:
+    async def _unwrapped(self, run_id: str, wrapped: str) -> bytes:
+        refuse_without_cryptography(_VARIABLE)
+        blob = _blob(run_id, wrapped)
         try:
             answer = await self._clients.ask(
                 _VARIABLE, self._clients.kms.decrypt, CiphertextBlob=blob, EncryptionContext=_context(run_id)
@@ -127,14 +114,3 @@ def _meant(error: ClientError, run_id: str) -> Exception:
     if name in _FOR_A_WHILE:
         return WorldUnavailableError(f"KMS cannot be asked now ({operation}: {name}); it is tried again")
     return WorldConfigurationError(f"KMS refuses {operation} ({error}); look at {_VARIABLE}")
-
-
-def _refuse_without_cryptography() -> None:
-    """Asked before anything is written."""
-    try:
-        import cryptography  # noqa: F401 -- only whether it is there  # pyright: ignore[reportUnusedImport]
-    except ImportError as error:
-        raise WorldConfigurationError(
-            f"{_VARIABLE} is set, but this environment cannot encrypt ({error}); install wdk-cloud[crypto], or unset "
-            "the variable"
-        ) from error

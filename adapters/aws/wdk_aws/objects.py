@@ -8,14 +8,14 @@
 from __future__ import annotations
 
 import asyncio
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
 from wdk_aws.failures import code, is_denied
-from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.errors import WorldUnavailableError
+from wdk_cloud.world.objects import quoted
+from wdk_cloud.world.sightings import lies_buried
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -42,10 +42,6 @@ DELETED_AT_ONCE = 1_000
 COPIED_AT_ONCE = 8
 """Objects: each may have some megabytes, which S3 copies by itself."""
 
-LONGEST_PART = 200
-"""Characters of a part of a key; of a longer one there is its digest. A key has 1,024 bytes at most, and the name of a
-stream may have 128 characters, of up to twelve bytes each as they are quoted."""
-
 _ABSENT = frozenset(("404", "NoSuchKey"))
 _TAKEN = frozenset(("412", "PreconditionFailed"))
 _IN_CONFLICT = frozenset(("409", "ConditionalRequestConflict", "OperationAborted"))
@@ -61,7 +57,7 @@ class Objects:
         self._root = namespace or "_"
 
     def key(self, run_id: str, birth: str, *parts: str) -> str:
-        return "/".join((self._root, _quoted(run_id), _quoted(birth), *(_quoted(part) for part in parts)))
+        return "/".join((self._root, quoted(run_id), quoted(birth), *(quoted(part) for part in parts)))
 
     async def put(self, run_id: str, birth: str, key: str, data: bytes) -> None:
         """Write it, whatever lies there; nothing under a tombstone."""
@@ -191,14 +187,7 @@ class Objects:
             await self._ask(self._clients.s3.delete_object, Bucket=self._bucket, Key=key)
 
     async def _is_buried(self, run_id: str, birth: str) -> bool:
-        """Who may not read the table only starts runs, under births of its own making: nobody has buried those."""
-        try:
-            head = await self._head(run_id)
-        except WorldConfigurationError as error:
-            if is_denied(error):
-                return False
-            raise
-        return head is not None and head.birth == birth and head.status == "deleted"
+        return await lies_buried(self._head, run_id, birth, is_denied)
 
     @property
     def _bucket(self) -> str:
@@ -206,9 +195,3 @@ class Objects:
 
     async def _ask(self, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._clients.ask(SETTING, method, *args, **kwargs)
-
-
-def _quoted(part: str) -> str:
-    """No slash, and no part that is a dot or two: some clients resolve those."""
-    quoted = quote(part, safe="").replace(".", "%2E")
-    return quoted if len(quoted) <= LONGEST_PART else "!" + sha256(part.encode()).hexdigest()

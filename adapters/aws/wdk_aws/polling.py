@@ -6,12 +6,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from wdk_aws.testing.mapping import Context, EventSourceMapping
+from wdk_aws.mapping import Context, EventSourceMapping
 from wdk_cloud.errors import WorkflowError
 
 if TYPE_CHECKING:
+    from wdk_aws.mapping import Invocation
     from wdk_aws.serving import Instance
-    from wdk_aws.testing.mapping import Invocation
 
 log = logging.getLogger("wdk_cloud")
 

@@ -6,12 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from wdk_aws.heads import ONE
-from wdk_aws.items import GRAVE, LEASE_NONCE, RELEASE_NONCE, Item, Value, head_of, last_part, number, text
-from wdk_aws.items import HEAD as FIELDS
+from wdk_aws.items import GRAVE, Item, Value, head_of, last_part, number, text
 from wdk_aws.listing import Listing
 from wdk_aws.places import shard
 from wdk_aws.schema import ACTIVE_SHARD, EXPIRES, PK, SK
 from wdk_aws.shelf import HEAD, POINTERS
+from wdk_cloud.world.fields import HEAD as FIELDS
+from wdk_cloud.world.fields import LEASE_NONCE, RELEASE_NONCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,7 +160,7 @@ def _ended_at(entry: Item) -> float:
 
 
 _TAKEN = (
-    *(field.attribute for name, field in FIELDS.items() if name not in (*LEFT, *WRITTEN)),
+    *(field.name for name, field in FIELDS.items() if name not in (*LEFT, *WRITTEN)),
     LEASE_NONCE,
     RELEASE_NONCE,
 )

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wdk_aws import events
-from wdk_cloud import sources
+from wdk_cloud.engines import Engines
 from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.http.roles import role_of
-from wdk_cloud.worker import checked_settings, engine_for, warn_of_hash_seed
+from wdk_cloud.worker import checked_settings, warn_of_hash_seed
 from wdk_cloud.world.opening import use_world
 
 if TYPE_CHECKING:
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 
     from wdk_aws.gateway import Gateway
     from wdk_aws.streamed import StreamedAnswer
-    from wdk_aws.telemetry import Telemetry
     from wdk_aws.world import AwsWorld
     from wdk_cloud.app import Workflows
-    from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.settings import Settings
     from wdk_cloud.http.authentication import Authenticator
     from wdk_cloud.http.roles import Role
+    from wdk_cloud.telemetry import Telemetry
 
 log = logging.getLogger("wdk_cloud")
 
@@ -68,11 +67,8 @@ class Instance:
     def __init__(self, given: Sequence[Workflows] | None, parts: Parts) -> None:
         """`given`: the apps to serve; None: those of WDK_APP."""
         self.parts = parts
-        self._given = given
-        self._loaded: list[Workflows] | None = None
+        self.engines = Engines(lambda: self.world, given, parts.settings)
         self._open = ExitStack()
-        self._engines: dict[str, Engine] = {}
-        self._without_code: dict[str, Engine] = {}
         self._gateway: Gateway | None = None
         self.role: Role
         self.world: AwsWorld
@@ -93,9 +89,9 @@ class Instance:
                 return await batches.work(self, event, time)
             if kind == "http":
                 return await self._answer(event, time)
-            from wdk_aws import direct
+            from wdk_cloud import direct
 
-            return await direct.obey(self, kind, event[kind])
+            return await direct.obey(self.engines, self.telemetry, kind, event[kind])
         finally:
             self.telemetry.flush()
 
@@ -149,7 +145,7 @@ class Instance:
 
         if self._gateway is None:
             try:
-                apps = self._apps_of_routes()
+                apps = self.engines.apps_of_routes(self.role)
             except WorldConfigurationError:
                 log.exception("the code of WDK_APP cannot be imported: HTTP requests get 503 until it can be")
                 self.telemetry.count("MissingCode")
@@ -157,43 +153,8 @@ class Instance:
             self._gateway = Gateway(apps, self.parts.authenticator, self.role)
         return self._gateway
 
-    def _apps_of_routes(self) -> Sequence[Workflows]:
-        # A receiver runs no code of the app; it needs to know one only where that has a namespace.
-        if self.role == "receiver" and self._given is None and not os.environ.get("WDK_APP"):
-            return ()
-        return self.apps()
-
-    # -- code -------------------------------------------------------------------------------------------------------
-
-    def apps(self) -> Sequence[Workflows]:
-        """Raises WorldConfigurationError for code that cannot be imported; the next event tries again."""
-        if self._given is not None:
-            return self._given
-        if self._loaded is None:
-            self._loaded = sources.load_apps(os.environ.get("WDK_APP"))
-        return self._loaded
-
-    def engine(self, namespace: str) -> Engine | None:
-        """The engine with the code of a namespace; None: no app of it is served here. Raises as `apps`."""
-        if namespace not in self._engines:
-            apps = [app for app in self.apps() if app.namespace == namespace]
-            if not apps:
-                return None
-            self._engines[namespace] = engine_for(self.world.scoped(namespace), apps, self.parts.settings)
-        return self._engines[namespace]
-
-    def engine_without_code(self, namespace: str) -> Engine:
-        """It hands every run on, as a workflow that it does not have is none of the run's faults."""
-        if namespace not in self._without_code:
-            world = self.world.scoped(namespace)
-            self._without_code[namespace] = engine_for(world, [], self.parts.settings)
-        return self._without_code[namespace]
-
     def close(self) -> None:
         """What Lambda never does: it freezes an instance, and thaws it or not."""
-        for engine in (*self._engines.values(), *self._without_code.values()):
-            engine.close()
-        self._engines.clear()
-        self._without_code.clear()
+        self.engines.close()
         self._open.close()
         self._prepared = False

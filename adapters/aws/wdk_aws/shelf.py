@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from wdk_aws.failures import is_denied
 from wdk_aws.items import Item, head_of
 from wdk_aws.table import Table, key_of
-from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.errors import WorldUnavailableError
+from wdk_cloud.world.sightings import lies_buried
 
 if TYPE_CHECKING:
     from wdk_cloud.world.ports import Head
@@ -49,20 +50,9 @@ class Shelf:
         return None if item is None else self._seen(item)
 
     async def buried(self, run_id: str, birth: str) -> bool:
-        """Whether the run is under a tombstone: by what this process knows, else by its head.
-
-        Who may not read the table only starts runs, under births of its own making: nobody has buried those.
-        """
+        """Whether the run is under a tombstone: by what this process knows, else by its head."""
         known = self._sightings.is_buried(run_id, birth)
-        if known is not None:
-            return known
-        try:
-            head = await self.head(run_id)
-        except WorldConfigurationError as error:
-            if is_denied(error):
-                return False
-            raise
-        return head is not None and head.birth == birth and head.status == "deleted"
+        return await lies_buried(self.head, run_id, birth, is_denied) if known is None else known
 
 
 def crowded(what: str) -> WorldUnavailableError:

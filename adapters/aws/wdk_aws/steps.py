@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wdk_aws.heads import ONE, ZERO, nonce
-from wdk_aws.items import CLAIM_NONCE, RETRY_NONCE, TRUE, Item, Value, data, number, step_of, text, texts
+from wdk_aws.items import TRUE, Item, Value, data, number, step_of, text, texts
 from wdk_aws.places import step_sort
 from wdk_aws.shelf import ROUNDS, Shelf, crowded
 from wdk_aws.table import THERE
+from wdk_cloud.world.fields import CLAIM_NONCE, RETRY_NONCE
 from wdk_cloud.world.ports import RETIRED_KEPT, StepItem
 
 if TYPE_CHECKING:

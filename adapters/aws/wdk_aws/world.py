@@ -12,14 +12,14 @@ from wdk_aws.store import KEEP, DynamoStore
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.world.clock import SystemClock
 from wdk_cloud.world.objects import ObjectBlobs, ObjectStreams
-from wdk_cloud.world.watching import Polling, Pollings
+from wdk_cloud.world.polled import PolledWorld
 
 if TYPE_CHECKING:
     from wdk_aws.kms import KmsKeyService
     from wdk_cloud.world.ports import BlobStore, Clock, Queue, Receiver, RunStore, StreamStore, World
 
 
-class AwsWorld:
+class AwsWorld(PolledWorld["AwsWorld"]):
     """One place on AWS, seen by a namespace. Nothing is connected before the first request."""
 
     name = "aws"
@@ -35,42 +35,32 @@ class AwsWorld:
         keys: KmsKeyService | None = None,
         rooms: dict[str, AwsWorld] | None = None,
     ) -> None:
-        """`rooms` are the namespaces of one connection to this place: each has one world, whose readers are told of
-        what its writers write."""
         self.settings = AwsSettings.from_environment() if settings is None else settings
         self.clients = Clients() if clients is None else clients
         self.clock: Clock = clock or SystemClock()
-        self.namespace = namespace
-        self._rooms = {} if rooms is None else rooms
-        self._rooms[namespace] = self
+        rooms = {} if rooms is None else rooms
+        rooms[namespace] = self
+        super().__init__(namespace, self.clients, rooms)
         keep = max(KEEP, 2 * Settings.from_environment().retention)
         store = DynamoStore(self.settings, self.clients, self.clock, namespace, keep)
         self.runs: RunStore = store
         objects = Objects(self.settings, self.clients, store.head, namespace)
         store.objects = objects
-        self._pollings = Pollings()
         self.blobs: BlobStore = ObjectBlobs(objects)
         self.streams: StreamStore = ObjectStreams(objects, self._pollings.moved)
         self.queue: Queue = SqsQueue(self.settings, self.clients, self.clock, namespace)
         self.receiver: Receiver | None = None
         self._keys = keys
 
-    def scoped(self, namespace: str) -> AwsWorld:
-        there = self._rooms.get(namespace)
-        if there is None:
-            keys = self.key_service()  # one for all namespaces: it keeps what it has unwrapped
-            there = AwsWorld(
-                self.settings,
-                clients=self.clients,
-                clock=self.clock,
-                namespace=namespace,
-                keys=keys,
-                rooms=self._rooms,
-            )
-        return there
-
-    def subscribe(self, run_id: str) -> Polling:
-        return self._pollings.new(run_id)
+    def _room(self, namespace: str) -> AwsWorld:
+        return AwsWorld(
+            self.settings,
+            clients=self.clients,
+            clock=self.clock,
+            namespace=namespace,
+            keys=self.key_service(),  # one for all namespaces: it keeps what it has unwrapped
+            rooms=self._rooms,
+        )
 
     def key_service(self) -> KmsKeyService | None:
         """That of WDK_AWS_KMS_KEY_ID; None without it."""
@@ -79,12 +69,6 @@ class AwsWorld:
 
             self._keys = KmsKeyService(self.settings, self.clients)
         return self._keys
-
-    async def open(self) -> None:
-        """Nothing to do before the first request, which says what is missing."""
-
-    async def close(self) -> None:
-        self.clients.close()
 
 
 def open_world(namespace: str = "") -> AwsWorld:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.api_core import exceptions, retry
 
 from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.world.asking import Asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from wdk_gcp.settings import GcpSettings
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 TASKS_VARIABLE = "WDK_CLOUD_TASKS_EMULATOR_HOST"
@@ -31,9 +29,6 @@ others are FIRESTORE_EMULATOR_HOST and STORAGE_EMULATOR_HOST, and their clients 
 
 STORAGE_VARIABLE = "STORAGE_EMULATOR_HOST"
 FIRESTORE_VARIABLE = "FIRESTORE_EMULATOR_HOST"
-
-THREADS = 32
-"""Requests at once: the inline steps of a few turns, with their streams; each thread costs some 100 KB once it ran."""
 
 WITHIN = 8.0
 """Seconds of one request, its repeats included: they end within a lease, which is 30 s long. The slowest requests are
@@ -56,7 +51,7 @@ own write when it was done already."""
 RETRY = retry.Retry(predicate=REPEATED, initial=PAUSE, maximum=LONGEST_PAUSE, multiplier=2.0, timeout=WITHIN)
 
 
-class Clients:
+class Clients(Asking):
     """With what is given for a client, that makes it; without, it is made with the default credentials of this process
     and the emulators' variables."""
 
@@ -71,8 +66,8 @@ class Clients:
     ) -> None:
         self._settings = settings
         self._given = {"firestore": firestore, "tasks": tasks, "storage": storage, "kms": kms}
+        super().__init__("wdk-gcp")
         self._making = Lock()
-        self._executor: ThreadPoolExecutor | None = None
 
     # The renewing thread may be first: hence the lock.
 
@@ -117,32 +112,15 @@ class Clients:
 
         return self._made("kms", make)
 
-    async def ask(self, setting: str, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that asks a client, in a thread. `setting` is the variable that names what is asked for.
-
-        Raises what `failures.translated` makes of Google's errors; one that it leaves alone is for the caller.
-        """
-        call = partial(self.ask_now, setting, method, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads(), call)
-
-    def ask_now(self, setting: str, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `ask`, in the calling thread."""
+    def translated(self, error: Exception, setting: str) -> Exception | None:
         from wdk_gcp.failures import translated
 
-        try:
-            return method(*args, **kwargs)
-        except Exception as error:
-            other = translated(error, setting)
-            if other is None:
-                raise
-            raise other from error
+        return translated(error, setting)
 
     def close(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+        super().close()
         with self._making:
-            made = {name: self.__dict__.pop(name) for name in self._given if name in self.__dict__}
+            made = {name: vars(self).pop(name) for name in self._given if name in vars(self)}
         if "firestore" in made:
             close_firestore(made["firestore"])
         for name in ("tasks", "kms"):
@@ -151,18 +129,13 @@ class Clients:
         if "storage" in made:
             made["storage"].close()
 
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="wdk-gcp")
-        return self._executor
-
     def _made(self, name: str, make: Callable[[], T]) -> T:
         from google.auth.exceptions import DefaultCredentialsError
 
         given: Any = self._given[name]
         with self._making:
-            if name in self.__dict__:  # another thread was first
-                return self.__dict__[name]
+            if name in vars(self):  # another thread was first
+                return vars(self)[name]
             try:
                 made: T = (given or make)()
             except (DefaultCredentialsError, OSError, ValueError) as error:
@@ -170,7 +143,7 @@ class Clients:
                     f"a client for {name} cannot be made: {error}; give this process application default credentials "
                     "(gcloud auth application-default login, or the service account of its service)"
                 ) from error
-            self.__dict__[name] = made
+            vars(self)[name] = made
             return made
 
 

@@ -2,56 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from wdk_cloud.world.fields import LEASE_NONCE, RELEASE_NONCE
 from wdk_cloud.world.ports import RETIRED_KEPT, Head, HeadFields, Lease
+from wdk_cloud.world.taking import Taking
 from wdk_gcp.database import Step
-from wdk_gcp.items import LEASE_NONCE, RELEASE_NONCE
 from wdk_gcp.schema import EXPIRES
 from wdk_gcp.shelf import Shelf, nonce
 
 if TYPE_CHECKING:
     from wdk_gcp.database import Found
-
-
-@dataclass(frozen=True, slots=True)
-class Taking:
-    """What an acquire asks for."""
-
-    identity: str
-    provider_id: str
-    now: float
-    until: float
-    due: float | None
-    unclean: bool
-
-    def may_have(self, head: Head) -> bool:
-        return not (
-            head.ended
-            or self.provider_id in head.retired
-            or not head.free_at(self.now)
-            or (head.holder is None and head.last == self.identity)
-        )
-
-    def lease(self, head: Head) -> Lease:
-        """What it gets of this head, which it may have."""
-        abandoned = head.holder is not None
-        unclean = self.unclean or abandoned
-        taken = replace(
-            head,
-            status="running" if head.not_before <= self.now else head.status,
-            holder=self.identity,
-            fence=head.fence + 1,
-            until=self.until,
-            dirty=False,
-            armed=None if unclean or head.armed == self.due else head.armed,
-            stalls=head.stalls + abandoned,
-            stalls_length=head.length if abandoned and head.stalls == 0 else head.stalls_length,
-        )
-        return Lease(head=taken, unclean=unclean)
 
 
 class Heads(Shelf):
@@ -79,7 +42,7 @@ class Heads(Shelf):
         # Races with other deliveries of the run, also with the same message in another's hands at the same moment: of
         # those who read one version the first write changes it, and the others read its holder. Only the nonce tells
         # our own write from a twin's.
-        asked = Taking(identity, provider_id, now, until, due, unclean)
+        asked = Taking(birth, identity, provider_id, now, until, due, unclean)
         ours: dict[str, bool] = {}
 
         def decide(found: Found | None) -> Step[Lease | Head | None]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import binascii
 import os
-import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import FailedPrecondition, InvalidArgument
 
-from wdk_cloud.codec.keys import KEY_BYTES, DataKey
+from wdk_cloud.codec.keys import KEY_BYTES, DataKey, refuse_without_cryptography
+from wdk_cloud.codec.unwrapped import UnwrappedKeys
 from wdk_cloud.errors import SerializationError, WorldConfigurationError, WorldUnavailableError
 from wdk_gcp.clients import RETRY, WITHIN
 
@@ -31,12 +30,6 @@ PREFIX = "gcpkms:"
 """What tells a wrapped key of Cloud KMS from one of WDK_ENCRYPTION_KEY. The name of the key follows, `#`, and what KMS
 made of the data key."""
 
-KEPT = 1000
-"""Unwrapped keys that a process keeps: as many as suspended bodies, some 300 bytes each."""
-
-KEPT_FOR = 300.0
-"""Seconds: a run that works all the time asks KMS 12 times an hour, and a right that was taken away is gone soon."""
-
 REFUSED = "Decryption failed"
 """How Cloud KMS says that what it is to open was not made by that key, for that run."""
 
@@ -49,12 +42,11 @@ class KmsKeyService:
     def __init__(self, settings: GcpSettings, clients: Clients) -> None:
         self._settings = settings
         self._clients = clients
-        self._kept: OrderedDict[tuple[str, str], tuple[float, bytes]] = OrderedDict()
-        """By run and wrapped key, with the time until which it counts; the one used longest ago comes first."""
+        self._kept = UnwrappedKeys()
 
     async def generate(self, run_id: str, *, beside: str | None = None) -> DataKey:
         """Whether who opens `beside` can open this one is for KMS to say: not to who only generates."""
-        _refuse_without_cryptography()
+        refuse_without_cryptography(_VARIABLE)
         if beside is not None:
             _parts(run_id, beside)
         name, plain = self._settings.needed("kms_key"), os.urandom(KEY_BYTES)
@@ -62,16 +54,12 @@ class KmsKeyService:
         return DataKey(plain, f"{PREFIX}{name}#{binascii.b2a_base64(blob, newline=False).decode()}")
 
     async def unwrap(self, run_id: str, wrapped: str) -> bytes:
-        kept = self._kept.pop((run_id, wrapped), None)
-        if kept is None or kept[0] <= time.monotonic():
-            _refuse_without_cryptography()
-            name, blob = _parts(run_id, wrapped)
-            plain = await self._clients.ask(_VARIABLE, _meant, run_id, self._decrypted, name, run_id, blob)
-            kept = time.monotonic() + KEPT_FOR, plain
-        self._kept[run_id, wrapped] = kept
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return kept[1]
+        return await self._kept.get(run_id, wrapped, self._unwrapped)
+
+    async def _unwrapped(self, run_id: str, wrapped: str) -> bytes:
+        refuse_without_cryptography(_VARIABLE)
+        name, blob = _parts(run_id, wrapped)
+        return await self._clients.ask(_VARIABLE, _meant, run_id, self._decrypted, name, run_id, blob)
 
     # The checksums are what https://cloud.google.com/kms/docs/data-integrity-guidelines asks for: a key that was
     # damaged on its way would leave a run that nobody can read.
@@ -162,14 +150,3 @@ def _damaged(run_id: str, why: str) -> SerializationError:
 
 def _garbled() -> WorldUnavailableError:
     return WorldUnavailableError(f"an answer of Cloud KMS for {_VARIABLE} was damaged on its way; it is tried again")
-
-
-def _refuse_without_cryptography() -> None:
-    """Asked before anything is written."""
-    try:
-        import cryptography  # noqa: F401 -- only whether it is there  # pyright: ignore[reportUnusedImport]
-    except ImportError as error:
-        raise WorldConfigurationError(
-            f"{_VARIABLE} is set, but this environment cannot encrypt ({error}); install wdk-cloud[crypto], or unset "
-            "the variable"
-        ) from error

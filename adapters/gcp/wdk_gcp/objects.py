@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from urllib.parse import quote
 
 from google.api_core.exceptions import NotFound, PreconditionFailed, RequestRangeNotSatisfiable
 
-from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
+from wdk_cloud.errors import WorldUnavailableError
+from wdk_cloud.world.objects import quoted
+from wdk_cloud.world.sightings import lies_buried
 from wdk_gcp.clients import LONGEST_PAUSE, PAUSE, WITHIN
 from wdk_gcp.failures import is_denied
 from wdk_gcp.settings import VARIABLES
@@ -45,10 +45,6 @@ AT_ONCE = 8
 PER_PAGE = 1_000
 """Objects of a page of a listing at most (its API reference)."""
 
-LONGEST_PART = 200
-"""Characters of a part of a name; of a longer one there is its digest. A name has 1,024 bytes at most, and that of a
-stream may have 128 characters, of up to twelve bytes each as they are quoted."""
-
 NO_BUCKET = "The specified bucket does not exist"
 """How the JSON API tells a bucket that is not there from an object."""
 
@@ -63,7 +59,7 @@ class Objects:
         self._namespace = namespace or "_"
 
     def key(self, run_id: str, birth: str, *parts: str) -> str:
-        return "/".join((_quoted(run_id), self._namespace, _quoted(birth), *(_quoted(part) for part in parts)))
+        return "/".join((quoted(run_id), self._namespace, quoted(birth), *(quoted(part) for part in parts)))
 
     async def put(self, run_id: str, birth: str, key: str, data: bytes) -> None:
         """Write it, whatever lies there; nothing under a tombstone."""
@@ -199,14 +195,7 @@ class Objects:
             await self._delete(key)
 
     async def _is_buried(self, run_id: str, birth: str) -> bool:
-        """Who may not read the database only starts runs, under births of its own making: nobody has buried those."""
-        try:
-            head = await self._head(run_id)
-        except WorldConfigurationError as error:
-            if is_denied(error):
-                return False
-            raise
-        return head is not None and head.birth == birth and head.status == "deleted"
+        return await lies_buried(self._head, run_id, birth, is_denied)
 
     def _bucket(self) -> Any:
         return self._clients.storage.bucket(self._settings.needed("bucket"))
@@ -228,9 +217,3 @@ def _retry() -> Any:
 
 def _is_of_bucket(error: NotFound) -> bool:
     return NO_BUCKET in str(error)
-
-
-def _quoted(part: str) -> str:
-    """No slash, and no part that is a dot or two: some clients resolve those."""
-    quoted = quote(part, safe="").replace(".", "%2E")
-    return quoted if len(quoted) <= LONGEST_PART else "!" + sha256(part.encode()).hexdigest()

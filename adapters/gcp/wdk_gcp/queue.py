@@ -77,10 +77,16 @@ class TasksQueue:
             if digest is None:
                 return  # its run was deleted, and the order is data of it
             body = messages.encode(message, digest)
-        field = _field_of(message)
-        await self._clients.ask(
-            VARIABLES[field], self._create, self._settings.queue(field), self._task(message, body, delay)
-        )
+        await self._put(_field_of(message), body, delay)
+
+    async def pass_on(self, body: bytes, queue: str, delay: float) -> None:
+        """As it is, into the queue of this name."""
+        steps = self._settings.step_queue and self._settings.queue("step_queue").rpartition("/")[2] == queue
+        await self._put("step_queue" if steps else "flow_queue", body, delay)
+
+    async def _put(self, field: str, body: bytes, delay: float) -> None:
+        task = self._task(field, body, delay)
+        await self._clients.ask(VARIABLES[field], self._create, self._settings.queue(field), task)
 
     def _create(self, queue: str, task: types.Task) -> None:
         # The name is of this call alone, so that the task that has it is ours: the library repeats a request whose
@@ -92,11 +98,11 @@ class TasksQueue:
         except AlreadyExists:
             return
 
-    def _task(self, message: Message, body: bytes, delay: float) -> types.Task:
+    def _task(self, field: str, body: bytes, delay: float) -> types.Task:
         task = types.Task(
             http_request=types.HttpRequest(
                 http_method=types.HttpMethod.POST,
-                url=self._url(message),
+                url=self._url(field),
                 headers={"Content-Type": "application/json"},
                 body=body,
                 oidc_token=types.OidcToken(service_account_email=self._settings.needed("invoker"), audience=AUDIENCE),
@@ -109,8 +115,8 @@ class TasksQueue:
             task.schedule_time = due
         return task
 
-    def _url(self, message: Message) -> str:
-        to_steps = message.kind == "step" and self._settings.step_url
+    def _url(self, field: str) -> str:
+        to_steps = field == "step_queue" and self._settings.step_url
         base = self._settings.step_url if to_steps else self._settings.needed("worker_url")
         return f"{base.rstrip('/')}{ROUTE}{self._query}"
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from wdk_cloud.world.fields import LEASE_NONCE, RELEASE_NONCE
 from wdk_cloud.world.ports import tombstone
 from wdk_gcp.database import Step
-from wdk_gcp.items import LEASE_NONCE, RELEASE_NONCE, SAFE, head_of
+from wdk_gcp.items import SAFE, head_of
 from wdk_gcp.listing import Listing, take
 from wdk_gcp.places import beyond, of_birth
 from wdk_gcp.schema import BELOW_A_RUN, EXPIRES, OWNER, TOKENS

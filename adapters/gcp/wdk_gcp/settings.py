@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from wdk_cloud.errors import WorldConfigurationError
 
@@ -22,7 +22,12 @@ VARIABLES = {
     "step_url": "WDK_GCP_STEP_URL",
     "invoker": "WDK_GCP_INVOKER",
     "kms_key": "WDK_GCP_KMS_KEY",
+    "services": "WDK_GCP_SERVICES",
 }
+
+Services = Literal["single", "split"]
+"""One service for all, which is public; or a public one for webhooks, and one for turns and one for steps, which IAM
+guards."""
 
 DEFAULT_DATABASE = "(default)"
 """The name of the database that a project has unless it is told otherwise."""
@@ -47,6 +52,7 @@ class GcpSettings:
     invoker: str = ""
     """The e-mail of the service account in whose name the queues call the service."""
     kms_key: str = ""
+    services: str = "single"
 
     @staticmethod
     def from_environment(environ: Mapping[str, str] | None = None) -> GcpSettings:
@@ -62,6 +68,14 @@ class GcpSettings:
                 f"{VARIABLES[name]} is not set, and this process needs it; set it to the {_WHAT[name]} of this world"
             )
         return value
+
+    @property
+    def split(self) -> bool:
+        """Raises WorldConfigurationError for a word that is not known."""
+        if self.services not in get_args(Services):
+            known = ", ".join(get_args(Services))
+            raise WorldConfigurationError(f"{VARIABLES['services']}={self.services!r} is not known; there are: {known}")
+        return self.services == "split"
 
     def queue(self, name: str) -> str:
         """The full name of the queue in this field."""
@@ -82,4 +96,5 @@ _WHAT = {
     "step_url": "URL of the Cloud Run service that the queue for steps calls",
     "invoker": "e-mail of the service account in whose name the queues call the service",
     "kms_key": "name of the Cloud KMS key",
+    "services": "way in which its services are cut",
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.world.sightings import lies_buried
 from wdk_gcp.failures import is_denied
-from wdk_gcp.items import HEAD, changed, head_of, to_fields
+from wdk_gcp.items import changed, head_fields, head_of
 from wdk_gcp.places import lasting, listed, of_birth, run_path, swept
 from wdk_gcp.schema import LASTING, LISTED, SWEPT
 
@@ -49,7 +49,7 @@ class Shelf:
             SWEPT: swept(self._namespace, head),
             LASTING: lasting(self._namespace, head),
         }
-        return {**to_fields(head, HEAD), **{name: place for name, place in places.items() if place is not None}}
+        return {**head_fields(head), **{name: place for name, place in places.items() if place is not None}}
 
     def _changed(self, before: Head, after: Head) -> dict[str, Any]:
         return changed(self._fields(before), self._fields(after))
@@ -62,20 +62,9 @@ class Shelf:
         return None if found is None else self._seen(found)
 
     async def buried(self, run_id: str, birth: str) -> bool:
-        """Whether the run is under a tombstone: by what this process knows, else by its head.
-
-        Who may not read the database only starts runs, under births of its own making: nobody has buried those.
-        """
+        """Whether the run is under a tombstone: by what this process knows, else by its head."""
         known = self._sightings.is_buried(run_id, birth)
-        if known is not None:
-            return known
-        try:
-            head = await self.head(run_id)
-        except WorldConfigurationError as error:
-            if is_denied(error):
-                return False
-            raise
-        return head is not None and head.birth == birth and head.status == "deleted"
+        return await lies_buried(self.head, run_id, birth, is_denied) if known is None else known
 
 
 def nonce() -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from wdk_cloud.world.fields import CLAIM_NONCE, RETRY_NONCE
 from wdk_cloud.world.ports import RETIRED_KEPT, StepItem
 from wdk_gcp.database import Step
-from wdk_gcp.items import CLAIM_NONCE, RETRY_NONCE, changed, step_fields, step_of
+from wdk_gcp.items import changed, step_fields, step_of
 from wdk_gcp.schema import EXPIRES, ORDERS, STEPS
 from wdk_gcp.shelf import Shelf, nonce
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.world.clock import SystemClock
 from wdk_cloud.world.objects import ObjectBlobs, ObjectStreams
-from wdk_cloud.world.watching import Polling, Pollings
+from wdk_cloud.world.polled import PolledWorld
 from wdk_gcp import messages
 from wdk_gcp.clients import Clients
 from wdk_gcp.objects import Objects
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wdk_gcp.kms import KmsKeyService
 
 
-class GcpWorld:
+class GcpWorld(PolledWorld["GcpWorld"]):
     """One place on Google Cloud, seen by a namespace. Nothing is connected before the first request."""
 
     name = "gcp"
@@ -38,42 +38,33 @@ class GcpWorld:
         keys: KmsKeyService | None = None,
         rooms: dict[str, GcpWorld] | None = None,
     ) -> None:
-        """`rooms` are the namespaces of one connection to this place: each has one world, whose readers are told of
-        what its writers write."""
         self.settings = GcpSettings.from_environment() if settings is None else settings
         self.clients = Clients(self.settings) if clients is None else clients
         self.clock: Clock = clock or SystemClock()
-        self.namespace = namespace
-        self._rooms = {} if rooms is None else rooms
-        self._rooms[namespace] = self
+        rooms = {} if rooms is None else rooms
+        rooms[namespace] = self
+        super().__init__(namespace, self.clients, rooms)
         keep = max(KEEP, 2 * Settings.from_environment().retention)
         self.store = FirestoreStore(self.clients, self.clock, namespace, keep)
         self.runs: RunStore = self.store
         objects = Objects(self.settings, self.clients, self.store.head, namespace)
         self.store.objects = objects
-        self._pollings = Pollings()
         self.blobs: BlobStore = ObjectBlobs(objects)
         self.streams: StreamStore = ObjectStreams(objects, self._pollings.moved)
-        self.queue: Queue = TasksQueue(self.settings, self.clients, self.clock, namespace, self.store.put_order)
+        self._tasks = TasksQueue(self.settings, self.clients, self.clock, namespace, self.store.put_order)
+        self.queue: Queue = self._tasks
         self.receiver: Receiver | None = None
         self._keys = keys
 
-    def scoped(self, namespace: str) -> GcpWorld:
-        there = self._rooms.get(namespace)
-        if there is None:
-            keys = self.key_service()  # one for all namespaces: it keeps what it has unwrapped
-            there = GcpWorld(
-                self.settings,
-                clients=self.clients,
-                clock=self.clock,
-                namespace=namespace,
-                keys=keys,
-                rooms=self._rooms,
-            )
-        return there
-
-    def subscribe(self, run_id: str) -> Polling:
-        return self._pollings.new(run_id)
+    def _room(self, namespace: str) -> GcpWorld:
+        return GcpWorld(
+            self.settings,
+            clients=self.clients,
+            clock=self.clock,
+            namespace=namespace,
+            keys=self.key_service(),  # one for all namespaces: it keeps what it has unwrapped
+            rooms=self._rooms,
+        )
 
     async def message_of(self, body: bytes) -> Message | None:
         """What the body of a task of this namespace says, with its order; None if the run was erased meanwhile.
@@ -85,6 +76,10 @@ class GcpWorld:
         order = await self.store.order(message.run_id, message.birth, order_at)
         return None if order is None else replace(message, order=order)
 
+    async def pass_on(self, body: bytes, queue: str, delay: float) -> None:
+        """Send what this version cannot read once more, as it is: `queue` is the name of the one that it came from."""
+        await self._tasks.pass_on(body, queue, delay)
+
     def key_service(self) -> KmsKeyService | None:
         """That of WDK_GCP_KMS_KEY; None without it."""
         if self._keys is None and self.settings.kms_key:
@@ -92,12 +87,6 @@ class GcpWorld:
 
             self._keys = KmsKeyService(self.settings, self.clients)
         return self._keys
-
-    async def open(self) -> None:
-        """Nothing to do before the first request, which says what is missing."""
-
-    async def close(self) -> None:
-        self.clients.close()
 
 
 def open_world(namespace: str = "") -> GcpWorld:

@@ -29,6 +29,7 @@ from wdk_cloud.world.ports import (
     StepItem,
     Token,
 )
+from wdk_cloud.world.taking import Taking
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -78,24 +79,12 @@ class MemoryStore(Removal, Streams, Lasting):
             head = self._head_of(run_id, birth)
             if head is None:
                 return None
-            if head.ended or provider_id in head.retired or not head.free_at(now):
+            asked = Taking(birth, identity, provider_id, now, until, due, unclean)
+            if not asked.may_have(head):
                 return head
-            if head.holder is None and head.last == identity:
-                return head
-            abandoned = head.holder is not None
-            unclean = unclean or abandoned
-            head = self._heads[run_id] = replace(
-                head,
-                status="running" if head.not_before <= now else head.status,
-                holder=identity,
-                fence=head.fence + 1,
-                until=until,
-                dirty=False,
-                armed=None if unclean or head.armed == due else head.armed,
-                stalls=head.stalls + abandoned,
-                stalls_length=head.length if abandoned and head.stalls == 0 else head.stalls_length,
-            )
-        return Lease(head=head, unclean=unclean)
+            lease = asked.lease(head)
+            self._heads[run_id] = lease.head
+        return lease
 
     async def mark_dirty(self, run_id: str, birth: str, *, holder: str, fence: int, due: float | None = None) -> bool:
         # Races with the holder's release, which asks for `dirty` unset: either it sees the mark or we see it free.

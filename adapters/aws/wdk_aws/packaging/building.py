@@ -8,17 +8,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wdk_aws import bundle
 from wdk_aws.packaging import archive, contents, installing, stamp
+from wdk_cloud import bundle
 from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.packaging.project import name_of
+from wdk_cloud.packaging.stamp import code_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from wdk_aws.packaging.archive import Archive
-    from wdk_aws.packaging.project import Project
     from wdk_aws.packaging.target import Target
+    from wdk_cloud.packaging.project import Project
 
     Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], None]]]
 
@@ -48,9 +50,9 @@ def build(
             installing.install(requirements, target, Path(folder))
         with progress("reading imports", None):
             rooms = contents.Rooms(project.files, contents.installed_files(Path(folder)), contents.own_files())
-            chosen = contents.choose(rooms, project.modules, map(installing.name_of, project.depends_on))
+            chosen = contents.choose(rooms, project.modules, map(name_of, project.depends_on))
             contents.check(chosen, project, target)
-        version = stamp.code_version(project.files, project.folder)
+        version = code_version(project.files, project.folder)
         chosen[bundle.FILE] = stamp.document(version, project.spec, namespaces, target, metadata.version("wdk-cloud"))
         # Under another name until it is known to be good: a zip that Lambda would refuse is not there to be deployed.
         unchecked = output.with_name(f"{output.name}.unchecked")

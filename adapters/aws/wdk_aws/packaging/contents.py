@@ -9,25 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wdk_aws.packaging.binaries import HEADER, fault, is_compiled
-from wdk_aws.packaging.imports import Modules, every, top_of
 from wdk_aws.packaging.installing import OURS
-from wdk_aws.packaging.project import normalized
 from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.packaging.imports import Modules, every, top_of
+from wdk_cloud.packaging.project import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from wdk_aws.packaging.imports import Import, Reach
-    from wdk_aws.packaging.project import Project
     from wdk_aws.packaging.target import Target
+    from wdk_cloud.packaging.imports import Import, Reach
+    from wdk_cloud.packaging.project import Project
 
 HANDLER = "wdk_aws.handler"
 
 PACKAGES = ("wdk_cloud", "wdk_aws")
 
 OWN_LEFT_OUT = (
-    *("wdk_aws/commands.py", "wdk_aws/iam.py", "wdk_aws/packaging/", "wdk_aws/polling.py", "wdk_aws/testing/"),
-    *("wdk_cloud/cli/", "wdk_cloud/testing/", "wdk_cloud/web/"),
+    *("wdk_aws/commands.py", "wdk_aws/iam.py", "wdk_aws/mapping.py", "wdk_aws/polling.py"),
+    *("wdk_aws/deploying/", "wdk_aws/packaging/", "wdk_aws/testing/"),
+    *("wdk_cloud/cli/", "wdk_cloud/packaging/", "wdk_cloud/testing/", "wdk_cloud/web/"),
 )
 """What serves the command line and tests."""
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class AwsEnv(WorkflowEnv):
-    """A world on AWS's services, as they answer in this process, and its clock."""
+    """A world on AWS's services, as they answer in this process on their `stage`, and its clock: what `lambda_env`
+    gives."""
 
     def __init__(self, world: AwsWorld, clock: VirtualClock, stage: Stage) -> None:
         super().__init__(world, clock)
@@ -36,7 +37,7 @@ async def lambda_env(
     every `Workflows` of the process, and a clock that the test moves.
 
     SQS, EventBridge Scheduler and S3 answer in this process. DynamoDB is at `endpoint`; without one moto answers for
-    it, which the extra `testing` installs.
+    it, which the extra `testing` installs. `settings` are by default those of the environment.
     """
     with nullcontext() if endpoint is not None else _moto():
         async with on_stage(Stage(endpoint), apps, settings) as env:

@@ -10,14 +10,16 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wdk_aws.mapping import Context
 from wdk_aws.serving import Instance, Parts
-from wdk_aws.telemetry import Silent
-from wdk_aws.testing.mapping import Context, EventSourceMapping
+from wdk_aws.testing.mapping import EventSourceMapping
+from wdk_cloud.telemetry import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from wdk_aws.testing.mapping import Invocation, Mischief
+    from wdk_aws.mapping import Invocation
+    from wdk_aws.testing.mapping import Mischief
     from wdk_aws.testing.timetable import Timetable
     from wdk_aws.world import AwsWorld
     from wdk_cloud.app import Workflow, Workflows
@@ -68,8 +70,8 @@ class Function:
     @property
     def engine(self) -> Engine:
         """Of the first app's namespace."""
-        namespaces = [app.namespace for app in self.instance.apps()] or [""]
-        return self.instance.engine(namespaces[0]) or self.instance.engine_without_code(namespaces[0])
+        namespaces = [app.namespace for app in self.instance.engines.apps()] or [""]
+        return self.instance.engines.any(namespaces[0])
 
     @property
     def receiver(self) -> Function:
@@ -86,11 +88,11 @@ class Function:
 
     async def start(self) -> None:
         await self.instance.prepare()
-        for app in self.instance.apps():  # as in one that has had events before
-            self.instance.engine(app.namespace)
+        for app in self.instance.engines.apps():  # as in one that has had events before
+            self.instance.engines.of(app.namespace)
         self._timetable.changed.append(self._rung.set)
         self._polling = asyncio.create_task(self._poll(), name="wdk-mapping")
-        for app in self.instance.apps():
+        for app in self.instance.engines.apps():
             for workflow in list(app.workflows.values()):
                 if workflow.schedule is not None:
                     self._arm(workflow, workflow.schedule, self.world.clock.now())

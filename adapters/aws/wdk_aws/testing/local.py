@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from wdk_aws import clients
 from wdk_aws.handler import lambda_handler
 from wdk_aws.settings import VARIABLES, AwsSettings
 from wdk_aws.testing.mapping import EventSourceMapping
 from wdk_aws.testing.resources import create_resources
+from wdk_cloud.world import asking
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -84,7 +84,7 @@ def local(monkeypatch: pytest.MonkeyPatch) -> Generator[LocalAws]:
         if value := getattr(SETTINGS, field):
             monkeypatch.setenv(variable, value)
     # moto is not made for several threads: one request at a time.
-    monkeypatch.setattr(clients, "THREADS", 1)
+    monkeypatch.setattr(asking, "THREADS", 1)
     with mock_aws():
         create_resources()
         yield LocalAws(Session())

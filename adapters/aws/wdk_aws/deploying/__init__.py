@@ -1,0 +1,1 @@
+"""Before `wdk deploy aws` changes anything: whether it can end well."""

@@ -1,0 +1,63 @@
+"""Commands that are shown to people, held against what there is: none is typed here."""
+
+import functools
+import itertools
+import re
+import shlex
+
+from botocore import xform_name
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from botocore.waiter import WaiterModel
+
+from tests.unit.test_cli import wdk
+
+LOADER = Loader()
+
+GLOBAL = {"query", "output", "region", "cli-binary-format"}
+"""Options of every command of the AWS CLI."""
+
+OTHERS = {"export", "unset", "pipx", "python", "${EDITOR:-vi}", "jq", "sudo", "chmod"}
+
+
+def checked(command):
+    """Each command of a line exists, and has the options that are given to it."""
+    assert command
+    for part in re.split(r" (?:&&|\||;) |; ", command):
+        words = shlex.split(re.sub(r"\$\((.*?)\)", lambda inner: checked(inner[1]) or "INNER", part))
+        if words[0] == "aws":
+            _of_aws(*words[1:3], words[3:])
+        elif words[0] == "wdk":
+            _of_wdk(words[1:])
+        else:
+            assert words[0] in OTHERS, command
+
+
+@functools.cache
+def _model(service):
+    return ServiceModel(LOADER.load_service_model(service, "service-2"), service)
+
+
+def _of_aws(service, operation, rest):
+    service = {"s3api": "s3"}.get(service, service)
+    if operation == "wait":
+        waiters = WaiterModel(LOADER.load_service_model(service, "waiters-2"))
+        (name,) = [name for name in waiters.waiter_names if xform_name(name, "-") == rest[0]]
+        operation = xform_name(waiters.get_waiter(name).operation, "-")
+    model = _model(service)
+    (found,) = [name for name in model.operation_names if xform_name(name, "-") == operation]
+    shape = model.operation_model(found).input_shape
+    known = {xform_name(name, "-") for name in shape.members} if shape is not None else set()
+    options = {word[2:].removeprefix("no-") for word in rest if word.startswith("--")}
+    assert options - known - GLOBAL == set(), operation
+    assert {xform_name(name, "-") for name in (shape.required_members if shape is not None else ())} <= options, (
+        operation
+    )
+
+
+def _of_wdk(words):
+    if words[0] == "deploy":
+        return  # comes with its own tests
+    names = list(itertools.takewhile(lambda word: re.fullmatch("[a-z]+", word), words))
+    text = wdk(*names[:2], "--help").stdout
+    assert [word for word in words if word.startswith("--") and word not in text] == []

@@ -1,0 +1,79 @@
+"""A new project, as `wdk init` makes it from the wheels: it passes all that its own CI asks for."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.aws.installed import ROOT, UV, build_wheels
+
+PATIENCE = 110.0
+
+
+def run(command, folder, environ, code=0):
+    done = subprocess.run(
+        command, cwd=folder, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """The environment of an environment in which there is wdk-cloud, from its wheels, and a project's tools."""
+    folder = tmp_path_factory.mktemp("fresh")
+    build_wheels(folder / "wheels")
+    plain = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "NO_COLOR": "1"}
+    run([sys.executable, "-m", "venv", folder / "venv"], folder, plain)
+    options = ["--quiet", "--python", folder / "venv/bin/python", "--constraint", ROOT / "requirements/dev.txt"]
+    wanted = ["--find-links", folder / "wheels", "wdk-cloud[aws]", "mypy", "pytest", "ruff"]
+    run([UV, "pip", "install", *options, *wanted], folder, {**os.environ, **plain})
+    path = f"{folder / 'venv/bin'}{os.pathsep}{os.environ['PATH']}"
+    # What the project requires is there: pip looks nowhere else, and says if something is missing.
+    alone = {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+    return {**plain, **alone, "PATH": path, "MYPY_CACHE_DIR": str(folder / "mypy")}
+
+
+def steps_of_ci(project):
+    """What its workflow types, in order."""
+    workflow = yaml.safe_load((project / ".github/workflows/ci.yaml").read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    return [shlex.split(step["run"]) for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.timeout(120)  # the first project also pays for the environment, in which mypy has read nothing yet
+@pytest.mark.parametrize("options", [["--cloud", "aws", "--iac", "sam"], ["--cloud", "none"]], ids=["aws", "none"])
+def test_a_new_project_passes_what_its_ci_asks_for(fresh, options, tmp_path):
+    run(["wdk", "init", "night-shop", *options], tmp_path, fresh)
+    project = tmp_path / "night-shop"
+    steps = steps_of_ci(project)
+    assert [command[1] for command in steps] == ["install", "lint", "types", "test", "replay"]
+    said = {command[1]: run(command, project, fresh) for command in steps}
+    assert "2 passed" in said["test"]
+    assert "Success: no issues found in 4 source files" in said["types"]
+    assert "today's code agrees with 1 history" in said["replay"]
+    # What CI asks for one by one is what `make check` asks for.
+    (rule,) = re.findall(r"^check: ([a-z ]+?) ##", (project / "Makefile").read_text(), re.MULTILINE)
+    assert rule.split() == [command[1] for command in steps[1:]]
+
+
+def test_the_stored_history_finds_a_change_that_runs_would_not_survive(fresh, tmp_path):
+    run(["wdk", "init", "shop", "--cloud", "none"], tmp_path, fresh)
+    code = tmp_path / "shop/shop/workflows.py"
+    code.write_text(code.read_text().replace('await send(email, "Welcome!")', 'await send(user, "Welcome!")'))
+    said = run(["make", "replay"], tmp_path / "shop", fresh, code=2)
+    assert "differs" in said and "user-ada@example.com" in said
+
+
+def test_make_alone_lists_every_rule(fresh, tmp_path):
+    run(["wdk", "init", "shop", "--cloud", "aws"], tmp_path, fresh)
+    text = (tmp_path / "shop/Makefile").read_text()
+    rules = re.findall(r"^([a-z]+):", text, re.MULTILINE)
+    listed = re.findall(r"^  make (\w+) ", run(["make"], tmp_path / "shop", fresh), re.MULTILINE)
+    declared = " ".join(re.findall(r"^\.PHONY: (.*)", text, re.MULTILINE)).split()
+    assert listed == rules == declared

@@ -1,0 +1,128 @@
+"""The user's project: the files of its app, and what it depends on."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.packaging.imports import Modules, every
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NOT_CODE = frozenset(("__pycache__", "build", "dist", "node_modules", "test", "tests", "venv"))
+"""Folders that nothing which is deployed needs; those whose name begins with a dot are others."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Project:
+    """`spec` is what WDK_APP says; `include` names more files and folders, for what no import leads to."""
+
+    folder: Path
+    spec: str
+    include: Sequence[str] = ()
+    requirements: Path | None = None
+    """A file to read in place of the project's own."""
+
+    @cached_property
+    def modules(self) -> list[str]:
+        """Those that the spec names."""
+        names = [part.strip().partition(":")[0] for part in self.spec.split(",") if part.strip()]
+        if not names or not all(_NAME.fullmatch(name) for name in names):
+            raise WorldConfigurationError("which app? Set WDK_APP=module:app, or pass --app module:app")
+        return names
+
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """By their names in the zip: each package that the app's modules lie in or import from, whole; each module."""
+        found: dict[str, Path] = {}
+        for base in (self.folder, self.folder / "src"):
+            below = _below(base)
+            walked = Modules(below, lambda name, below=below: below[name].read_bytes())
+            roots = [name for name in self.modules if walked.has(name)]
+            tops = {name.partition("/")[0] for name in walked.walk(roots, every).files}
+            found |= {name: path for name, path in below.items() if name.partition("/")[0] in tops}
+        for given in self.include:
+            found |= self._included(given)
+        return found
+
+    def _included(self, given: str) -> dict[str, Path]:
+        path = (self.folder / given).resolve()
+        if not path.exists() or not path.is_relative_to(self.folder.resolve()):
+            raise WorldConfigurationError(f"--include {given}: there is no such file or folder in {self.folder}")
+        name = path.relative_to(self.folder.resolve()).as_posix()
+        return {name: path} if path.is_file() else {f"{name}/{inner}": file for inner, file in _below(path).items()}
+
+    @cached_property
+    def depends_on(self) -> list[str]:
+        """The lines of the requirements file, or else the dependencies that pyproject.toml declares."""
+        beside = self.folder / "requirements.txt"
+        file = self.requirements or (beside if beside.exists() else None)
+        if file is not None:
+            return list(_lines(file))
+        declared = self.folder / "pyproject.toml"
+        if not declared.exists():
+            return []
+        try:
+            document: dict[str, Any] = tomllib.loads(declared.read_text("utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise WorldConfigurationError(f"{declared} cannot be read: {error}") from None
+        return list(document.get("project", {}).get("dependencies", []))
+
+
+def _below(folder: Path) -> dict[str, Path]:
+    """The files of a folder that may be code or data of it, by their paths in it."""
+    found: dict[str, Path] = {}
+    waiting = [folder] if folder.is_dir() else []
+    while waiting:
+        for path in waiting.pop().iterdir():
+            if path.name.startswith(".") or path.suffix == ".pyc":
+                continue
+            if path.is_file():
+                found[path.relative_to(folder).as_posix()] = path
+            elif path.name not in NOT_CODE and not (path / "pyvenv.cfg").exists():
+                waiting.append(path)
+    return found
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """Of a requirements file, with those of the files that it names, without comments and hashes."""
+    try:
+        text = file.read_text("utf-8")
+    except OSError as error:
+        raise WorldConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+    for raw in text.replace("\\\n", " ").splitlines():
+        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
+        line = re.sub(r"\s--hash=\S+", "", line).strip()
+        other = re.fullmatch(r"(?:-r|--requirement)[ =](.+)", line)
+        if other is not None:
+            yield from _lines(file.parent / other[1].strip())
+        elif line.startswith(("-e", "--editable", ".", "/", "file:")):
+            raise WorldConfigurationError(
+                f"{file}: {line!r} is a folder of this machine, and the function is for another one; build a wheel of "
+                "it and name its folder with --find-links, or let the app import it from the project's own folder"
+            )
+        elif line:
+            yield line
+
+
+def name_of(requirement: str) -> str:
+    """The normalized name of a requirement; "" of a line that is an option."""
+    found = _NAME.match(requirement)
+    return normalized(found[0]) if found is not None else ""
+
+
+def extras_of(requirement: str) -> set[str]:
+    found = re.match(r"[A-Za-z0-9._-]+\s*\[([^\]]*)\]", requirement)
+    return {extra.strip() for extra in found[1].split(",")} if found is not None else set()
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
