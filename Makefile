@@ -20,7 +20,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check unit bench bench-peers storm corpus docs lint types format requirements clean
+.PHONY: help demo test check unit rehearse bench bench-peers storm corpus docs lint types format requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -37,6 +37,9 @@ check: lint types unit ## lint, types and unit tests: within a minute
 
 unit: $(VENV)/.installed ## unit tests
 	@$(BIN)/pytest tests/unit -n 2 --dist worksteal $(ARGS)
+
+rehearse: $(VENV)/.installed $(COMPONENTS)/.installed ## deploy the AWS template into a stand-in, and see runs, webhooks, streams and deaths there
+	@$(BIN)/pytest tests/infra/test_rehearsal*.py -n 0 -v -rfE --no-header $(ARGS)
 
 bench: $(VENV)/.installed $(COMPONENTS)/.installed ## benchmarks, as JSON
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -27,6 +27,7 @@ ABOUT = {
     "build": "Build what a cloud is given to run.",
     "deploy": "Bring what was built to a cloud.",
     "iam": "The rights that processes need.",
+    "rehearse": "Deploy to a stand-in for a cloud, on this machine.",
 }
 """What the groups are for; adapters share them, so their text is here."""
 

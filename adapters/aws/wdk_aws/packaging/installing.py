@@ -51,12 +51,17 @@ def install(lines: list[str], target: Target, into: Path) -> None:
         )
 
 
-def _tool(target: Target) -> list[str]:
+def uv() -> str | None:
+    """Where it is, on the path or beside this Python."""
     beside = Path(sys.executable).with_name("uv")
-    uv = shutil.which("uv") or (str(beside) if beside.exists() else None)
-    if uv is not None:
+    return shutil.which("uv") or (str(beside) if beside.exists() else None)
+
+
+def _tool(target: Target) -> list[str]:
+    tool = uv()
+    if tool is not None:
         platform = ["--python-platform", target.uv_platform, "--python-version", target.python]
-        return [uv, "pip", "install", "--quiet", "--no-compile-bytecode", "--python", sys.executable, *platform]
+        return [tool, "pip", "install", "--quiet", "--no-compile-bytecode", "--python", sys.executable, *platform]
     if importlib.util.find_spec("pip") is None:
         raise WorldConfigurationError("neither uv nor pip is installed here, and one of them fetches the wheels")
     tags = [word for tag in target.pip_platforms for word in ("--platform", tag)]

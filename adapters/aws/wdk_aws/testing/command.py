@@ -1,0 +1,156 @@
+"""`wdk rehearse aws`."""
+
+import asyncio
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wdk_aws.packaging import archive
+from wdk_aws.packaging.command import TEMPLATE, ZIP
+from wdk_aws.packaging.project import Project
+from wdk_aws.testing import deployment, rehearsal
+from wdk_aws.testing.deployment import Deployed
+from wdk_cloud import admission, client
+from wdk_cloud.app import Workflow
+from wdk_cloud.cli.console import CommandError, UsageError, command, err, out
+from wdk_cloud.cli.dev import stop_signals
+from wdk_cloud.cli.jsonout import print_json
+from wdk_cloud.cli.options import AppSpec
+from wdk_cloud.cli.progress import progress
+from wdk_cloud.cli.sources import find_workflow
+from wdk_cloud.cli.start import arguments, shown_result
+from wdk_cloud.world.opening import use_world
+
+
+def add_to(program: typer.Typer) -> None:
+    program.command("aws", epilog="Example: wdk rehearse aws signup you@example.com")(rehearse_aws)
+
+
+@command
+async def rehearse_aws(
+    workflow: Annotated[
+        str | None, typer.Argument(metavar="[WORKFLOW]", help="A workflow to run: its id, or its function's name.")
+    ] = None,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ARGS]...", help="Its arguments: JSON where they parse as JSON, else text."),
+    ] = None,
+    app: AppSpec = None,
+    folder: Annotated[
+        Path, typer.Option("--project", metavar="FOLDER", help="Where the app's code lies; this folder unless named.")
+    ] = Path(),
+    extra: Annotated[
+        list[str] | None, typer.Option("--extra", metavar="NAME", help="Of wdk-cloud: crypto, pydantic, otel.")
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option("--template", metavar="FILE", help="Yours, in place of wdk-cloud's.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="Of the template; may be repeated.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for the run; its sleeps are real.")] = 120,
+    keep: Annotated[bool, typer.Option("--keep", help="Stay until Ctrl-C, for your own requests.")] = False,
+) -> None:
+    """Deploy the app into a stand-in for AWS on this machine, and see it work: the zip and the template as they would
+    be deployed, the functions in processes of their own, with no rights but those of the template's roles.
+
+    The first time it installs ministack into .wdk/ministack; WDK_MINISTACK names an environment that has it.
+    """
+    project = Project(folder.absolute(), app or "")
+    apps = rehearsal.load_apps(project)
+    found = None if workflow is None else find_workflow(apps, workflow)
+    positional: list[object] = []
+    if found is not None:
+        positional, _ = arguments(found, args or [], [])
+        try:
+            admission.check_start(found, tuple(positional), {})  # before anything takes its time
+        except (TypeError, ValueError) as error:
+            raise UsageError(str(error)) from None
+    given = dict(_parameter(word) for word in parameter or [])
+    with tempfile.TemporaryDirectory(prefix="wdk-rehearsal-") as built:
+        with progress("preparing the stand-in"):
+            home = rehearsal.ministack.environment()
+        made = rehearsal.build(project, Path(built), progress, extra or (), template or TEMPLATE)
+        target = deployment.here()
+        _say("built", f"{ZIP}, {archive.megabytes(made.archive.zipped)}, for {target.runtime} on {target.architecture}")
+        with rehearsal.ministack.running(home, Path(built)) as account:
+            begin = time.monotonic()
+            with closing(deployment.deploy(account, Path(built), parameters=given)) as deployed:
+                _say("deployed", f"the stack {deployed.name}, in {time.monotonic() - begin:.1f} s")
+                await asyncio.to_thread(_look, deployed)
+                if found is not None:
+                    await _run(deployed, found, positional, timeout)
+                _check(deployed)
+                if keep:
+                    await _stay(deployed)
+
+
+def _parameter(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--parameter takes NAME=VALUE, not {word!r}")
+    return name, value
+
+
+def _say(what: str, text: str) -> None:
+    err.print(f"{what:<9} {text}", soft_wrap=True)
+
+
+def _look(deployed: Deployed) -> None:
+    """The two functions answer. Raises CommandError, or WorldConfigurationError with what the worker failed with."""
+    health = deployed.public.get("health")
+    if health.status_code != 200:
+        raise CommandError(f"the receiver answers {health.status_code} to GET /health: {health.text[:500]}")
+    swept = deployed.invoke({"sweep": {}})
+    _say("receiver", "answers")
+    _say("worker", f"answers; the sweep woke {swept['woken']} runs")
+
+
+async def _run(deployed: Deployed, workflow: Workflow[..., object], args: list[object], timeout: float) -> None:
+    world = deployed.world()
+    try:
+        with use_world(world):
+            run = await client.start(workflow, *args)
+            _say("started", run.run_id)
+            try:
+                print_json(shown_result(workflow, await run.return_value(timeout=timeout)))
+            except TimeoutError:
+                _show_log(deployed)
+                raise CommandError(
+                    f"run {run.run_id} has not ended after {timeout:g} s; a longer time is --timeout"
+                ) from None
+            except Exception:
+                _show_log(deployed)
+                raise
+    finally:
+        await world.close()
+
+
+def _show_log(deployed: Deployed) -> None:
+    for line in deployed.lines():
+        err.print(f"  {line.text}", soft_wrap=True)
+
+
+def _check(deployed: Deployed) -> None:
+    """Raises CommandError for what a deployment without a fault never says."""
+    refused = [line.text for output in ("WorkerLogs", "ReceiverLogs") for line in deployed.refusals(output)]
+    if refused:
+        said = "\n".join(refused)
+        raise CommandError(f"the roles of the template lack rights that the functions asked for:\n{said}")
+    counted = {name: deployed.counted(name) for name in ("ForeignMessages", "DeadLetters", "MissingCode")}
+    if any(counted.values()):
+        _show_log(deployed)
+        said = ", ".join(f"{name} {count}" for name, count in counted.items() if count)
+        raise CommandError(f"the worker's log counts what should not be: {said}")
+    _say("rights", "those of the template's roles were enough")
+
+
+async def _stay(deployed: Deployed) -> None:
+    for name, value in sorted(deployed.variables.items()):
+        out.print(f"export {name}={value}", soft_wrap=True)
+    _say("staying", "until Ctrl-C; with these variables wdk works on it from another terminal")
+    await stop_signals().wait()

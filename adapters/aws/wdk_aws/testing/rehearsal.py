@@ -1,0 +1,79 @@
+"""A rehearsal of a deployment: the zip and the template that `wdk build aws` writes, deployed into ministack.
+
+    with rehearsed("workflows:app") as deployed:
+        assert deployed.run(signup, "you@example.com") == "user-you@example.com"
+
+docs/rehearsal.md says what it proves and what it does not.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wdk_aws.packaging import building, ticking
+from wdk_aws.packaging.command import DEPLOYED, TEMPLATE, ZIP, load_apps
+from wdk_aws.packaging.project import Project
+from wdk_aws.testing import ministack
+from wdk_aws.testing.deployment import STACK, Deployed, deploy, here
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from wdk_aws.packaging.building import Built, Progress
+    from wdk_aws.testing.ministack import Account
+
+__all__ = ["Deployed", "account", "build", "deploy", "rehearsed"]
+
+
+def _silently(_what: str, _total: int | None) -> AbstractContextManager[Any]:
+    return nullcontext(lambda: None)
+
+
+def build(
+    project: Project,
+    folder: Path,
+    progress: Progress = _silently,
+    extras: Sequence[str] = (),
+    template: Path = TEMPLATE,
+) -> Built:
+    """The zip for this machine and the template, as `wdk build aws` makes them, into the folder."""
+    apps = load_apps(project)
+    text = ticking.written_into(template.read_text("utf-8"), ticking.entries_of(apps))
+    namespaces = sorted({app.namespace for app in apps if app.namespace})
+    built = building.build(project, here(), folder / ZIP, progress, extras, namespaces)
+    (folder / DEPLOYED).write_text(text, "utf-8")
+    return built
+
+
+@contextmanager
+def account(folder: Path | None = None) -> Generator[Account]:
+    """A stand-in of its own, which ends with the block. Its log and the functions' files lie in `folder`."""
+    home = ministack.environment()
+    with (
+        tempfile.TemporaryDirectory(prefix="wdk-rehearsal-") as own,
+        ministack.running(home, folder or Path(own)) as made,
+    ):
+        yield made
+
+
+@contextmanager
+def rehearsed(
+    app: str,
+    folder: Path | str = ".",
+    *,
+    extras: Sequence[str] = (),
+    parameters: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Generator[Deployed]:
+    """Build the app (`module:app`) whose code lies in `folder`, and deploy it into a stand-in that ends with the block.
+
+    `parameters` are the template's; `variables` more ones for the functions.
+    """
+    with tempfile.TemporaryDirectory(prefix="wdk-rehearsal-") as built, account() as made:
+        build(Project(Path(folder).absolute(), app), Path(built), extras=extras)
+        with closing(deploy(made, Path(built), STACK, parameters, variables)) as deployed:
+            yield deployed
