@@ -9,9 +9,10 @@ import pytest
 
 from tests.infra.conftest import TEMPLATE, transform
 from wdk_aws import events
-from wdk_aws.packaging.ticking import MARK, Entry, entries_of, expressions, written_into
+from wdk_aws.packaging.ticking import MARK, entries_of, expressions, name_of, written_into
 from wdk_cloud import Workflows
 from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.packaging.ticking import Entry
 from wdk_cloud.schedules import parse_schedule
 
 DAY = 86_400
@@ -134,9 +135,9 @@ def test_entries_go_into_the_template_which_is_otherwise_the_same(tmp_path):
         name: one["Properties"] for name, one in made.items() if name.startswith("Tick") and "Sched" in one["Type"]
     }
     schedules = {name: one for name, one in schedules.items() if "ScheduleExpression" in one}
-    assert sorted(schedules) == sorted(entry.name for entry in entries)
+    assert sorted(schedules) == sorted(map(name_of, entries))
     for entry in entries:
-        one = schedules[entry.name]
+        one = schedules[name_of(entry)]
         assert (one["ScheduleExpression"], one["ScheduleExpressionTimezone"]) == (entry.expression, entry.timezone)
         order = json.loads(one["Target"]["Input"])
         assert order == {"tick": {"workflow": entry.workflow, "time": "<aws.scheduler.scheduled-time>", "exact": True}}
@@ -148,7 +149,8 @@ def test_entries_go_into_the_template_which_is_otherwise_the_same(tmp_path):
 
 def test_names_are_those_that_a_template_takes_and_differ():
     names = {
-        Entry(workflow, "cron(0 * * * ? *)", "UTC").name for workflow in ("workflow//a//x", "workflow//b//x", "x" * 300)
+        name_of(Entry(workflow, "cron(0 * * * ? *)", "UTC"))
+        for workflow in ("workflow//a//x", "workflow//b//x", "x" * 300)
     }
     assert len(names) == 3 and all(re.fullmatch(r"[A-Za-z0-9]{1,255}", name) for name in names)
 

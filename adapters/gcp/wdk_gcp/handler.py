@@ -6,6 +6,7 @@ Importing this makes nothing: clients, loggers and the user's code come when the
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,12 +71,14 @@ class Service:
 
     async def _ready(self) -> Routes:
         """Also for a server that knows no lifespan. Raises WorldConfigurationError."""
+        from wdk_cloud import bundle
         from wdk_gcp.routes import Routes
         from wdk_gcp.serving import Instance, Parts
         from wdk_gcp.telemetry import CloudLogging
         from wdk_gcp.world import GcpWorld
 
         if self._instance is None:
+            bundle.apply(folder=Path.cwd())  # an image starts in the app's folder
             self._instance = Instance(self._apps, Parts(GcpWorld, CloudLogging, authenticator=self._authenticator))
         await self._instance.prepare()
         if self._routes is None:

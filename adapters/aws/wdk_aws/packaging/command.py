@@ -9,7 +9,6 @@ import typer
 from wdk_aws.packaging import archive, building, ticking
 from wdk_aws.packaging.building import Built
 from wdk_aws.packaging.target import Target
-from wdk_aws.packaging.ticking import Entry
 from wdk_cloud.app import Workflows
 from wdk_cloud.cli import sources
 from wdk_cloud.cli.console import UsageError, command, err, out
@@ -17,6 +16,7 @@ from wdk_cloud.cli.jsonout import print_json
 from wdk_cloud.cli.options import AppSpec, Json
 from wdk_cloud.cli.progress import progress
 from wdk_cloud.packaging.project import Project
+from wdk_cloud.packaging.ticking import Entry
 
 ZIP, DEPLOYED = "function.zip", "template.yaml"
 

@@ -1,0 +1,1 @@
+"""`wdk build gcp` and `wdk deploy gcp`: from a project to what Cloud Run serves."""

@@ -1,0 +1,144 @@
+"""`wdk build gcp`, without the command line: from a project to the folder that an image is built from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from wdk_cloud import bundle
+from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.packaging.imports import imports_of, top_of
+from wdk_cloud.packaging.project import normalized
+from wdk_cloud.packaging.stamp import code_version
+from wdk_gcp.packaging import dockerfile, pinning
+from wdk_gcp.packaging.wheels import OURS, wheels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from wdk_cloud.packaging.project import Project
+
+    Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], None]]]
+
+APP = "app"
+"""The folder of the app in the context; in the image it is /app."""
+
+UNFINISHED = ".unfinished"
+
+MOST_FAULTS = 20
+"""Lines of one error: more of them say nothing new."""
+
+Contents = dict[str, "Path | bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    folder: Path
+    sha256: str
+    files: int
+    size: int
+    packages: int
+    code_version: str
+
+
+def build(
+    project: Project,
+    python: str,
+    folder: Path,
+    progress: Progress,
+    extras: Sequence[str] = (),
+    namespaces: Sequence[str] = (),
+) -> Context:
+    """Write the folder. `progress` shows how far the parts are that take their time; `namespaces` are the apps'.
+
+    Raises WorldConfigurationError or WorldUnavailableError that says what is missing; then the folder is as it was.
+    """
+    refuse_foreign(folder)
+    lines = pinning.all_requirements(list(project.depends_on), list(extras))
+    with progress(f"finding {len(lines)} packages and what they need", None):
+        pinned = pinning.pinned(lines, python)
+    names = {normalized(found) for found in re.findall(r"^([A-Za-z0-9._-]+)==", pinned, re.MULTILINE)}
+    check_imports(project, names)
+    version = code_version(project.files, project.folder)
+    contents: Contents = {
+        "Dockerfile": dockerfile.for_python(python).encode(),
+        "requirements.txt": pinned.encode(),
+        **{f"wheels/{name}": data for name, data in wheels().items()},
+        **{f"{APP}/{name}": path for name, path in project.files.items()},
+        f"{APP}/{bundle.FILE}": _document(project, python, version, namespaces),
+    }
+    with progress("writing the folder", len(contents)) as done:
+        sha256, size = _write(folder, contents, done)
+    return Context(folder, sha256, len(contents), size, len(names), version)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """What lies there is replaced: so it has to be a folder of ours."""
+    if folder.exists() and not (folder / APP / bundle.FILE).exists() and (folder.is_file() or any(folder.iterdir())):
+        raise WorldConfigurationError(
+            f"{folder} is not a folder that a build has made, and would be replaced; name another one with --output"
+        )
+
+
+def check_imports(project: Project, packages: set[str]) -> None:
+    """Raises WorldConfigurationError that names each import of the app that the image would not have.
+
+    The app was imported here, so that this environment knows which distribution a module comes from."""
+    known = metadata.packages_distributions()
+    present = {*sys.stdlib_module_names, *OURS.values(), *map(top_of, project.files)}
+    faults: list[str] = []
+    for name, path in sorted(project.files.items()):
+        for found in imports_of(path.read_bytes(), name) if name.endswith(".py") else ():
+            top = found.name.partition(".")[0]
+            if found.optional or top in present or packages & {normalized(one) for one in known.get(top, ())}:
+                continue
+            if top in known or not found.lazy:
+                faults.append(f"{name}:{found.line} imports {found.name}, which no requirement brings")
+    if faults:
+        more = f"\n… and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+        raise WorldConfigurationError(
+            "the service would not start:\n" + "\n".join(faults[:MOST_FAULTS]) + more + "\nName what is missing in the "
+            "project's requirements, or with --include"
+        )
+
+
+def _document(project: Project, python: str, version: str, namespaces: Sequence[str]) -> bytes:
+    """What `wdk_cloud.bundle` reads."""
+    said = {
+        "app": project.spec,
+        "code_version": version,
+        "namespaces": list(namespaces),
+        "python": python,
+        "wdk_cloud": metadata.version("wdk-cloud"),
+    }
+    return (json.dumps(said, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _write(folder: Path, contents: Mapping[str, Path | bytes], done: Callable[[], None]) -> tuple[str, int]:
+    """Beside the folder first, so that there is never half of one. The hash is of names and content, and the size."""
+    unfinished = folder.with_name(f"{folder.name}{UNFINISHED}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    digest, size = hashlib.sha256(), 0
+    try:
+        for name in sorted(contents):
+            content = contents[name]
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            path = unfinished / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            digest.update(f"{name}\0{len(data)}\0".encode() + data)
+            size += len(data)
+            done()
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return digest.hexdigest(), size
