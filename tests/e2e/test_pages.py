@@ -36,7 +36,11 @@ def typed_there(page):
     return [command for block in blocks(page) if block.language == "console" for command, _ in commands(block)]
 
 
-SHELL_PAGES = [page for page in having("console") if any("wdk " in command for command in typed_there(page))]
+SHELL_PAGES = [
+    page
+    for page in having("console")
+    if any(re.search("wdk |python -m pytest", command) for command in typed_there(page))
+]
 
 
 @pytest.fixture(autouse=True)
