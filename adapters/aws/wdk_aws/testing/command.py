@@ -11,7 +11,6 @@ import typer
 
 from wdk_aws.packaging import archive
 from wdk_aws.packaging.command import TEMPLATE, ZIP
-from wdk_aws.packaging.project import Project
 from wdk_aws.testing import deployment, rehearsal
 from wdk_aws.testing.deployment import Deployed
 from wdk_cloud import admission, client
@@ -23,6 +22,7 @@ from wdk_cloud.cli.options import AppSpec
 from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.sources import find_workflow
 from wdk_cloud.cli.start import arguments, shown_result
+from wdk_cloud.packaging.project import Project
 from wdk_cloud.world.opening import use_world
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from wdk_aws.packaging import building, ticking
 from wdk_aws.packaging.command import DEPLOYED, TEMPLATE, ZIP, load_apps
-from wdk_aws.packaging.project import Project
 from wdk_aws.testing import ministack
 from wdk_aws.testing.deployment import STACK, Deployed, deploy, here
+from wdk_cloud.packaging.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence

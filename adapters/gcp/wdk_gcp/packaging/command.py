@@ -81,6 +81,12 @@ def build(
     return built, entries
 
 
+def built_before(output: Path) -> tuple[Context, list[dict[str, str]]]:
+    """What lies there. Raises WorldConfigurationError."""
+    found = context.read(output / IMAGE)
+    return found, json.loads((output / VARIABLES).read_text("utf-8"))["schedules"]
+
+
 def load_apps(project: Project) -> list[Workflows]:
     """Raises UsageError for code that cannot be imported: then the service could not either."""
     project.modules  # noqa: B018 -- it says what is wrong with the spec

@@ -80,6 +80,18 @@ def build(
     return Context(folder, sha256, len(contents), size, len(names), version)
 
 
+def read(folder: Path) -> Context:
+    """What an earlier build has made. Raises WorldConfigurationError."""
+    try:
+        said = json.loads((folder / APP / bundle.FILE).read_bytes())
+        contents: Contents = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+        packages = len(re.findall("^[A-Za-z0-9._-]+==", (folder / "requirements.txt").read_text("utf-8"), re.MULTILINE))
+    except (OSError, ValueError) as error:
+        raise WorldConfigurationError(f"{folder} is nothing that `wdk build gcp` has made: {error}") from None
+    sha256, size = _digest(contents)
+    return Context(folder, sha256, len(contents), size, packages, said["code_version"])
+
+
 def refuse_foreign(folder: Path) -> None:
     """What lies there is replaced: so it has to be a folder of ours."""
     if folder.exists() and not (folder / APP / bundle.FILE).exists() and (folder.is_file() or any(folder.iterdir())):
@@ -123,22 +135,30 @@ def _document(project: Project, python: str, version: str, namespaces: Sequence[
 
 
 def _write(folder: Path, contents: Mapping[str, Path | bytes], done: Callable[[], None]) -> tuple[str, int]:
-    """Beside the folder first, so that there is never half of one. The hash is of names and content, and the size."""
+    """Beside the folder first, so that there is never half of one. Its hash and size."""
     unfinished = folder.with_name(f"{folder.name}{UNFINISHED}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    digest, size = hashlib.sha256(), 0
     try:
         for name in sorted(contents):
             content = contents[name]
-            data = content if isinstance(content, bytes) else content.read_bytes()
             path = unfinished / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            digest.update(f"{name}\0{len(data)}\0".encode() + data)
-            size += len(data)
+            path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
             done()
+        hashed = _digest({name: unfinished / name for name in contents})
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+    return hashed
+
+
+def _digest(contents: Mapping[str, Path | bytes]) -> tuple[str, int]:
+    """The hash is of names and content; and the bytes in all."""
+    digest, size = hashlib.sha256(), 0
+    for name in sorted(contents):
+        content = contents[name]
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        digest.update(f"{name}\0{len(data)}\0".encode() + data)
+        size += len(data)
     return digest.hexdigest(), size

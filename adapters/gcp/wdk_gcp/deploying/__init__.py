@@ -1,0 +1,1 @@
+"""`wdk deploy gcp`: from what was built to services that stand."""

@@ -1,0 +1,143 @@
+"""One deployment: the plan is made, shown, looked at, asked for, and carried out exactly as it was shown."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from wdk_cloud.cli.console import CommandError, UsageError, err, out
+from wdk_cloud.cli.progress import progress
+from wdk_gcp.deploying import losses, tools
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wdk_gcp.deploying.image import Builder, Image
+
+MODULE = Path(__file__).parents[1] / "packaging/terraform"
+"""The one of infra/gcp/terraform; a distribution has a copy of it here."""
+
+BACKEND, VARIABLES, PLAN = "backend.tf.json", "wdk.auto.tfvars.json", "wdk.tfplan"
+
+STATE = ".wdk/gcp"
+"""Where the state lies unless a bucket is named: below the folder of the project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What was said beforehand."""
+
+    yes: bool = False
+    dry_run: bool = False
+    delete_data: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where Terraform keeps what it has made: a bucket, or a file of this machine."""
+
+    file: Path
+    bucket: str
+    name: str
+
+    def backend(self) -> dict[str, Any]:
+        """Raises UsageError where both are."""
+        if not self.bucket:
+            return {"local": {"path": str(self.file)}}
+        if self.file.exists():
+            there = f"gs://{self.bucket}/{self.name}/default.tfstate"
+            raise UsageError(
+                f"nothing was deployed or changed: the state of this deployment lies in {self.file}. Move it first:\n"
+                f"gcloud storage cp {shlex.quote(str(self.file))} {there} && rm {shlex.quote(str(self.file))}"
+            )
+        return {"gcs": {"bucket": self.bucket, "prefix": self.name}}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    folder: Path
+    """Where the module is copied to, beside the image's context."""
+    context: Path
+    image: Image
+    variables: Mapping[str, Any]
+    state: State
+    builder: Builder
+
+    def run(self, consent: Consent) -> None:
+        """Raises CommandError or WorldConfigurationError that says what is not as it has to be, and UsageError when
+        data would go; then the project is as it was."""
+        self._write()
+        with progress("planning"):
+            tools.asked(tools.in_folder(self.folder, "init", "-input=false", "-no-color"), "Terraform cannot begin")
+            words = tools.in_folder(self.folder, "plan", "-input=false", "-no-color", f"-out={PLAN}")
+            text = tools.asked(words, "nothing was deployed or changed, as Terraform has no plan")
+            shown = tools.asked(tools.in_folder(self.folder, "show", "-json", PLAN), "the plan cannot be read")
+        plan: dict[str, Any] = json.loads(shown)
+        out.print(text, soft_wrap=True, markup=False, highlight=False)
+        counts = losses.counted(plan)
+        if lines := losses.found(plan):
+            self._refuse(lines, consent)
+        if consent.dry_run:
+            out.print("nothing was changed")
+            return
+        if any(counts.values()):
+            if not consent.yes:
+                self._ask(counts)
+            self.image.push(self.context, self.builder)
+            again = "not all of it was deployed; `wdk deploy gcp` once more goes on where this has ended"
+            tools.shown(tools.in_folder(self.folder, "apply", "-input=false", "-no-color", PLAN), again)
+        else:
+            out.print("everything is up to date")
+        self._tell()
+
+    def _write(self) -> None:
+        """The module as a root, with the state's place; what Terraform has fetched there stays."""
+        backend = {"terraform": {"backend": self.state.backend()}}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.state.file.parent.mkdir(parents=True, exist_ok=True)
+        for old in self.folder.glob("*.tf"):
+            old.unlink()
+        for file in MODULE.glob("*.tf"):
+            shutil.copyfile(file, self.folder / file.name)
+        (self.folder / BACKEND).write_text(json.dumps(backend, indent=1), "utf-8")
+        variables = {**self.variables, "image": self.image.path}
+        (self.folder / VARIABLES).write_text(json.dumps(variables, indent=1), "utf-8")
+
+    def _refuse(self, lines: list[str], consent: Consent) -> None:
+        if consent.delete_data:
+            err.print("data will go, as --delete-data says:\n" + "\n".join(lines), style="yellow", soft_wrap=True)
+            return
+        raise UsageError(
+            "data would go, so nothing was changed:\n"
+            + "\n".join(lines)
+            + "\nLook for the variable that makes that of "
+            "it; if that is what you want, say --delete-data"
+        )
+
+    def _ask(self, counts: Mapping[str, int]) -> None:
+        """Raises when nobody is there to be asked, or says no."""
+        what = ", ".join(f"{number} to {verb}" for verb, number in counts.items() if number)
+        if not sys.stdin.isatty():
+            raise UsageError("nothing was changed: nobody can be asked here; add --yes")
+        if not typer.confirm(f"Deploy this to the project {self.image.project} ({what})?", err=True):
+            raise CommandError("nothing was changed")
+
+    def _tell(self) -> None:
+        """Where it answers, and what a client types to reach it."""
+        said = json.loads(tools.asked(tools.in_folder(self.folder, "output", "-json"), "the outputs cannot be read"))
+        outputs = {name: each["value"] for name, each in said.items()}
+        out.print(f"webhooks  {outputs['public_url']}\napi       {outputs['api_url']}", soft_wrap=True)
+        if not self.state.bucket:
+            out.print(f"state     {self.state.file}; keep it, or keep it in a bucket: --state-bucket", soft_wrap=True)
+        out.print("\nTo start runs and look at them from here:\n")
+        for name, value in outputs["environment"].items():
+            if value:
+                out.print(f"export {name}={shlex.quote(value)}", soft_wrap=True, markup=False, highlight=False)
+        out.print("\nwdk inspect runs")

@@ -1,0 +1,53 @@
+"""Names that Google Cloud would refuse in the middle of a deployment, by the patterns of the module."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wdk_cloud.errors import WorldConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    pattern: str
+    said: str
+
+
+RULES: Mapping[str, Rule] = {
+    "project": Rule(
+        "^[a-z][a-z0-9-]{4,28}[a-z0-9]$",
+        "is no id of a project: 6 to 30 lowercase letters, digits and hyphens, a letter first (not its name or number)",
+    ),
+    "location": Rule(
+        "^[a-z]+-[a-z]+[0-9]+$",
+        "is no region of Cloud Run and Cloud Tasks, as europe-west1 is one; a zone or a multi-region is not",
+    ),
+    "name": Rule(
+        "^[a-z][a-z0-9-]{0,19}[a-z0-9]$",
+        "cannot begin the names of accounts: 2 to 21 lowercase letters, digits and hyphens, a letter first",
+    ),
+}
+"""By the module's variables."""
+
+NEEDED = ("project", "location")
+
+
+def check(variables: Mapping[str, object]) -> None:
+    """Raises WorldConfigurationError with all that is wrong."""
+    wrong: list[str] = []
+    for name, rule in RULES.items():
+        value = variables.get(name)
+        if value is None and name in NEEDED:
+            where = "pass --gcp-project" if name == "project" else "pass --location"
+            wrong.append(
+                f"the {name} is not known: {where}, set WDK_GCP_{name.upper()}, or write it into the file of variables"
+            )
+        elif value is not None and not re.search(rule.pattern, str(value)):
+            wrong.append(f"{name}={value!r} {rule.said}")
+    if wrong:
+        raise WorldConfigurationError("nothing was deployed or changed:\n" + "\n".join(wrong))
