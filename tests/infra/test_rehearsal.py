@@ -1,8 +1,11 @@
 """The template and a zip of the build, deployed as stacks into ministack: real processes, queues, URLs and policies."""
 
+import asyncio
 import os
+import shutil
 import signal
 import time
+from contextlib import closing
 
 import pytest
 
@@ -11,16 +14,19 @@ from tests.infra.rehearsing import (
     VARIABLES,
     Ledger,
     build,
+    changed,
     info,
     result,
     start,
     until,
 )
 from wdk_aws.testing import deployment, functionurls, ministack
+from wdk_cloud import Workflows, client
+from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.world.opening import use_world
 
-pytestmark = pytest.mark.xdist_group("rehearsal")
-
-STEP_OF_TIME = 0.05
+# One stand-in for all of them; the first one waits for the build, too.
+pytestmark = [pytest.mark.xdist_group("rehearsal"), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +47,12 @@ def prod(account, built):
     refused = [line.text for output in ("WorkerLogs", "ReceiverLogs") for line in deployed.refusals(output)]
     deployed.close()
     assert refused == []
+
+
+@pytest.fixture(scope="module")
+def staging(account, built):
+    with closing(deployment.deploy(account, built, "wdk-staging", {"Stage": "staging"}, VARIABLES)) as deployed:
+        yield deployed
 
 
 @pytest.fixture
@@ -167,21 +179,94 @@ def test_a_worker_that_is_killed_in_a_step_costs_an_attempt_and_seconds(prod, le
     assert [line for line in ledger.lines() if not line.startswith("dies")] == [began, "after"]
 
 
-def test_two_stages_live_side_by_side(prod, account, built, tmp_path):
-    staging = deployment.deploy(account, built, "wdk-staging", {"Stage": "staging"}, VARIABLES)
+def test_two_stages_live_side_by_side(prod, staging, tmp_path):
     ledgers = {deployed: Ledger(tmp_path / deployed.name) for deployed in (prod, staging)}
     for deployed, ledger in ledgers.items():
         ledger.path.parent.mkdir()
         assert start(deployed, "overtaken", ledger.path, "side-by-side", run_id="side-by-side") == "side-by-side"
     for deployed in ledgers:
-        until(lambda one=deployed: one.api.get("hooks/side-by-side").status_code == 200)
+        hook_of(deployed, "side-by-side")
     for deployed, other, text in ((prod, staging, "to prod"), (staging, prod, "to staging")):
-        sent = deployed.api.post("hooks/side-by-side", json={"payload": text})
-        assert sent.status_code == 202, sent.text
-        assert result(deployed, "side-by-side") == ["first", text, "first"]
+        resume(deployed, "side-by-side", text)
+        assert result(deployed, "side-by-side")[1] == text
         assert info(other, "side-by-side")["status"] == ("running" if deployed is prod else "completed")
-    assert [ledger.lines() for ledger in ledgers.values()] == [["first", "first"]] * 2
-    listed = staging.api.get("runs").json()["runs"]
-    assert [one["run_id"] for one in listed] == ["side-by-side"]
-    assert prod.settings.table != staging.settings.table
-    staging.close()
+    assert [len(ledger.lines()) for ledger in ledgers.values()] == [2, 2]
+
+
+def hook_of(deployed, token):
+    return until(lambda: answer if (answer := deployed.api.get(f"hooks/{token}")).status_code == 200 else None)
+
+
+def resume(deployed, token, payload):
+    answer = deployed.api.post(f"hooks/{token}", json={"payload": payload})
+    assert answer.status_code == 202, answer.text
+
+
+def begun_by_newer_code(deployed, path):
+    """A run of a workflow that the deployed code does not have, as a client with newer code starts it."""
+    app = Workflows()
+
+    @app.workflow(name="novelty")
+    async def novelty(ledger: str) -> str:
+        return ledger
+
+    async def begin():
+        world = deployed.world()
+        with use_world(world):
+            run = await client.start(novelty, str(path))
+        await world.close()
+        return run.run_id
+
+    return asyncio.run(begin())
+
+
+def test_a_second_deployment_comes_in_the_middle_of_runs(staging, account, built, tmp_path):
+    """One waits, with a step done; of another one the code is not there yet."""
+    old, new = Ledger(tmp_path / "old"), Ledger(tmp_path / "new")
+    old.path.parent.mkdir()
+    new.path.parent.mkdir()
+    waiting = start(staging, "overtaken", old.path, "overtaken")
+    hook_of(staging, "overtaken")
+    early = begun_by_newer_code(staging, new.path)
+    until(lambda: [line for line in staging.lines() if "novelty" in line.text and early in line.text])
+    assert (info(staging, early)["status"], new.lines()) == ("running", [])
+    first = info(staging, waiting)["version"]
+    deployment.deploy(account, changed(built, tmp_path / "second"), "wdk-staging", {"Stage": "staging"}, VARIABLES)
+    resume(staging, "overtaken", "go on")
+    assert result(staging, waiting) == ["first", "go on", "second"]
+    assert result(staging, early, within=60) == "second"
+    assert (old.lines(), new.lines()) == (["first", "second"], ["second"])
+    assert info(staging, waiting)["version"] == first  # a run is told by the code that started it
+
+
+def test_the_schedules_of_the_template_fire(prod, account):
+    quiet(prod)
+    begun = invocations(prod)
+    account.move_schedules(7201 - account.schedules_at % 3600)
+    # A tick, the turn of its run, and a sweep; a schedule that has missed several times comes once.
+    until(lambda: invocations(prod) >= begun + 3)
+    (hourly,) = prod.api.get("runs", params={"workflow": "hourly"}).json()["runs"]
+    assert result(prod, hourly["run_id"]) is None
+    assert prod.messages()["tick-dead"] == 0
+
+
+def invocations(deployed):
+    return sum(line.text.startswith("START ") for line in deployed.lines())
+
+
+def test_what_no_policy_allows_is_refused(account, built, tmp_path):
+    poor = shutil.copytree(built, tmp_path / "poor") / "template.yaml"
+    right = "                  - dynamodb:PutItem\n"
+    assert poor.read_text().count(right) == 1  # the worker's; the receiver's stands in another form
+    poor.write_text(poor.read_text().replace(right, ""))
+    with closing(deployment.deploy(account, poor.parent, "wdk-poor", None, VARIABLES)) as deployed:
+        answer = deployed.api.post("start", json={"workflow": "signup", "args": ["ada@example.com"]})
+        assert (answer.status_code, answer.json()["error"]) == (500, "world-configuration")
+        assert "PutItem for WDK_AWS_TABLE: AccessDenied" in answer.text
+
+
+def test_a_template_that_is_refused_says_why(account, built, tmp_path):
+    wrong = shutil.copytree(built, tmp_path / "wrong") / "template.yaml"
+    wrong.write_text(wrong.read_text().replace("!GetAtt FlowDead.Arn", "!GetAtt Absent.Arn"))
+    with pytest.raises(WorldConfigurationError, match=r"^the stack wdk-wrong is ROLLBACK_COMPLETE: FlowQueue: .*Redrive"):
+        deployment.deploy(account, wrong.parent, "wdk-wrong")

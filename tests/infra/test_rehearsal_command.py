@@ -8,6 +8,10 @@ import pytest
 
 from tests.infra.rehearsing import ROOT, typed
 
+pytestmark = pytest.mark.timeout(
+    180
+)  # a build, a stand-in and a run, each a process that starts: a busy machine takes long
+
 PAGE = (ROOT / "docs/rehearsal.md").read_text()
 
 
