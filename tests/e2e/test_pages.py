@@ -19,7 +19,8 @@ IN_A_CLOUD = {
     "aws.md": "tests/aws/test_docs.py",
     "gcp.md": "tests/gcp/test_resources.py",
     "operations.md": "tests/infra/test_operations.py",
-    "quickstart-aws.md": "tests/docs/test_quickstart_aws.py",
+    "quickstart-aws.md": "tests/docs/test_quickstarts.py",
+    "quickstart-gcp.md": "tests/docs/test_quickstarts.py",
 }
 """Pages that need what stands in for a cloud, and the tests that type them."""
 PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if page.name not in IN_A_CLOUD)
