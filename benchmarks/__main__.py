@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks import (
     aws_units,
     clocks,
+    cold_start,
     footprint,
     gathered,
     growth,
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Folder], Report]] = {
     "growth": growth.run,
     "clocks": clocks.run,
     "aws": aws_units.run,
+    "cold_start": cold_start.run,
 }
 
 

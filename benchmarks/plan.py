@@ -37,6 +37,8 @@ class Plan:
     """Fresh processes for each replay."""
     imports: int
     """Fresh processes for each import."""
+    cold_starts: int
+    """Fresh processes for each kind of function."""
     retained: int
     """Runs that are kept, to see what one takes."""
     long: int
@@ -68,6 +70,7 @@ FULL = Plan(
     replayed=(1_000, 5_000),
     replays=7,
     imports=20,
+    cold_starts=9,
     retained=500,
     long=1_000,
     events=(100, 1_000, 10_000, 20_000),
@@ -93,6 +96,7 @@ QUICK = Plan(
     replayed=(10, 20),
     replays=1,
     imports=1,
+    cold_starts=1,
     retained=10,
     long=20,
     events=(9, 15, 30, 45),

@@ -7,6 +7,7 @@ response in chunks with trailers where the client asks for the streaming mode.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ class RuntimeApi:
         """Answered when the client says that it cannot start."""
         self.idle = threading.Event()
         """Set when the client has asked for its first event."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"api": self}))
+        self._server = Server(("127.0.0.1", 0), type("Handler", (Handler,), {"api": self}))
         self._server.daemon_threads = True
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
 
@@ -119,6 +120,12 @@ class RuntimeApi:
             self._server.shutdown()
             self._server.server_close()
             thread.join()
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that is killed says no good-bye
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
