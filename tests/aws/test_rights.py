@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytest
 
 from tests.aws.invoking import TIMEOUT, stage_at
 from tests.contract.records import a_head
+from tests.scenes import LARGE, PAYLOADS, SETTINGS, app, child, everything, staying, tokens, waiting
 from wdk_aws.mapping import Context
 from wdk_aws.rights import DONE_WITHOUT, IMPLIED, RIGHTS, Kind, Use
 from wdk_aws.serving import Instance, Parts
@@ -21,124 +21,18 @@ from wdk_aws.testing.functions import Function
 from wdk_aws.testing.stage import Stage
 from wdk_aws.world import AwsWorld
 from wdk_cloud import (
-    ReadableStream,
-    Request,
-    Response,
     Run,
-    StepFailedError,
     WorkflowRunCancelledError,
-    Workflows,
-    create_hook,
-    create_webhook,
     get_hook_by_token,
     get_run,
-    get_writable,
     list_runs,
-    remove_attributes,
     resume_hook,
-    set_attributes,
-    sleep,
     start,
 )
-from wdk_cloud.engine.settings import Settings
 from wdk_cloud.telemetry import Silent
 from wdk_cloud.testing.environment import WorkflowEnv
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.opening import use_world
-
-LARGE = random.Random(0).randbytes(20_000).hex()
-"""Beside the log, also compressed."""
-
-PAYLOADS = 6
-
-SETTINGS = Settings(code_version="1", public_url="https://example.com")
-
-app = Workflows()
-
-tokens: list[str] = []
-
-
-@app.step
-async def told(text: str) -> str:
-    return text + text
-
-
-@app.step(dispatch="queue")
-async def told_elsewhere(text: str) -> str:
-    return text + text
-
-
-@app.step(dispatch="queue", max_retries=1)
-async def failing() -> None:
-    raise ValueError("always")
-
-
-@app.step
-async def writing() -> None:
-    async with get_writable() as writable:
-        await writable.write({"token": 1})
-
-
-@app.step
-async def counting() -> Any:
-    for number in range(3):
-        yield number
-
-
-@app.step
-async def reading(numbers: ReadableStream[int]) -> int:
-    return sum([number async for number in numbers])
-
-
-@app.step
-async def replying(request: Request) -> None:
-    await request.respond_with(Response(201, "done"))
-
-
-@app.step
-async def publishing(token: str) -> None:
-    tokens.append(token)
-
-
-@app.workflow
-async def child(text: str) -> str:
-    return text
-
-
-@app.workflow
-async def everything(text: str) -> str:
-    await told(text)
-    await told_elsewhere(text)
-    await set_attributes(color="red")
-    await remove_attributes("color")
-    await sleep("10 minutes")
-    await sleep("3 days")
-    with suppress(StepFailedError):
-        await failing()
-    await writing()
-    await reading(await counting())
-    await (await start(child, text)).return_value()
-    with create_hook("a token") as hook:
-        for _ in range(PAYLOADS):
-            await hook
-    webhook = create_webhook("manual")
-    await publishing(webhook.token)
-    await replying(await webhook)
-    unanswered = create_webhook("manual", timeout=20)
-    await publishing(unanswered.token)
-    await unanswered
-    return text
-
-
-@app.workflow
-async def waiting() -> None:
-    await create_hook("another token")
-
-
-@app.workflow
-async def staying(token: str, text: str) -> str:
-    await create_hook(token)
-    return text
 
 
 class Processes:

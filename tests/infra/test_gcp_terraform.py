@@ -223,9 +223,9 @@ def test_an_account_may_do_what_its_service_asks_for_and_nothing_else(made, acco
     assert granted(made, account) == rights.uses(account)
 
 
-def test_the_receiver_opens_and_deletes_nothing(made):
+def test_the_receiver_opens_changes_and_deletes_nothing(made):
     verbs = {use.permission.rpartition(".")[2] for use in granted(made, "receiver")}
-    assert verbs == {"actAs", "create", "get", "update", "useToEncrypt"}
+    assert verbs == {"actAs", "create", "get", "useToEncrypt"}
 
 
 def test_each_role_is_granted(made):

@@ -20,6 +20,10 @@ class Objects(Protocol):
         """Write it, whatever lies there."""
         ...
 
+    async def put_same(self, run_id: str, birth: str, key: str, data: bytes) -> None:
+        """Write it; what may lie there says the same."""
+        ...
+
     async def put_new(self, run_id: str, birth: str, key: str, data: bytes) -> bytes | None:
         """Write it if there is nothing. None: written, or the same lies there; else what lies there."""
         ...
@@ -48,7 +52,7 @@ class ObjectBlobs:
 
     async def put_blob(self, run_id: str, birth: str, name: str, data: bytes) -> None:
         # Named by its content: whoever writes it too writes the same.
-        await self._objects.put(run_id, birth, self._objects.key(run_id, birth, "b", name), data)
+        await self._objects.put_same(run_id, birth, self._objects.key(run_id, birth, "b", name), data)
 
     async def get_blob(self, run_id: str, birth: str, name: str) -> bytes | None:
         return await self._objects.get(self._objects.key(run_id, birth, "b", name))

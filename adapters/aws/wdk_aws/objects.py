@@ -64,6 +64,10 @@ class Objects:
         await self._ask(self._clients.s3.put_object, Bucket=self._bucket, Key=key, Body=data)
         await self._keep(run_id, birth, key)
 
+    async def put_same(self, run_id: str, birth: str, key: str, data: bytes) -> None:
+        """Overwriting is what writing is, to S3."""
+        await self.put(run_id, birth, key, data)
+
     async def put_new(self, run_id: str, birth: str, key: str, data: bytes) -> bytes | None:
         """Write it if there is nothing. None: written, or the same lies there; else what lies there.
 

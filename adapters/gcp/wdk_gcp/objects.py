@@ -70,6 +70,19 @@ class Objects:
         await self._ask(put)
         await self._keep(run_id, birth, key)
 
+    async def put_same(self, run_id: str, birth: str, key: str, data: bytes) -> None:
+        """Write it, unless it is there: to overwrite an object is to delete one, which not everybody may, and a request
+        that was repeated after a lost answer would do so."""
+
+        def put() -> None:
+            with suppress(PreconditionFailed):
+                self._blob(key).upload_from_string(
+                    data, "application/octet-stream", if_generation_match=0, timeout=WITHIN, retry=_retry()
+                )
+
+        await self._ask(put)
+        await self._keep(run_id, birth, key)
+
     async def put_new(self, run_id: str, birth: str, key: str, data: bytes) -> bytes | None:
         """Write it if there is nothing. None: written, or the same lies there; else what lies there.
 

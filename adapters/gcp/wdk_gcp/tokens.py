@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from wdk_gcp.database import Found
 
 
+FIRST_POSITION = 1
+"""Of a log: that of the event with which a run starts."""
+
+
 class Tokens(Shelf):
     async def claim_token(self, token: Token, *, instead_of: Token | None = None) -> Token | None:
         if await self.buried(token.run_id, token.birth):
@@ -54,13 +58,18 @@ class Tokens(Shelf):
         if await self.buried(run_id, birth):
             return
 
+        # Those of the start are the first, or meet themselves: who only starts runs need not be able to read.
+        path, fields = self._labels(run_id, birth), labels_fields(labels)
+        if labels.position == FIRST_POSITION and await self._database.create(path, fields) is None:
+            return
+
         # A holder whose lease ran out may write after its successor: the later place in the log wins.
         def decide(found: Found | None) -> Step[None]:
             if found is not None and labels_of(found).position >= labels.position:
                 return Step(None)
-            return Step(None, {**labels_fields(labels), EXPIRES: self._database.expiry()})
+            return Step(None, {**fields, EXPIRES: self._database.expiry()})
 
-        await self._database.decide(self._labels(run_id, birth), decide)
+        await self._database.decide(path, decide)
 
     async def labels(self, run_id: str, birth: str) -> Labels:
         found = await self._database.get(self._labels(run_id, birth))

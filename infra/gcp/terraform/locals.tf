@@ -124,7 +124,6 @@ locals {
       permissions = [
         "datastore.entities.create",
         "datastore.entities.get",
-        "datastore.entities.update",
       ]
     }
     receiver_objects = {
