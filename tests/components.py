@@ -143,6 +143,15 @@ def gcp_failing() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def gcp_stage() -> Iterator[Any]:
+    """The same once more, with deliveries on the loop of whoever is served: each test begins with empty ones."""
+    from wdk_gcp.testing.stage import Stage
+
+    with Stage() as stage:
+        yield stage
+
+
+@pytest.fixture(scope="session")
 def gcp_service() -> Iterator[Any]:
     """The same on the machine's clock, for services in processes of their own."""
     from tests.gcp.service import cloud_standing

@@ -1,8 +1,9 @@
-"""Every test that takes `play` is played four ways, which must leave the same logs, byte for byte: `warm`, with bodies
+"""Every test that takes `play` is played five ways, which must leave the same logs, byte for byte: `warm`, with bodies
 kept between deliveries; `cold`, where each delivery replays the body from its log, with a registry declared anew;
-`elsewhere`, which is cold in another process, with another working directory and heap; and `lambda`, which is cold, on
-the AWS world, with the handler of the Lambda function for a worker. There the events are the same, byte for byte, and
-not where one batch of them ends and the next begins."""
+`elsewhere`, which is cold in another process, with another working directory and heap; `lambda`, which is cold, on
+the AWS world, with the handler of the Lambda function for a worker; and `cloudrun`, the same with that of the service on
+Cloud Run. On the clouds the events are the same, byte for byte, and not where one batch of them ends and the next
+begins."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -20,23 +21,34 @@ from wdk_cloud.engine.settings import Settings
 # A version of their own, so that nobody hashes the sources for each engine.
 WARM = Settings(code_version="1")
 COLD = Settings(code_version="1", cached_runs=0)
-WAYS = {"warm": WARM, "cold": COLD, "elsewhere": COLD, "lambda": COLD}
+WAYS = {"warm": WARM, "cold": COLD, "elsewhere": COLD, "lambda": COLD, "cloudrun": COLD}
+
+NOT_ON = {"lambda": "not_on_lambda", "cloudrun": "not_on_cloudrun"}
+"""The marks of tests that cannot be the same there."""
 
 LEDGER = pytest.StashKey[Ledger]()
 PLAYED_BY = pytest.StashKey[Elsewhere]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test that cannot be the same on Lambda says why, and is played in the other ways; the end of the session tells
+    """A test that cannot be the same on a cloud says why, and is played in the other ways; the end of the session tells
     how many there are."""
-    left = [item for item in items if _is_played(item) == "lambda" and item.get_closest_marker("not_on_lambda")]
-    for item in left:
-        (reason,) = item.get_closest_marker("not_on_lambda").args
-        assert isinstance(reason, str) and reason
+    left = [item for item in items if (mark := _left_out_by(item)) is not None and _has_a_reason(mark)]
     if left:
         config.stash[LEFT_OUT] = [item.nodeid for item in left]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+
+
+def _left_out_by(item: pytest.Item) -> pytest.Mark | None:
+    name = NOT_ON.get(_is_played(item) or "")
+    return item.get_closest_marker(name) if name is not None else None
+
+
+def _has_a_reason(mark: pytest.Mark) -> bool:
+    (reason,) = mark.args
+    assert isinstance(reason, str) and reason
+    return True
 
 
 def _is_played(item: pytest.Item) -> str | None:
@@ -67,6 +79,9 @@ def play(request: pytest.FixtureRequest, ledgers: Path) -> Iterator[Play]:
         item.stash[PLAYED_BY] = request.getfixturevalue("elsewhere")
     else:
         item.stash[LEDGER] = ledger
+    if way == "cloudrun":
+        yield Play(WAYS[way], ledger, stage=request.getfixturevalue("gcp_stage"))
+        return
     if way != "lambda":
         yield Play(WAYS[way], ledger)
         return

@@ -19,7 +19,7 @@ from wdk_cloud.world.ports import Head, RunQuery, World
 
 BATCH = "  batch of "
 
-CUT_OTHERWISE = {"lambda"}
+CUT_OTHERWISE = {"lambda", "cloudrun"}
 """Ways in which a delivery meets others at other moments: their events are compared, and not where a batch ends."""
 
 DIFFERENT = """\

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+from tests.e2e.deploying import deployed_for_workers
 from wdk_aws import messages
 from wdk_aws.testing.functions import Function
 from wdk_aws.testing.queues import Letter, Queue
@@ -15,7 +15,6 @@ from wdk_aws.testing.stage import Stage
 from wdk_aws.testing.timetable import Timetable
 from wdk_cloud import Workflows
 from wdk_cloud.engine.settings import Settings
-from wdk_cloud.world.opening import current_world
 from wdk_cloud.world.ports import Clock
 
 
@@ -50,41 +49,10 @@ def scales_of(dynamodb: str) -> Any:
     return Scales()
 
 
-@contextlib.contextmanager
-def functions_for_workers(stage: Stage) -> Iterator[None]:
+def functions_for_workers(stage: Stage) -> AbstractContextManager[None]:
     """While this lasts, whoever asks for workers gets a function for all of their apps."""
-    workers: Any = importlib.import_module("wdk_cloud.worker")  # the function has the same name
-    serving = workers.serving
 
-    @contextlib.asynccontextmanager
-    async def deployed(
-        apps: Sequence[Workflows], *, world: Any = None, settings: Settings | None = None
-    ) -> AsyncGenerator[list[Any]]:
-        seen = await current_world() if world is None else world
-        if seen.receiver is not None:  # a world of the test's own
-            async with serving(apps, world=world, settings=settings) as there:
-                yield there
-            return
-        if world is not None and not hasattr(world, "settings"):  # a faulty one, before that of the scene
-            there = await current_world()
-            world.settings, world.clients = there.settings, there.clients
-        async with function_of(seen, stage, apps, settings) as function:
-            yield [function]
+    def deploy(world: Any, apps: Sequence[Workflows], settings: Settings | None) -> Function:
+        return Function(world, stage.timetable, apps, settings)
 
-    workers.serving = deployed
-    try:
-        yield
-    finally:
-        workers.serving = serving
-
-
-@contextlib.asynccontextmanager
-async def function_of(
-    world: Any, stage: Stage, apps: Sequence[Workflows], settings: Settings | None
-) -> AsyncGenerator[Function]:
-    function = Function(world, stage.timetable, apps, settings)
-    await function.start()
-    try:
-        yield function
-    finally:
-        await function.stop()
+    return deployed_for_workers(deploy, "settings", "clients")

@@ -18,7 +18,7 @@ LEDGERS = pytest.StashKey[Path]()
 """The folder in which all processes of this test session lay their ledgers."""
 
 LEFT_OUT = pytest.StashKey[list[str]]()
-"""The tests of this process that are not played on Lambda."""
+"""The tests of this process that are not played on Lambda, or on Cloud Run."""
 
 PROPERTY = "played"
 """Of a report: the test, and the way in which it was played; reports travel from xdist's workers to their master."""
@@ -67,7 +67,7 @@ class RollCall:
 
         if self._left_out:
             terminalreporter.write_line(
-                f"{len(self._left_out)} tests are not played on Lambda, each for a stated reason"
+                f"{len(self._left_out)} tests are not played on a cloud, each for a stated reason"
             )
 
     @pytest.hookimpl(optionalhook=True)

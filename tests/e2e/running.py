@@ -8,15 +8,18 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from tests.e2e.ledger import Ledger
+from tests.e2e.oncloudrun import services_for_workers
 from tests.e2e.onlambda import functions_for_workers
 from tests.e2e.registries import fresh_registries
 from tests.histories import fixed_draws
-from wdk_aws.testing.environment import on_stage
+from wdk_aws.testing import environment as aws
 from wdk_aws.testing.stage import Stage
 from wdk_cloud import EventRecord, Run, RunInfo, Workflow, WorkflowRunCancelledError, WorkflowRunFailedError, Workflows
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing import workflow_env
 from wdk_cloud.testing.environment import WorkflowEnv
+from wdk_gcp.testing import environment as gcp
+from wdk_gcp.testing.stage import Stage as GcpStage
 
 T = TypeVar("T")
 
@@ -76,7 +79,7 @@ class Play:
         settings: Settings,
         ledger: Ledger | None = None,
         scenes: Iterator[int] | None = None,
-        stage: Stage | None = None,
+        stage: Stage | GcpStage | None = None,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
@@ -116,8 +119,10 @@ class Play:
     def _env(
         self, apps: Sequence[Workflows], start_worker: bool
     ) -> contextlib.AbstractAsyncContextManager[WorkflowEnv]:
+        if isinstance(self.stage, GcpStage):
+            return gcp.on_stage(self.stage, apps, self.settings, start_worker=start_worker)
         if self.stage is not None:
-            return on_stage(self.stage, apps, self.settings, start_worker=start_worker)
+            return aws.on_stage(self.stage, apps, self.settings, start_worker=start_worker)
         return workflow_env("memory", *apps, settings=self.settings, start_worker=start_worker)
 
     @contextlib.contextmanager
@@ -128,7 +133,9 @@ class Play:
             stack.enter_context(fixed_draws(next(self._scenes) * DRAWS))
             if self.cold:
                 stack.enter_context(fresh_registries())
-            if self.stage is not None:
+            if isinstance(self.stage, GcpStage):
+                stack.enter_context(services_for_workers(self.stage))
+            elif self.stage is not None:
                 stack.enter_context(functions_for_workers(self.stage))
             yield
 

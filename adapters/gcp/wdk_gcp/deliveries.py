@@ -116,8 +116,9 @@ class Deliveries:
         working.add_done_callback(self._working.discard)
         try:
             await self._ended(working, until)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the server does not wait any longer
             working.cancel()
+            await asyncio.wait((working,), timeout=HAND_OVER)
             raise
         if working.done():
             return working.result() or await self._come_back(one)

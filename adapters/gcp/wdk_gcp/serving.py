@@ -36,6 +36,8 @@ class Parts(NamedTuple):
     telemetry: Callable[[GcpWorld], Telemetry]
     settings: Settings | None = None
     authenticator: Authenticator | None = None
+    callers: Callers | None = None
+    """Without it, those whom Google's certificates verify."""
 
 
 class Instance:
@@ -52,7 +54,7 @@ class Instance:
         self.settings: Settings
         self.engines: Engines
         self.deliveries: Deliveries
-        self._callers: Callers | None = None
+        self._callers = parts.callers
         self._prepared = False
 
     async def prepare(self) -> None:
@@ -94,7 +96,11 @@ class Instance:
 
     async def close(self) -> None:
         if self._prepared:
-            self._prepared = False
-            self.engines.close()
-            self._open.close()
+            self.leave()
             await self.world.close()
+
+    def leave(self) -> None:
+        """Let go of all but the world, which may be somebody else's too."""
+        self._prepared = False
+        self.engines.close()
+        self._open.close()

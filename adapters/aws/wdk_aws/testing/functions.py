@@ -14,6 +14,7 @@ from wdk_aws.mapping import Context
 from wdk_aws.serving import Instance, Parts
 from wdk_aws.testing.mapping import EventSourceMapping
 from wdk_cloud.telemetry import Silent
+from wdk_cloud.testing.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -22,11 +23,9 @@ if TYPE_CHECKING:
     from wdk_aws.testing.mapping import Mischief
     from wdk_aws.testing.timetable import Timetable
     from wdk_aws.world import AwsWorld
-    from wdk_cloud.app import Workflow, Workflows
+    from wdk_cloud.app import Workflows
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.settings import Settings
-    from wdk_cloud.schedules import Schedule
-    from wdk_cloud.world.ports import Handle
 
 log = logging.getLogger("wdk_cloud")
 
@@ -62,8 +61,7 @@ class Function:
         self._rung = asyncio.Event()
         self._polling: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[str, Handle] = {}
-        """The next tick of each workflow that has a schedule."""
+        self._scheduler = Scheduler(world.clock, self._tick)
 
     # -- in the place of a worker -----------------------------------------------------------------------------------
 
@@ -79,7 +77,7 @@ class Function:
 
     @property
     def idle(self) -> bool:
-        return not self._tasks
+        return not self._tasks and self._scheduler.idle
 
     def busy(self) -> bool:
         """Whether a message is visible or being worked on."""
@@ -92,16 +90,12 @@ class Function:
             self.instance.engines.of(app.namespace)
         self._timetable.changed.append(self._rung.set)
         self._polling = asyncio.create_task(self._poll(), name="wdk-mapping")
-        for app in self.instance.engines.apps():
-            for workflow in list(app.workflows.values()):
-                if workflow.schedule is not None:
-                    self._arm(workflow, workflow.schedule, self.world.clock.now())
+        self._scheduler.serve(self.instance.engines.apps())
 
     async def stop(self) -> None:
         """The function is taken away. What it worked on comes back at once to whoever is there."""
         self._timetable.changed.remove(self._rung.set)
-        for timer in self._timers.values():
-            timer.cancel()
+        await self._scheduler.stop()
         tasks = [*self._tasks, *([self._polling] if self._polling is not None else [])]
         for task in tasks:
             task.cancel()
@@ -145,17 +139,8 @@ class Function:
 
     # -- schedules, as EventBridge Scheduler has them ---------------------------------------------------------------
 
-    def _arm(self, workflow: Workflow[..., Any], schedule: Schedule, moment: float) -> None:
-        tick = schedule.next_after(moment)
-        if tick is not None:
-            self._timers[workflow.id] = self.world.clock.call_at(tick, lambda: self._ring(workflow, schedule, tick))
-
-    def _ring(self, workflow: Workflow[..., Any], schedule: Schedule, tick: int) -> None:
+    async def _tick(self, workflow: str, tick: int) -> None:
         time = datetime.fromtimestamp(tick, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._begin(self._start(workflow.id, time))
-        self._arm(workflow, schedule, tick)
-
-    async def _start(self, workflow: str, time: str) -> None:
         event = {"tick": {"workflow": workflow, "time": time}}
         try:
             await self.instance.handle(event, Context(TIMEOUT, self.world.clock.monotonic))

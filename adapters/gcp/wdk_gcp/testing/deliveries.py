@@ -54,13 +54,13 @@ class Deliveries:
         self._signer = signer
         self._mischief = mischief
         self._running: set[asyncio.Task[Answer]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Handle | None = None
         self._moves: Handle | None = None
-        self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="wdk-deliveries", daemon=True)
 
     def start(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="wdk-deliveries", daemon=True)
         self._thread.start()
         if self._clock.still:  # each move of a virtual clock is due at once for a callback of every 0 seconds
             self._moves = self._clock.every(0.0, self.look)
@@ -161,7 +161,10 @@ class Deliveries:
             headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
             headers["Authorization"] = f"Bearer {token}"
         method = types.HttpMethod(request.http_method).name if request.http_method else "POST"
-        return await self._client.request(method, request.url, headers=headers, content=request.body)
+        return await self._request(method, request.url, headers, request.body)
+
+    async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+        return await self._client.request(method, url, headers=headers, content=body)
 
     def _ended(self, queue: QueueState, sent: Sent, delivery: asyncio.Task[Answer]) -> None:
         self._running.discard(delivery)

@@ -99,6 +99,11 @@ class FirestoreServer:
         with self._lock:
             return self._documents.expire(collection, field)
 
+    def clear(self) -> None:
+        """Forget all documents."""
+        with self._lock:
+            self._documents = Documents(self.clock)
+
     @property
     def usage(self) -> Counter[str]:
         """What Firestore would charge so far: `reads`, `writes` and `deletes` of documents. A query reads what it

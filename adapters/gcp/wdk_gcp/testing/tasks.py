@@ -45,14 +45,20 @@ class CloudTasksServer:
     """
 
     def __init__(
-        self, *, clock: Clock | None = None, mischief: Mischief | None = None, signer: TokenSigner | None = None
+        self,
+        *,
+        clock: Clock | None = None,
+        mischief: Mischief | None = None,
+        signer: TokenSigner | None = None,
+        deliveries: Callable[..., Deliveries] = Deliveries,
     ) -> None:
+        """`deliveries`: what brings tasks to their receivers, by HTTP unless another kind is given."""
         self.clock: Clock = SystemClock() if clock is None else clock
         self.mischief = Mischief() if mischief is None else mischief
         self.signer = TokenSigner() if signer is None else signer
         self._queues: dict[str, QueueState] = {}
         self._lock = threading.Condition()
-        self._deliveries = Deliveries(self._queues, self._lock, self.clock, self.signer, self.mischief)
+        self.deliveries = deliveries(self._queues, self._lock, self.clock, self.signer, self.mischief)
         self._grpc = GrpcServer("google.cloud.tasks.v2.CloudTasks", self._methods(), self.mischief)
         self._http = HttpServer(self._certified)
         self.calls = self._grpc.calls
@@ -65,13 +71,13 @@ class CloudTasksServer:
 
     def __enter__(self) -> Self:
         self._http.start()
-        self._deliveries.start()
+        self.deliveries.start()
         self._grpc.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._grpc.stop()
-        self._deliveries.stop()
+        self.deliveries.stop()
         self._http.stop()
 
     def client(self) -> CloudTasksClient:
@@ -86,7 +92,7 @@ class CloudTasksServer:
     def attempts(self) -> Sequence[Attempt]:
         """The deliveries that have ended, in that order."""
         with self._lock:
-            return list(self._deliveries.ended)
+            return list(self.deliveries.ended)
 
     @property
     def slowing(self) -> int:
@@ -112,13 +118,13 @@ class CloudTasksServer:
     def idle(self, timeout: float = 30.0) -> None:
         """Wait until nothing is due or under way. Raises TimeoutError after so many (real) seconds."""
         with self._lock:
-            if not self._lock.wait_for(self._deliveries.idle, timeout):
+            if not self._lock.wait_for(self.deliveries.idle, timeout):
                 raise TimeoutError(f"tasks are still due or being delivered after {timeout} s")
 
     def cut(self) -> int:
         """End all deliveries that are under way without an answer, as if their deadlines had passed; their tasks come
         back. Returns how many there were."""
-        return self._deliveries.cut()
+        return self.deliveries.cut()
 
     # -- the service ------------------------------------------------------------------------------------------------
 
@@ -150,7 +156,7 @@ class CloudTasksServer:
             now = self.clock.now()
             checked(request.parent, task, now)
             shown = queue.add(task, now).shown()
-        self._deliveries.look()
+        self.deliveries.look()
         return shown
 
     def _get_task(self, request: Message) -> Message:
@@ -170,7 +176,7 @@ class CloudTasksServer:
             if not state.running:
                 queue.schedule(state, self.clock.now())
             shown = state.shown()
-        self._deliveries.look()
+        self.deliveries.look()
         return shown
 
     def _list_tasks(self, request: Message) -> Message:
@@ -224,7 +230,7 @@ class CloudTasksServer:
             queue.state = to
             answer = copied(queue)
             self._lock.notify_all()
-        self._deliveries.look()
+        self.deliveries.look()
         return answer
 
     def _purge_queue(self, request: Message) -> Message:
