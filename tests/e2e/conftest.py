@@ -21,7 +21,7 @@ from wdk_cloud.engine.settings import Settings
 # A version of their own, so that nobody hashes the sources for each engine.
 WARM = Settings(code_version="1")
 COLD = Settings(code_version="1", cached_runs=0)
-WAYS = {"warm": WARM, "cold": COLD, "elsewhere": COLD, "lambda": COLD, "cloudrun": COLD}
+WAYS = {"warm": WARM, "cold": COLD, "elsewhere": COLD, "lambda": COLD}
 
 NOT_ON = {"lambda": "not_on_lambda", "cloudrun": "not_on_cloudrun"}
 """The marks of tests that cannot be the same there."""

@@ -110,9 +110,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(environment: Mapping[str, str], folder: Path, *options: str) -> Generator[Service]:
-    """The container's start command, with the code of this folder. The port is that of WDK_GCP_WORKER_URL."""
-    port = int(environment["WDK_GCP_WORKER_URL"].rpartition(":")[2])
+def serving(environment: Mapping[str, str], folder: Path, *options: str, port: int | None = None) -> Generator[Service]:
+    """The container's start command, with the code of this folder. The port is that of WDK_GCP_WORKER_URL unless one is
+    given."""
+    port = int(environment["WDK_GCP_WORKER_URL"].rpartition(":")[2]) if port is None else port
     command = [sys.executable, "-m", "uvicorn", "wdk_gcp.handler:app", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(
         [*command, *options],

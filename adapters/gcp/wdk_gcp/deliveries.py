@@ -58,7 +58,8 @@ class Deliveries:
 
     def __init__(self, instance: Instance, limit: float = DEADLINE) -> None:
         self._instance = instance
-        self._limit = limit - MARGIN
+        self.limit = limit - MARGIN
+        """Seconds that a delivery has here."""
         self._working: set[asyncio.Task[bool]] = set()
         self._over = asyncio.Event()
         """From now on what is under way is handed over."""
@@ -66,7 +67,7 @@ class Deliveries:
     async def work(self, task: Task) -> bool:
         """False: it has to come back by itself, as it could not be sent again."""
         began = self._instance.world.clock.monotonic()
-        until = asyncio.get_running_loop().time() + self._limit
+        until = asyncio.get_running_loop().time() + self.limit
         world = self._world_of(task)
         if world is None:
             return self._dropped(task, f"{task.namespace!r:.100} is no namespace")
@@ -87,8 +88,8 @@ class Deliveries:
             receipt=task.name,
             again=task.retry_count > 0,
             sent_at=task.sent_at,
-            deadline=began + self._limit,
-            limit=self._limit,
+            deadline=began + self.limit,
+            limit=self.limit,
         )
         with self._instance.telemetry.delivery(task.namespace, message):
             return await self._deliver(Received(world, delivery), until)
@@ -115,7 +116,7 @@ class Deliveries:
         self._working.add(working)  # one that is cut off is held here until it ends
         working.add_done_callback(self._working.discard)
         try:
-            await self._ended(working, until)
+            await self._ended(one, working, until)
         except asyncio.CancelledError:  # the server does not wait any longer
             working.cancel()
             await asyncio.wait((working,), timeout=HAND_OVER)
@@ -128,7 +129,7 @@ class Deliveries:
             return True
         return await self._send_again(one, 0.0)
 
-    async def _ended(self, working: asyncio.Task[bool], until: float) -> None:
+    async def _ended(self, one: Received, working: asyncio.Task[bool], until: float) -> None:
         """Returns when it has ended, or has to."""
         over = asyncio.ensure_future(self._over.wait())
         left = max(0.0, until - asyncio.get_running_loop().time())
@@ -138,7 +139,10 @@ class Deliveries:
             over.cancel()
         if not done:
             log.error(
-                "a delivery has taken longer than the %s s of a task; it is interrupted, and sent again", DEADLINE
+                "run %s: its delivery takes longer than the %s s of a task; it is interrupted, and begun again: give "
+                "its steps a timeout=, or cut their work into smaller ones",
+                one.message.run_id,
+                DEADLINE,
             )
             self._instance.telemetry.count("OverdueDeliveries")
 

@@ -12,6 +12,7 @@ from google.cloud.tasks_v2 import types
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from wdk_cloud.errors import WorldUnavailableError
 from wdk_gcp import messages
 from wdk_gcp.clients import RETRY, WITHIN
 from wdk_gcp.settings import VARIABLES
@@ -121,7 +122,16 @@ class TasksQueue:
         return f"{base.rstrip('/')}{ROUTE}{self._query}"
 
     def extend(self, delivery: Delivery, seconds: float) -> None:
-        """Cloud Tasks knows no invisibility: a delivery lasts as long as its connection, up to its deadline."""
+        """Cloud Tasks knows no invisibility: a delivery lasts as long as its connection, up to its deadline.
+
+        After that its task is delivered again. Raises WorldUnavailableError then, so that the lease is not renewed
+        either: a process that hangs, with a thread that could renew it for ever, holds its run no longer.
+        """
+        if delivery.deadline is not None and self._clock.monotonic() > delivery.deadline:
+            raise WorldUnavailableError(
+                f"run {delivery.message.run_id}: its delivery is past the {DEADLINE} s of a task, and what it holds "
+                "runs out; give steps a timeout=, or cut the work into smaller ones"
+            )
 
 
 def _field_of(message: Message) -> str:

@@ -21,8 +21,9 @@ class Receiver:
     def __init__(self, app: Callable[..., Any]) -> None:
         self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False))
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
-        return await self._client.post(url, headers=headers, content=body, timeout=None)
+    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+        # A delivery has a deadline of its own.
+        return await self._client.request(method, url, headers=headers, content=body, timeout=None)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -90,4 +91,4 @@ class Dispatcher(Deliveries):
             del self._delivering[task]
 
     async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
-        return await self._delivering[asyncio.current_task()].post(url, headers, body)
+        return await self._delivering[asyncio.current_task()].request(method, url, headers, body)

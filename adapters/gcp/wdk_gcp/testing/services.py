@@ -22,6 +22,8 @@ from wdk_gcp.testing.dispatching import Receiver
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import httpx
+
     from wdk_cloud.app import Workflows
     from wdk_cloud.engine.service import Engine
     from wdk_cloud.engine.settings import Settings
@@ -85,12 +87,26 @@ class Service:
         due = self._stage.tasks.next_due()
         return not self.idle or (due is not None and due <= self.world.clock.now())
 
-    async def start(self) -> None:
+    async def prepare(self) -> None:
+        """It answers what is posted to it, and Cloud Tasks does not know it yet."""
         await self.instance.prepare()
+        self._received = Receiver(Routes(self.instance))
+
+    async def post(self, path: str, body: bytes = b"", **headers: str) -> httpx.Response:
+        """To a route below the base, with a token of the invoker unless another one is given."""
+        signed = f"Bearer {self._stage.tasks.signer.token(AUDIENCE, self.world.settings.invoker)}"
+        return await self._received.request("POST", self._url(path), {"Authorization": signed, **_named(headers)}, body)
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        return await self._received.request("GET", self._url(path), _named(headers), b"")
+
+    def _url(self, path: str) -> str:
+        return f"{self.world.settings.worker_url}{ROUTE.removesuffix('flow')}{path}"
+
+    async def start(self) -> None:
+        await self.prepare()
         for app in self.instance.engines.apps():  # as in one that has had requests before
             self.instance.engines.of(app.namespace)
-        self.routes = Routes(self.instance)
-        self._received = Receiver(self.routes)
         self._stage.dispatcher.attach(self._received)
         self._scheduler.serve(self.instance.engines.apps())
 
@@ -98,17 +114,22 @@ class Service:
         """The service is taken away. What it worked on comes back at once to whoever is there."""
         await self._scheduler.stop()
         await self._stage.dispatcher.detach(self._received)
+        await self.leave()
+
+    async def leave(self) -> None:
+        """What `prepare` made is closed."""
         await self._received.close()
         self.instance.leave()
 
     async def _tick(self, workflow: str, tick: int) -> None:
         """As Cloud Scheduler has it."""
-        headers = {
-            "Authorization": f"Bearer {self._stage.tasks.signer.token(AUDIENCE, self.world.settings.invoker)}",
-            "X-CloudScheduler-ScheduleTime": datetime.fromtimestamp(tick, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "Content-Type": "application/json",
-        }
-        url = f"{self.world.settings.worker_url}{ROUTE.removesuffix('flow')}tick"
-        answer = await self._received.post(url, headers, msgspec.json.encode({"workflow": workflow}))
+        time = datetime.fromtimestamp(tick, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = msgspec.json.encode({"workflow": workflow})
+        answer = await self.post("tick", body, X_CloudScheduler_ScheduleTime=time, Content_Type="application/json")
         if answer.status_code != 200:
             log.error("the tick of %s at %s has started nothing: %s", workflow, tick, answer.text)
+
+
+def _named(headers: Mapping[str, str]) -> dict[str, str]:
+    """Names of arguments have no dashes."""
+    return {name.replace("_", "-"): value for name, value in headers.items()}

@@ -56,9 +56,10 @@ class CloudTasksServer:
         self.clock: Clock = SystemClock() if clock is None else clock
         self.mischief = Mischief() if mischief is None else mischief
         self.signer = TokenSigner() if signer is None else signer
-        self._queues: dict[str, QueueState] = {}
+        self.queues: dict[str, QueueState] = {}
+        """By their full names; to be changed by requests only, while tasks are delivered."""
         self._lock = threading.Condition()
-        self.deliveries = deliveries(self._queues, self._lock, self.clock, self.signer, self.mischief)
+        self.deliveries = deliveries(self.queues, self._lock, self.clock, self.signer, self.mischief)
         self._grpc = GrpcServer("google.cloud.tasks.v2.CloudTasks", self._methods(), self.mischief)
         self._http = HttpServer(self._certified)
         self.calls = self._grpc.calls
@@ -102,17 +103,17 @@ class CloudTasksServer:
     def waiting(self) -> int:
         """How many tasks there are, those being delivered included."""
         with self._lock:
-            return sum(len(queue.tasks) for queue in self._queues.values())
+            return sum(len(queue.tasks) for queue in self.queues.values())
 
     def under_way(self) -> int:
         """How many deliveries have begun and not ended."""
         with self._lock:
-            return sum(queue.running for queue in self._queues.values())
+            return sum(queue.running for queue in self.queues.values())
 
     def next_due(self) -> float | None:
         """The time at which the next task is due; None if none waits in a queue that delivers."""
         with self._lock:
-            dues = [queue.next_due() for queue in self._queues.values()]
+            dues = [queue.next_due() for queue in self.queues.values()]
         return min((due for due in dues if due is not None), default=None)
 
     def idle(self, timeout: float = 30.0) -> None:
@@ -190,16 +191,16 @@ class CloudTasksServer:
         if not queue.name.startswith(f"{request.parent}/queues/"):
             refuse(grpc.StatusCode.INVALID_ARGUMENT, "The queue's name must begin with its parent")
         with self._lock:
-            if queue.name in self._queues:
+            if queue.name in self.queues:
                 refuse(grpc.StatusCode.ALREADY_EXISTS, "Queue already exists")
-            self._queues[queue.name] = QueueState(queue)
+            self.queues[queue.name] = QueueState(queue)
             return copied(queue)
 
     def _update_queue(self, request: Message) -> Message:
         """Of what the mask names; of a queue that is not there it makes one."""
         asked = new_queue(request.queue)
         with self._lock:
-            state = self._queues.setdefault(asked.name, QueueState(asked))
+            state = self.queues.setdefault(asked.name, QueueState(asked))
             for name in request.update_mask.paths or ("rate_limits", "retry_config"):
                 if name not in ("rate_limits", "retry_config"):
                     refuse(grpc.StatusCode.INVALID_ARGUMENT, f"Queue.{name} cannot be updated here")
@@ -212,10 +213,8 @@ class CloudTasksServer:
 
     def _list_queues(self, request: Message) -> Message:
         with self._lock:
-            names, token = _page(
-                sorted(name for name in self._queues if name.startswith(f"{request.parent}/")), request
-            )
-            queues = [self._queues[name].queue for name in names]
+            names, token = _page(sorted(name for name in self.queues if name.startswith(f"{request.parent}/")), request)
+            queues = [self.queues[name].queue for name in names]
             return raw(types.ListQueuesResponse)(queues=queues, next_page_token=token)
 
     def _pause_queue(self, request: Message) -> Message:
@@ -245,12 +244,12 @@ class CloudTasksServer:
         with self._lock:
             for state in self._queue(request.name).tasks.values():
                 state.gone = True
-            del self._queues[request.name]
+            del self.queues[request.name]
             self._lock.notify_all()
         return Empty()
 
     def _queue(self, name: str) -> QueueState:
-        if (queue := self._queues.get(name)) is None:
+        if (queue := self.queues.get(name)) is None:
             refuse(grpc.StatusCode.NOT_FOUND, "Queue does not exist.")
         return queue
 

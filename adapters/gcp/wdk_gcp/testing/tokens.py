@@ -37,6 +37,7 @@ class TokenSigner:
         self,
         audience: str,
         email: str,
+        /,
         *,
         issued: float | None = None,
         lifetime: float = LIFETIME,
