@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from typing import Any
 
 GROUP = "wdk_cloud.doctors"
 """Entry points: the name is that of the world, the value a `Doctor`."""
@@ -26,6 +27,13 @@ class Finding:
     @property
     def well(self) -> bool:
         return not self.mend
+
+    def document(self) -> dict[str, object]:
+        return {"slug": self.slug, "well": self.well, "seen": self.seen, "mend": self.mend or None}
+
+    @staticmethod
+    def from_document(document: Mapping[str, Any]) -> Finding:
+        return Finding(document["slug"], document["seen"], document["mend"] or "")
 
 
 @dataclass(frozen=True, slots=True)

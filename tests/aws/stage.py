@@ -16,10 +16,9 @@ from botocore.exceptions import ClientError
 from botocore.session import get_session
 
 from tests.aws.metering import Scales
-from wdk_aws import messages, schema
+from wdk_aws import attributes, messages, schema
 from wdk_aws.clients import Clients
 from wdk_aws.settings import AwsSettings
-from wdk_aws.testing import resources
 from wdk_cloud.world.ports import Delivery
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def fresh(clients: Clients, endpoint: str) -> AwsSettings:
     )
     clients.dynamodb.create_table(**schema.table(settings.table))
     for url in (settings.flow_queue_url, settings.step_queue_url):
-        visibility = {"VisibilityTimeout": str(resources.VISIBILITY)}
+        visibility = {"VisibilityTimeout": str(attributes.VISIBILITY)}
         clients.sqs.create_queue(QueueName=url.rpartition("/")[2], Attributes=visibility)
     clients.s3.create_bucket(Bucket=settings.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
     clients.scheduler.create_schedule_group(Name=settings.scheduler_group)

@@ -39,12 +39,13 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "start": {"start": {"workflow": "unheard of"}},
     "tick": {"tick": {}},
     "sweep": {"sweep": {}},
+    "doctor": {"doctor": True},
 }
 
 ROLES = {
-    "all": {"messages", "http", "start", "tick", "sweep"},
-    "worker": {"messages", "http", "start", "tick", "sweep"},
-    "receiver": {"http"},
+    "all": {"messages", "http", "start", "tick", "sweep", "doctor"},
+    "worker": {"messages", "http", "start", "tick", "sweep", "doctor"},
+    "receiver": {"http", "doctor"},
 }
 
 

@@ -1,9 +1,11 @@
-"""Commands that are shown to people, held against what there is: none is typed here."""
+"""Commands that are shown to people, held against what there is."""
 
 import functools
 import itertools
+import json
 import re
 import shlex
+from pathlib import Path
 
 from botocore import xform_name
 from botocore.loaders import Loader
@@ -53,6 +55,46 @@ def _of_aws(service, operation, rest):
     assert {xform_name(name, "-") for name in (shape.required_members if shape is not None else ())} <= options, (
         operation
     )
+
+
+def typed(command, client):
+    """Do what a line of the AWS CLI says, and of `wdk`; `client` gives boto3's of a service."""
+    for part in command.split(" && "):
+        words = shlex.split(part)
+        into = Path(words.pop()) if words[-2] == ">" else None
+        if words[0] == "aws":
+            _call(client(words[1]), words[2], words[3:])
+        else:
+            text = wdk(*words[1 : None if into is None else -1]).stdout
+            if into is not None:
+                into.write_text(text)
+
+
+def _call(client, operation, rest):
+    (name,) = [name for name in client.meta.method_to_api_mapping if name == operation.replace("-", "_")]
+    shape = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[name]).input_shape
+    given = {}
+    while rest:
+        option = rest.pop(0)[2:]
+        (member,) = [each for each in shape.members if xform_name(each, "-") in (option, option.removeprefix("no-"))]
+        kind = shape.members[member].type_name
+        if kind == "boolean":
+            given[member] = not option.startswith("no-")
+        else:
+            given[member] = _value(kind, rest.pop(0))
+    getattr(client, name)(**given)
+
+
+def _value(kind, text):
+    """As the AWS CLI reads it: JSON, or its short form `a=b,c=d`."""
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://")).read_text()
+    if kind in ("structure", "map"):
+        pairs = dict(pair.split("=", 1) for pair in text.split(",")) if text[0] != "{" else json.loads(text)
+        return {name: value == "true" if value in ("true", "false") else value for name, value in pairs.items()}
+    if kind == "list":
+        return json.loads(text) if text[0] == "[" else [text]
+    return int(text) if kind in ("integer", "long") else text
 
 
 def _of_wdk(words):

@@ -3,15 +3,17 @@
 import importlib
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from wdk_aws import events, policies, schema, telemetry
-from wdk_aws.settings import VARIABLES
+from wdk_aws import attributes, events, policies, schema, telemetry
+from wdk_aws.settings import TEMPLATE, VARIABLES
 from wdk_aws.testing import resources
 from wdk_cloud.http.roles import Role
+from wdk_cloud.telemetry import Count
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -42,14 +44,14 @@ def test_the_table_is_that_of_the_schema(template):
 def test_the_queues_are_those_that_create_resources_makes(template):
     queues = of_type(template, "AWS::SQS::Queue")
     assert set(queues) == {"FlowQueue", "FlowDead", "StepQueue", "StepDead", "TickDead"}
-    assert {queue["MessageRetentionPeriod"] for queue in queues.values()} == {resources.KEPT}
+    assert {queue["MessageRetentionPeriod"] for queue in queues.values()} == {attributes.KEPT}
     assert {queue["SqsManagedSseEnabled"] for queue in queues.values()} == {True}
     for name, dead in (("FlowQueue", "FlowDead"), ("StepQueue", "StepDead")):
-        redrive = {"deadLetterTargetArn": {"Fn::GetAtt": [dead, "Arn"]}, "maxReceiveCount": resources.RECEIVES}
+        redrive = {"deadLetterTargetArn": {"Fn::GetAtt": [dead, "Arn"]}, "maxReceiveCount": attributes.RECEIVES}
         assert queues[name]["RedrivePolicy"] == redrive
         assert queues[dead]["QueueName"]["Fn::Sub"] == queues[name]["QueueName"]["Fn::Sub"] + resources.DEAD
-        assert queues[name]["VisibilityTimeout"] == queues[dead]["VisibilityTimeout"] == resources.VISIBILITY
-    assert template["Parameters"]["WorkerTimeout"]["MaxValue"] < resources.VISIBILITY
+        assert queues[name]["VisibilityTimeout"] == queues[dead]["VisibilityTimeout"] == attributes.VISIBILITY
+    assert template["Parameters"]["WorkerTimeout"]["MaxValue"] < attributes.VISIBILITY
 
 
 def test_objects_expire_as_those_of_create_resources(template):
@@ -60,7 +62,7 @@ def test_objects_expire_as_those_of_create_resources(template):
     assert rule["ExpirationInDays"] == {"Fn::FindInMap": ["Retention", {"Ref": "RetentionDays"}, "ObjectDays"]}
     assert list(mapping) == template["Parameters"]["RetentionDays"]["AllowedValues"]
     assert {days: of["ObjectDays"] for days, of in mapping.items()} == {
-        days: max(resources.LEAST_DAYS, 2 * int(days)) for days in mapping
+        days: max(attributes.LEAST_DAYS, 2 * int(days)) for days in mapping
     }
 
 
@@ -68,8 +70,12 @@ def variables(template, function):
     return properties(template, function)["Environment"]["Variables"]
 
 
+def test_the_template_says_the_version_that_it_belongs_to(template):
+    assert variables(template, "Worker")[TEMPLATE] == variables(template, "Receiver")[TEMPLATE] == version("wdk-cloud")
+
+
 def test_each_variable_that_the_adapter_reads_is_set_and_none_else(template):
-    ours = {"WDK_WORLD", "WDK_ROLE", "WDK_RETENTION", "WDK_PUBLIC_URL"}
+    ours = {"WDK_WORLD", "WDK_ROLE", "WDK_RETENTION", "WDK_PUBLIC_URL", TEMPLATE}
     worker, receiver = variables(template, "Worker"), variables(template, "Receiver")
     assert {name for name in worker if name.startswith("WDK_")} == ours | set(VARIABLES.values())
     needed = {VARIABLES[name] for name in ("table", "flow_queue_url", "bucket", "kms_key_id")}
@@ -331,7 +337,7 @@ def test_alarms_watch_metrics_that_the_handler_counts(template):
         if one.get("Namespace") == telemetry.METRICS_NAMESPACE and isinstance(one["MetricName"], str)
     }
     # A message that comes back is worked on again; what keeps coming back is seen by its age.
-    assert ours == set(get_args(telemetry.Count)) - {"ReturnedMessages"}
+    assert ours == set(get_args(Count)) - {"ReturnedMessages"}
     service = {"Name": "service", "Value": {"Ref": "AWS::StackName"}}
     for one in of_type(template, "AWS::CloudWatch::Alarm").values():
         if one.get("Namespace") == telemetry.METRICS_NAMESPACE and one["MetricName"] in list(ours):

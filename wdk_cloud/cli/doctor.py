@@ -95,9 +95,6 @@ def _document(world: str, found: Sequence[Finding], set_here: Sequence[Setting])
     return {
         "healthy": all(finding.well for finding in found),
         "world": world,
-        "findings": [
-            {"slug": finding.slug, "well": finding.well, "seen": finding.seen, "mend": finding.mend or None}
-            for finding in found
-        ],
+        "findings": [finding.document() for finding in found],
         "settings": [{"name": each.name, "value": each.value, "from": each.origin} for each in set_here],
     }

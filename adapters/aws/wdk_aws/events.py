@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from wdk_cloud.http.roles import Role
 
-Kind = Literal["messages", "http", "start", "tick", "sweep"]
+Kind = Literal["messages", "http", "start", "tick", "sweep", "doctor"]
 
 ANSWERED: Mapping[Role, frozenset[Kind]] = {
-    "all": frozenset(("messages", "http", "start", "tick", "sweep")),
-    "worker": frozenset(("messages", "http", "start", "tick", "sweep")),
-    "receiver": frozenset(("http",)),
+    "all": frozenset(("messages", "http", "start", "tick", "sweep", "doctor")),
+    "worker": frozenset(("messages", "http", "start", "tick", "sweep", "doctor")),
+    "receiver": frozenset(("http", "doctor")),
 }
 """Which events each role answers. Of the routes of `http` each answers its own, as everywhere."""
 
@@ -54,7 +54,7 @@ class Batch(msgspec.Struct, frozen=True):
     records: list[Record] = msgspec.field(name="Records")
 
 
-ORDERS: Mapping[str, Kind] = {"start": "start", "tick": "tick", "sweep": "sweep"}
+ORDERS: Mapping[str, Kind] = {"start": "start", "tick": "tick", "sweep": "sweep", "doctor": "doctor"}
 
 
 def kind_of(event: Mapping[str, Any]) -> Kind:

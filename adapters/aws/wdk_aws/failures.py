@@ -81,10 +81,15 @@ def code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
+def denied(error: ClientError) -> bool:
+    """Whether AWS says that this process may not do that."""
+    return code(error) in _DENIED
+
+
 def is_denied(error: WorkflowError) -> bool:
     """Whether this is what became of an answer that this process may not do that."""
     cause = error.__cause__
-    return isinstance(cause, ClientError) and code(cause) in _DENIED
+    return isinstance(cause, ClientError) and denied(cause)
 
 
 def translated(error: Exception, setting: str) -> WorkflowError | None:

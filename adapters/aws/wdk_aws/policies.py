@@ -10,7 +10,7 @@ from wdk_aws.rights import IMPLIED, RIGHTS, Resource
 from wdk_aws.schema import ACTIVE, RUNS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from wdk_aws.rights import Kind, Use
     from wdk_aws.settings import AwsSettings
@@ -70,12 +70,16 @@ def _name(url: str) -> str:
 
 
 def document(role: str, place: Place, *, encrypted: bool) -> dict[str, Any]:
-    """The policy, a statement for each resource. Without `encrypted` nothing is said of a key."""
-    needed = uses(role)
+    """The policy of a role. Without `encrypted` nothing is said of a key."""
+    return allowing({use for use in uses(role) if encrypted or use.on != "key"}, place)
+
+
+def allowing(needed: Collection[Use], place: Place) -> dict[str, Any]:
+    """A policy that allows this, a statement for each resource."""
     statements: list[dict[str, Any]] = []
     for resource in get_args(Resource):
         actions = sorted(use.action for use in needed if use.on == resource)
-        if not actions or (resource == "key" and not encrypted):
+        if not actions:
             continue
         statement = {
             "Sid": resource.title().replace(" ", ""),

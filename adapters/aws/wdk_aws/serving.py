@@ -89,6 +89,10 @@ class Instance:
                 return await batches.work(self, event, time)
             if kind == "http":
                 return await self._answer(event, time)
+            if kind == "doctor":
+                from wdk_aws import inside
+
+                return await inside.examine(self)
             from wdk_cloud import direct
 
             return await direct.obey(self.engines, self.telemetry, kind, event[kind])

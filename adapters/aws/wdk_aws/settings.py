@@ -21,6 +21,9 @@ VARIABLES = {
     "kms_key_id": "WDK_AWS_KMS_KEY_ID",
 }
 
+TEMPLATE = "WDK_AWS_TEMPLATE"
+"""The version of wdk-cloud whose template made a function: a template says it, the code compares it with its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class AwsSettings:

@@ -26,7 +26,7 @@ HANDLER = "wdk_aws.handler"
 PACKAGES = ("wdk_cloud", "wdk_aws")
 
 OWN_LEFT_OUT = (
-    *("wdk_aws/commands.py", "wdk_aws/iam.py", "wdk_aws/mapping.py", "wdk_aws/polling.py"),
+    *("wdk_aws/checkup/", "wdk_aws/commands.py", "wdk_aws/iam.py", "wdk_aws/mapping.py", "wdk_aws/polling.py"),
     *("wdk_aws/deploying/", "wdk_aws/packaging/", "wdk_aws/testing/"),
     *("wdk_cloud/cli/", "wdk_cloud/packaging/", "wdk_cloud/testing/", "wdk_cloud/web/"),
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
 from wdk_aws import schema
+from wdk_aws.attributes import KEPT, RECEIVES, VISIBILITY, object_days
 from wdk_aws.clients import Clients
 from wdk_aws.failures import code
 from wdk_aws.schedules import DEAD
@@ -22,20 +22,6 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3.literals import BucketLocationConstraintType
     from mypy_boto3_sqs.literals import QueueAttributeNameType
-
-VISIBILITY = 960
-"""Seconds: a minute more than a function may take. An event source mapping wants it above the function's time-out, and
-each delivery shortens its own."""
-
-KEPT = 14 * 86_400
-"""Seconds: the longest that SQS keeps a message."""
-
-RECEIVES = 1_000
-"""Before a message becomes a dead letter: SQS's most. Receives decide nothing here; what ends a run is in its head."""
-
-DAY = 86_400.0
-LEAST_DAYS = 60
-"""For which an object is kept at least: twice the retention, where that is more (DESIGN.md 6, "Retention")."""
 
 DEFAULT_REGION = "us-east-1"
 """The one whose buckets are made without naming it."""
@@ -123,7 +109,7 @@ def _create_bucket(name: str, clients: Clients) -> None:
             )
 
     _unless_there(setting, create)
-    days = max(LEAST_DAYS, math.ceil(2 * Settings.from_environment().retention / DAY))
+    days = object_days(Settings.from_environment().retention)
     clients.ask_now(
         setting,
         s3.put_bucket_lifecycle_configuration,
