@@ -15,6 +15,7 @@ from benchmarks import (
     cold_start,
     footprint,
     gathered,
+    gcp_units,
     growth,
     hooks,
     imports,
@@ -53,6 +54,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Folder], Report]] = {
     "clocks": clocks.run,
     "aws": aws_units.run,
     "cold_start": cold_start.run,
+    "gcp": gcp_units.run,
 }
 
 

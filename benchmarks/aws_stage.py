@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.aws_workflows import app
+from benchmarks.cloud_scenes import SETTINGS
+from benchmarks.cloud_workflows import app
 from tests.components import dynoxide_running
 from wdk_aws.testing.functions import Function
 from wdk_aws.testing.meter import Call, Meter, Tally
 from wdk_aws.testing.stage import Stage
 from wdk_aws.world import AwsWorld
-from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing.environment import SPINS
 from wdk_cloud.world.clock import SystemClock, VirtualClock
 from wdk_cloud.world.opening import use_world
@@ -27,10 +27,8 @@ from wdk_cloud.world.opening import use_world
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
 
-    from wdk_cloud import Workflows
+    from wdk_cloud.engine.settings import Settings
     from wdk_cloud.world.ports import Clock
-
-SETTINGS = Settings(code_version="benchmark")
 
 QUEUES = ("wdk-flow", "wdk-step")
 
@@ -106,12 +104,7 @@ class Theatre:
 
     @asynccontextmanager
     async def performance(
-        self,
-        apps: Sequence[Workflows] = (app,),
-        *,
-        real: bool = False,
-        encrypted: bool = False,
-        settings: Settings = SETTINGS,
+        self, *, real: bool = False, encrypted: bool = False, settings: Settings = SETTINGS
     ) -> AsyncGenerator[Performance]:
         """`real`: on the clock of the machine, else on one that jumps from one thing that is due to the next.
         `encrypted`: with data keys of KMS, which each process of a performance asks for anew."""
@@ -124,7 +117,7 @@ class Theatre:
             # Steps have instances of their own, as on Lambda, where one works on one message at a time.
             for queue in (where.step_queue_url, where.flow_queue_url):
                 world = AwsWorld(where, clients=self.stage.clients, clock=clock)
-                function = Function(world, self.stage.timetable, apps, settings, queues=[queue])
+                function = Function(world, self.stage.timetable, (app,), settings, queues=[queue])
                 await function.start()
                 stack.push_async_callback(function.stop)
                 performance.functions.append(function)

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from benchmarks import aws_workflows as flows
+from benchmarks import cloud_scenes as scenes
+from benchmarks import cloud_workflows as flows
 from benchmarks.aws_prices import OPERATION, TRANSITION, Bill, idle_month
-from benchmarks.aws_stage import POLLERS, SETTINGS, Part, theatre
+from benchmarks.aws_stage import POLLERS, Part, theatre
 from benchmarks.figures import Figure, Json, Report
 from wdk_aws.testing.meter import Call, Tally
-from wdk_cloud import resume_hook, start
 
 if TYPE_CHECKING:
     from benchmarks.aws_stage import Theatre
     from benchmarks.measuring import Folder
     from benchmarks.plan import Plan
-    from wdk_cloud import Workflow
 
 MILLION = 1_000_000
 
@@ -77,82 +76,11 @@ def _more(tally: Tally, than: Tally) -> Tally:
     return Tally(tally.read - than.read, tally.write - than.write, requests, messages)
 
 
-# --- scenes -----------------------------------------------------------------------------------------------------------
-
-
-async def to_the_end(theatre: Theatre, workflow: Workflow[..., Any], *args: object, encrypted: bool = False) -> Part:
-    """A run from its start until nothing is left to do."""
-    async with theatre.performance(encrypted=encrypted) as stage:
-        with stage.measured() as part:
-            run = await start(workflow, *args)
-            await stage.to_the_end()
-        await ended(run)
-    return part
-
-
-async def ended(run: Any, status: str = "completed") -> None:
-    found = await run.status()
-    if found != status:
-        raise AssertionError(f"run {run.run_id} is {found} instead of {status}")
-
-
-async def with_a_payload(theatre: Theatre) -> Part:
-    async with theatre.performance() as stage:
-        with stage.measured() as part:
-            run = await start(flows.hooked, "the token")
-            await stage.rest()
-            await resume_hook("the token", flows.DETAILS)
-            await stage.rest()
-        await ended(run)
-    return part
-
-
-async def cancelled(theatre: Theatre) -> tuple[Part, Part]:
-    """The run up to where it sleeps, and what its cancellation costs."""
-    async with theatre.performance() as stage:
-        with stage.measured() as parked:
-            run = await start(flows.sleeping, "10 minutes")
-            await stage.rest()
-        with stage.measured() as part:
-            await run.cancel()
-            await stage.rest()
-        await ended(run, "cancelled")
-    return parked, part
-
-
-async def cold_turn(theatre: Theatre, steps: int) -> Part:
-    """The turn that wakes a run of so many recorded steps, in a process that has never seen it."""
-    async with theatre.performance(settings=replace(SETTINGS, cached_runs=0)) as stage:
-        run = await start(flows.long_then_woken, steps)
-        await stage.rest()
-        with stage.measured() as part:
-            await stage.to_the_end()
-        await ended(run)
-    return part
-
-
 async def fan_out(theatre: Theatre, steps: int, over: float) -> tuple[Part, int]:
-    """And its turns. On the clock of the machine: what ends within a tenth of a second is admitted together."""
-    async with theatre.performance(real=True) as stage:
-        with stage.measured() as part:
-            run = await start(flows.fan_out, steps, over)
-            await stage.rest()
-        await ended(run)
+    """And its turns."""
+    part = await scenes.fan_out(theatre, steps, over)
     flow = [call for call in part.calls if call.operation == "ReceiveMessage" and call.target.endswith("-flow")]
     return part, sum(call.messages for call in flow)
-
-
-async def streamed(theatre: Theatre, chunks: int, over: float) -> Part:
-    """A run that writes so many chunks, and a reader that follows them live."""
-    async with theatre.performance(real=True) as stage:
-        with stage.measured() as part:
-            run = await start(flows.streaming, chunks, over)
-            found = [chunk async for chunk in run.readable()]
-            await stage.rest()
-        if len(found) != chunks:
-            raise AssertionError(f"the reader got {len(found)} chunks of {chunks}")
-        await ended(run)
-    return part
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -160,20 +88,20 @@ async def streamed(theatre: Theatre, chunks: int, over: float) -> Part:
 
 async def exact_rows(theatre: Theatre) -> dict[str, Row]:
     """Those that come out the same each time, by a short name."""
-    empty = await to_the_end(theatre, flows.empty, flows.DETAILS)
-    ten = await to_the_end(theatre, flows.in_a_row, 10, flows.DETAILS)
-    sealed = await to_the_end(theatre, flows.in_a_row, 10, flows.DETAILS, encrypted=True)
-    eleven = await to_the_end(theatre, flows.in_a_row, 11, flows.DETAILS)
-    minutes = await to_the_end(theatre, flows.sleeping, "10 minutes")
-    days = await to_the_end(theatre, flows.sleeping, "2 days")
-    month = await to_the_end(theatre, flows.sleeping, "30 days")
-    hook = await with_a_payload(theatre)
-    parked, cancel = await cancelled(theatre)
-    child = await to_the_end(theatre, flows.parent, flows.DETAILS)
-    one = await to_the_end(theatre, flows.in_a_row, 1, flows.DETAILS)
-    retried = await to_the_end(theatre, flows.retried, 1)
-    later = await to_the_end(theatre, flows.retried_later, 1)
-    cold = await cold_turn(theatre, COLD_STEPS)
+    empty = await scenes.to_the_end(theatre, flows.empty, flows.DETAILS)
+    ten = await scenes.to_the_end(theatre, flows.in_a_row, 10, flows.DETAILS)
+    sealed = await scenes.to_the_end(theatre, flows.in_a_row, 10, flows.DETAILS, encrypted=True)
+    eleven = await scenes.to_the_end(theatre, flows.in_a_row, 11, flows.DETAILS)
+    minutes = await scenes.to_the_end(theatre, flows.sleeping, "10 minutes")
+    days = await scenes.to_the_end(theatre, flows.sleeping, "2 days")
+    month = await scenes.to_the_end(theatre, flows.sleeping, "30 days")
+    hook = await scenes.with_a_payload(theatre)
+    parked, cancel = await scenes.cancelled(theatre)
+    child = await scenes.to_the_end(theatre, flows.parent, flows.DETAILS)
+    one = await scenes.to_the_end(theatre, flows.in_a_row, 1, flows.DETAILS)
+    retried = await scenes.to_the_end(theatre, flows.retried, 1)
+    later = await scenes.to_the_end(theatre, flows.retried_later, 1)
+    cold = await scenes.cold_turn(theatre, scenes.COLD_STEPS)
     return {
         "empty": row_of("a run that does nothing", empty, 1, 1),
         "ten": row_of("a run of 10 inline steps", ten, 11, 11),
@@ -188,20 +116,16 @@ async def exact_rows(theatre: Theatre) -> dict[str, Row]:
         "retry": row_of("a retry at once", retried, 1, 1, over=one),
         "later": row_of("a retry after a minute", later, 1, 1, over=one),
         "cancel": row_of("a cancel of a sleeping run", cancel, 0, 0),
-        "cold": row_of(f"a cold turn of {3 * COLD_STEPS + 2:,} events", cold, 0, 0),
+        "cold": row_of(f"a cold turn of {3 * scenes.COLD_STEPS + 2:,} events", cold, 0, 0),
         "parked": row_of("a run up to its first sleep", parked, 1, 1),
     }
-
-
-COLD_STEPS = 333
-"""A step is three events: about 1,000."""
 
 
 async def timed_rows(theatre: Theatre, queued: int) -> tuple[Row, int, Part]:
     """The queued steps, their turns, and the stream: on the machine's clock."""
     over = queued / 20
     part, turns = await fan_out(theatre, queued, over)
-    stream = await streamed(theatre, 200, 2.0)
+    stream = await scenes.streamed(theatre, 200, 2.0)
     return row_of(f"{queued} queued steps that end over {over:g} s", part, queued + 1, queued + 1), turns, stream
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks import aws_units
+from benchmarks import cloud_scenes as scenes
 from benchmarks.aws_prices import Bill, idle_month
 from benchmarks.aws_stage import Theatre, theatre
 from tests.aws.metering import Scales
@@ -59,7 +60,7 @@ def test_each_row_costs_what_it_did(found: Theatre) -> None:
 
 
 def test_a_stream_of_200_small_chunks_is_25_objects_at_most_and_its_reader_lists_nothing(found: Theatre) -> None:
-    stream = asyncio.run(aws_units.streamed(found, 200, 2.0))
+    stream = asyncio.run(scenes.streamed(found, 200, 2.0))
     assert stream.tally.requests["s3.PutObject"] <= aws_units.OBJECTS
     assert stream.tally.requests["s3.ListObjectsV2"] == 0
 

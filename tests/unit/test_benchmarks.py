@@ -43,6 +43,7 @@ PARTS = {
     "clocks",
     "aws",
     "cold_start",
+    "gcp",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,8 @@ class Documents:
         self._collections: dict[str, dict[str, Stored]] = {}
         self._time = 0
         self.usage: Counter[str] = Counter()
+        self._of_requests: dict[int, Counter[str]] = {}
+        """What the request has cost so far that a thread is at."""
 
     def now(self) -> int:
         """The time of a read: not before the last commit."""
@@ -113,8 +116,21 @@ class Documents:
         self._time = at
         for name, each in stored.items():
             self._keep(name, each)
-        self.usage.update("deletes" if write.delete else "writes" for write in writes)
+        deletes = sum(1 for write in writes if write.delete)
+        self.charge(deletes=deletes, writes=len(writes) - deletes)
         return [_result(stored[name], results) for name, results in zip(names, transformed, strict=True)], at
+
+    def charge(self, **units: int) -> None:
+        """Beside all others, and as a part of the request that this thread is at."""
+        self.usage.update(units)
+        self._of_requests.setdefault(threading.get_ident(), Counter()).update(units)
+
+    def charged(self) -> Counter[str]:
+        """What the request has cost that this thread was at; the next one begins."""
+        return self._of_requests.pop(threading.get_ident(), Counter[str]())
+
+    def __len__(self) -> int:
+        return len(self._named)
 
     def expire(self, collection: str, field: str) -> int:
         """Delete the documents of a collection group whose time in this field has passed."""

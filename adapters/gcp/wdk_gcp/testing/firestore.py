@@ -67,7 +67,7 @@ class FirestoreServer:
         self._datastore_mode = frozenset(datastore_mode)
         self._lock = threading.Lock()
         self._documents = Documents(self.clock)
-        self._grpc = GrpcServer("google.firestore.v1.Firestore", self._methods(), self.mischief)
+        self._grpc = GrpcServer("google.firestore.v1.Firestore", self._methods(), self.mischief, self._charged)
         self.calls = self._grpc.calls
         self.address = self._grpc.address
         """What FIRESTORE_EMULATOR_HOST wants."""
@@ -110,6 +110,17 @@ class FirestoreServer:
         finds, skipped documents included, and at least one; a document that is not there is a read, too."""
         with self._lock:
             return Counter(self._documents.usage)
+
+    @property
+    def stored(self) -> int:
+        """How many documents there are. Each is a delete on the bill when its time has passed."""
+        with self._lock:
+            return len(self._documents)
+
+    def _charged(self) -> str:
+        with self._lock:
+            units = self._documents.charged()
+        return ", ".join(f"{units[name]} {name}" for name in ("reads", "writes", "deletes"))
 
     # -- the service ------------------------------------------------------------------------------------------------
 
@@ -173,7 +184,7 @@ class FirestoreServer:
         with self._lock:
             found = [(name, self._documents.get(name)) for name in names]
             at = self._documents.now()
-            self._documents.usage["reads"] += len(names)
+            self._documents.charge(reads=len(names))
         answers: list[Message] = []
         for name, stored in found:
             answer = raw(types.BatchGetDocumentsResponse)()
@@ -224,7 +235,7 @@ class FirestoreServer:
         with self._lock:
             found = answered(self._documents, parent, query, self._indexes)
             read = len(found) + query.offset
-            self._documents.usage["reads"] += max(1, -(-read // 1000) if counting else read)
+            self._documents.charge(reads=max(1, -(-read // 1000) if counting else read))
             return found, self._documents.now()
 
     def _list_documents(self, request: Message) -> Message:
@@ -245,7 +256,7 @@ class FirestoreServer:
                 stored = self._documents.get(name)
                 shown = stored.shown(mask) if stored is not None else raw(types.Document)(name=name)
                 answer.documents.append(shown)
-                self._documents.usage["reads"] += 1
+                self._documents.charge(reads=1)
         return answer
 
     def _list_collections(self, request: Message) -> Message:

@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message as Mail
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 BATCH = 100
 """Requests in a batch at most: https://cloud.google.com/storage/docs/batch."""
+
+METHOD = "X-Wdk-Method"
+"""A header of each answer: under which name of a method its request was counted."""
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _SENT = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
@@ -102,7 +105,7 @@ class CloudStorageServer:
             answer = method(request)
         except Failed as failed:
             answer = _error(failed.status, failed.reason, failed.message)
-        return None if fault == "lost" else answer
+        return None if fault == "lost" else replace(answer, headers={**answer.headers, METHOD: name})
 
     def _route(self, request: HttpRequest) -> tuple[str, Callable[[HttpRequest], HttpAnswer]]:
         match request.method, request.parts:
