@@ -101,8 +101,14 @@ def start(deployed, workflow, *args, **more):
     return answer.json()["run_id"]
 
 
+def asked(deployed, method, url, **more):
+    """The answer to a request that may be made twice. A deployment ends the stand-in's workers in the middle of their
+    work, those that answer a request too, which AWS does not: the caller of such a one gets 502, and asks again."""
+    return until(lambda: one if (one := deployed.api.request(method, url, **more)).status_code != 502 else None)
+
+
 def info(deployed, run_id):
-    answer = deployed.api.get(f"runs/{run_id}")
+    answer = asked(deployed, "GET", f"runs/{run_id}")
     assert answer.status_code == 200, answer.text
     return answer.json()
 
