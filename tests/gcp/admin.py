@@ -1,4 +1,5 @@
-"""The part of Firestore's admin service that `create_resources()` asks: it keeps what it is told, done at once."""
+"""The part of Firestore's admin service that `create_resources()` and the doctor ask: it keeps what it is told, done at
+once."""
 
 from __future__ import annotations
 
@@ -22,6 +23,9 @@ class AdminServer:
         methods = {
             "CreateDatabase": self._method(self._create_database, types.CreateDatabaseRequest),
             "UpdateField": self._method(self._update_field, types.UpdateFieldRequest),
+            "GetDatabase": Method(self._get_database, raw(types.GetDatabaseRequest).FromString, _sent),
+            "ListFields": Method(self._list_fields, raw(types.ListFieldsRequest).FromString, _sent),
+            "ListIndexes": Method(self._list_indexes, raw(types.ListIndexesRequest).FromString, _sent),
             "CreateIndex": self._method(self._create_index, types.CreateIndexRequest),
         }
         self._grpc = GrpcServer("google.firestore.admin.v1.FirestoreAdmin", methods, Mischief())
@@ -42,6 +46,31 @@ class AdminServer:
     def _create_database(self, request: Message) -> Operation:
         return self._kept(self.databases, f"{request.parent}/databases/{request.database_id}", request.database)
 
+    def _get_database(self, request: Message) -> Any:
+        if request.name not in self.databases:
+            raise Refused(grpc.StatusCode.NOT_FOUND, f"{request.name} is not there")
+        return self.databases[request.name]
+
+    def _list_fields(self, request: Message) -> Any:
+        """Those with a configuration of their own, as the filter asks. What was told is active at once."""
+        found = raw(types.ListFieldsResponse)()
+        for name, field in self.fields.items():
+            kept = found.fields.add()
+            kept.CopyFrom(field)
+            kept.name = name
+            if kept.HasField("ttl_config"):
+                kept.ttl_config.state = types.Field.TtlConfig.State.ACTIVE.value
+        return found
+
+    def _list_indexes(self, request: Message) -> Any:
+        found = raw(types.ListIndexesResponse)()
+        for name, index in self.indexes.items():
+            if name.startswith(f"{request.parent}:"):
+                kept = found.indexes.add()
+                kept.CopyFrom(index)
+                kept.state = types.Index.State.READY.value
+        return found
+
     def _create_index(self, request: Message) -> Operation:
         name = f"{request.parent}: {', '.join(field.field_path for field in request.index.fields)}"
         return self._kept(self.indexes, name, request.index)
@@ -61,3 +90,7 @@ def _done(what: Message) -> Operation:
     done = Operation(name="operations/1", done=True)
     done.response.Pack(what)
     return done
+
+
+def _sent(answer: Any) -> bytes:
+    return answer.SerializeToString()

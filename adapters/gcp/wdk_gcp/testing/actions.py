@@ -121,7 +121,7 @@ def _of_write(write: Any) -> Iterator[Use]:
         yield Use("datastore.entities.delete", "database")
         return
     precondition = write.current_document
-    kind = type(precondition).pb(precondition).WhichOneof("condition_type")
+    kind: str | None = precondition._pb.WhichOneof("condition_type")  # proto-plus has no way to ask
     if kind != "exists" or precondition.exists:
         yield Use("datastore.entities.update", "database")
     if kind is None or (kind == "exists" and not precondition.exists):

@@ -140,6 +140,12 @@ class HttpRequest:
     headers: Mapping[str, str]
     """By their names in lower case."""
     body: bytes
+    pairs: tuple[tuple[str, str], ...] = ()
+    """The query as it was sent, where a name may come more than once."""
+
+    def all(self, name: str) -> list[str]:
+        """The values of what may be said several times."""
+        return [value for each, value in self.pairs if each == name]
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -229,6 +235,7 @@ def _handling(answer: Callable[[HttpRequest], HttpAnswer | None]) -> type[BaseHT
                 dict(parse_qsl(target.query, keep_blank_values=True)),
                 {name.lower(): value for name, value in self.headers.items()},
                 self.rfile.read(length),
+                tuple(parse_qsl(target.query, keep_blank_values=True)),
             )
             answered = answer(request)
             if answered is None:

@@ -64,6 +64,8 @@ class CloudStorageServer:
         self.calls: Counter[str] = Counter()
         """How many requests of each method of the API came, those that were refused included: `objects.insert`,
         `objects.get` (of the content, too), `objects.list`, …; `objects.upload` is a piece of a resumable upload."""
+        self.granted: frozenset[str] | None = None
+        """The permissions that callers have, for those who ask which; None is all. No request is held to them."""
         self._buckets = Buckets(self.clock)
         self._uploads: dict[str, Upload] = {}
         self._lock = threading.Lock()
@@ -123,6 +125,8 @@ class CloudStorageServer:
                 return "objects.delete", self._delete
             case "POST", ("storage", "v1", "b", _, "o", _, "rewriteTo" | "copyTo", "b", _, "o", _):
                 return "objects.rewrite", self._rewrite
+            case "GET", ("storage", "v1", "b", _, "iam", "testPermissions"):
+                return "buckets.testIamPermissions", self._test_permissions
             case method, ("storage", "v1", "b", *_) if len(request.parts) <= 4:
                 return f"buckets.{method.lower()}", self._bucket
             case _:
@@ -238,6 +242,11 @@ class CloudStorageServer:
                 return HttpAnswer(204)
             case _:
                 return _unknown(request)
+
+    def _test_permissions(self, request: HttpRequest) -> HttpAnswer:
+        self._buckets.bucket(request.parts[3])  # it has to be there
+        has = [one for one in request.all("permissions") if self.granted is None or one in self.granted]
+        return HttpAnswer.of({"kind": "storage#testIamPermissionsResponse", "permissions": has})
 
     def _batch(self, request: HttpRequest) -> HttpAnswer:
         """Each request on its own, in order; one whose answer is lost on purpose looks unavailable."""

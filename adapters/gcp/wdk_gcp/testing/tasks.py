@@ -70,6 +70,9 @@ class CloudTasksServer:
         self.keys_url = f"{self._http.url}/oauth2/v3/certs"
         """The same key as a JSON web key."""
 
+        self.granted: frozenset[str] | None = None
+        """The permissions that callers have, for those who ask which; None is all. No request is held to them."""
+
     def __enter__(self) -> Self:
         self._http.start()
         self.deliveries.start()
@@ -146,6 +149,7 @@ class CloudTasksServer:
             "PauseQueue": Method(self._pause_queue, _read(types.PauseQueueRequest), queue),
             "ResumeQueue": Method(self._resume_queue, _read(types.ResumeQueueRequest), queue),
             "PurgeQueue": Method(self._purge_queue, _read(types.PurgeQueueRequest), queue),
+            "TestIamPermissions": _testing(lambda: self.granted),
             "DeleteQueue": Method(self._delete_queue, _read(types.DeleteQueueRequest), nothing),
         }
 
@@ -300,3 +304,14 @@ def _page(names: Sequence[str], request: Message) -> tuple[Sequence[str], str]:
     size = min(request.page_size or PAGE, PAGE)
     later = [name for name in names if name > request.page_token]
     return later[:size], later[size - 1] if len(later) > size else ""
+
+
+def _testing(granted: Callable[[], frozenset[str] | None]) -> Method:
+    """`TestIamPermissions`: which of the permissions that are asked for the caller has."""
+    from google.iam.v1.iam_policy_pb2 import TestIamPermissionsRequest, TestIamPermissionsResponse
+
+    def answer(request: TestIamPermissionsRequest) -> TestIamPermissionsResponse:
+        has = granted()
+        return TestIamPermissionsResponse(permissions=[one for one in request.permissions if has is None or one in has])
+
+    return Method(answer, TestIamPermissionsRequest.FromString, TestIamPermissionsResponse.SerializeToString)
