@@ -22,7 +22,7 @@ REFERENCE = "docs/reference.md"
 LINK = re.compile(r"(?<=\]\()[^)#:\s]+(?=[)#])")
 FENCE = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
-ENTRY = re.compile(r"^ *- \[([^\]]+)\]\(([^)#]+)\)", re.MULTILINE)
+ENTRY = re.compile(r"^- \[([^\]]+)\]\(([^)#]+)\)", re.MULTILINE)
 BESIDE = re.compile(r"\[([^\]]+)\]\(([\w-]+\.md)\)")
 NAME = re.compile(r"^- `([\w.]+)`$", re.MULTILINE)
 
@@ -104,7 +104,7 @@ def navigation() -> Nav:
 def listed(page: str) -> Nav:
     """The pages beside a folder's README, in the order in which it names them."""
     names = {target: name for name, target in reversed(BESIDE.findall((ROOT / page).read_text()))}
-    return [{name: within(page, target)} for target, name in reversed(names.items())]
+    return [{name.replace("`", ""): within(page, target)} for target, name in reversed(names.items())]
 
 
 def settings() -> dict[str, object]:
@@ -119,7 +119,7 @@ def settings() -> dict[str, object]:
         "theme": {
             "name": "material",
             "font": False,
-            "features": ["navigation.indexes", "navigation.sections", "content.code.copy"],
+            "features": ["navigation.sections", "content.code.copy"],
         },
         "plugins": ["search", {"mkdocstrings": {"handlers": {"python": docstrings()}}}],
         "markdown_extensions": [
