@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from wdk_aws.packaging import archive
-from wdk_aws.packaging.command import TEMPLATE, ZIP
+from wdk_aws.packaging import archive, making, options
+from wdk_aws.packaging.making import ZIP
 from wdk_aws.testing import deployment, rehearsal
 from wdk_aws.testing.deployment import Deployed
 from wdk_cloud import admission, client
@@ -40,15 +40,9 @@ async def rehearse_aws(
         typer.Argument(metavar="[ARGS]...", help="Its arguments: JSON where they parse as JSON, else text."),
     ] = None,
     app: AppSpec = None,
-    folder: Annotated[
-        Path, typer.Option("--project", metavar="FOLDER", help="Where the app's code lies; this folder unless named.")
-    ] = Path(),
-    extra: Annotated[
-        list[str] | None, typer.Option("--extra", metavar="NAME", help="Of wdk-cloud: crypto, pydantic, otel.")
-    ] = None,
-    template: Annotated[
-        Path | None, typer.Option("--template", metavar="FILE", help="Yours, in place of wdk-cloud's.")
-    ] = None,
+    folder: options.Folder = Path(),
+    extra: options.Extra = None,
+    template: options.Template = None,
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="Of the template; may be repeated.")
     ] = None,
@@ -61,7 +55,7 @@ async def rehearse_aws(
     The first time it installs ministack into .wdk/ministack; WDK_MINISTACK names an environment that has it.
     """
     project = Project(folder.absolute(), app or "")
-    apps = rehearsal.load_apps(project)
+    apps = making.load_apps(project)
     found = None if workflow is None else find_workflow(apps, workflow)
     positional: list[object] = []
     if found is not None:
@@ -74,7 +68,7 @@ async def rehearse_aws(
     with tempfile.TemporaryDirectory(prefix="wdk-rehearsal-") as built:
         with progress("preparing the stand-in"):
             home = rehearsal.ministack.environment()
-        made = rehearsal.build(project, Path(built), progress, extra or (), template or TEMPLATE)
+        made = rehearsal.build(project, Path(built), progress, extra or (), template)
         target = deployment.here()
         _say("built", f"{ZIP}, {archive.megabytes(made.archive.zipped)}, for {target.runtime} on {target.architecture}")
         with rehearsal.ministack.running(home, Path(built)) as account:

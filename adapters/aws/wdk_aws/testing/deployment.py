@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from botocore.exceptions import ClientError
 
 from wdk_aws.clients import Clients
-from wdk_aws.packaging.command import DEPLOYED, ZIP
+from wdk_aws.packaging.making import DEPLOYED, ZIP
 from wdk_aws.packaging.target import Target
 from wdk_aws.settings import VARIABLES, AwsSettings
 from wdk_aws.testing import functionurls, ministack

@@ -13,8 +13,8 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wdk_aws.packaging import building, ticking
-from wdk_aws.packaging.command import DEPLOYED, TEMPLATE, ZIP, load_apps
+from wdk_aws.packaging import making
+from wdk_aws.packaging.making import Order
 from wdk_aws.testing import ministack
 from wdk_aws.testing.deployment import STACK, Deployed, deploy, here
 from wdk_cloud.packaging.project import Project
@@ -38,15 +38,10 @@ def build(
     folder: Path,
     progress: Progress = _silently,
     extras: Sequence[str] = (),
-    template: Path = TEMPLATE,
+    template: Path | None = None,
 ) -> Built:
     """The zip for this machine and the template, as `wdk build aws` makes them, into the folder."""
-    apps = load_apps(project)
-    text = ticking.written_into(template.read_text("utf-8"), ticking.entries_of(apps))
-    namespaces = sorted({app.namespace for app in apps if app.namespace})
-    built = building.build(project, here(), folder / ZIP, progress, extras, namespaces)
-    (folder / DEPLOYED).write_text(text, "utf-8")
-    return built
+    return making.make(Order(project, here(), template, folder, extras), progress).built
 
 
 @contextmanager

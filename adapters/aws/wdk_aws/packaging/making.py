@@ -1,0 +1,84 @@
+"""What is deployed, whole: the zip, and beside it the template with the schedules of the app."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wdk_aws.packaging import building, ticking
+from wdk_aws.packaging.starting import TEMPLATE
+from wdk_cloud.cli import sources
+from wdk_cloud.cli.console import UsageError
+from wdk_cloud.cli.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from wdk_aws.packaging.building import Built, Progress
+    from wdk_aws.packaging.target import Target
+    from wdk_cloud.app import Workflows
+    from wdk_cloud.packaging.project import Project
+    from wdk_cloud.packaging.ticking import Entry
+
+ZIP, DEPLOYED = "function.zip", "template.yaml"
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+ARCHITECTURE = "arm64"
+"""Unless somebody says another one: it is the cheaper one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made, and where."""
+
+    project: Project
+    target: Target
+    template: Path | None
+    output: Path
+    extras: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    built: Built
+    target: Target
+    entries: list[Entry]
+
+    @property
+    def template(self) -> Path:
+        return self.built.archive.path.with_name(DEPLOYED)
+
+
+def make(order: Order, progress: Progress = progress) -> Made:
+    """Raises UsageError or WorldConfigurationError that says what is wrong; then the zip is the one of before."""
+    apps = load_apps(order.project)
+    entries = ticking.entries_of(apps)
+    text = ticking.written_into(_read(order.template or template_of(order.project.folder)), entries)
+    namespaces = sorted({each.namespace for each in apps if each.namespace})
+    output = order.output / ZIP
+    built = building.build(order.project, order.target, output, progress, order.extras, namespaces)
+    (order.output / DEPLOYED).write_text(text, "utf-8")
+    return Made(built, order.target, entries)
+
+
+def template_of(folder: Path) -> Path:
+    """The project's own, where it has one: it is the one that somebody has changed."""
+    own = folder / DEPLOYED
+    return own if own.is_file() else TEMPLATE
+
+
+def load_apps(project: Project) -> list[Workflows]:
+    """Raises UsageError for code that cannot be imported: then the function could not either."""
+    project.modules  # noqa: B018 -- it says what is wrong with the spec
+    sys.path.insert(0, str(project.folder))
+    return sources.load_apps(project.spec)
+
+
+def _read(template: Path) -> str:
+    try:
+        return template.read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"the template {template} cannot be read: {error.strerror}") from None
