@@ -17,7 +17,9 @@ APPS = (Path(__file__).with_name("rehearsed") / "rehearsed.py", ROOT / "examples
 WDK = Path(sys.executable).with_name("wdk")
 ENVIRONMENT = COMPONENTS / "ministack"
 
-PATIENCE = 30.0
+PATIENCE = 60.0
+"""Seconds: a process of a function begins in one, and in fifteen where others want the machine, too."""
+
 LOOK_EVERY = 0.1
 
 LEASE = 5.0

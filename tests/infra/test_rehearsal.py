@@ -21,8 +21,9 @@ from tests.infra.rehearsing import (
     start,
     until,
 )
-from wdk_aws.testing import deployment, functionurls, ministack
+from wdk_aws.testing import command, deployment, functionurls, ministack
 from wdk_cloud import Workflows, client
+from wdk_cloud.cli.console import CommandError
 from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.world.opening import use_world
 
@@ -265,6 +266,8 @@ def test_what_no_policy_allows_is_refused(account, built, tmp_path):
         answer = deployed.api.post("start", json={"workflow": "signup", "args": ["ada@example.com"]})
         assert (answer.status_code, answer.json()["error"]) == (500, "world-configuration")
         assert "PutItem for WDK_AWS_TABLE: AccessDenied" in answer.text
+        with pytest.raises(CommandError, match=r"the roles of the template lack rights(?s:.*)PutItem"):
+            command.check(deployed)
 
 
 def test_a_template_that_is_refused_says_why(account, built, tmp_path):

@@ -1,5 +1,6 @@
 """`wdk rehearse aws`, as docs/rehearsal.md shows it."""
 
+import inspect
 import re
 import shlex
 import shutil
@@ -7,6 +8,7 @@ import shutil
 import pytest
 
 from tests.infra.rehearsing import ROOT, typed
+from wdk_aws.testing.deployment import Deployed
 
 pytestmark = pytest.mark.timeout(
     180
@@ -32,6 +34,14 @@ def test_the_command_says_what_the_page_says(project):
 
     assert plain(said) == plain(shown.splitlines())
     assert done.stdout == '"user-you@example.com"\n'
+
+
+def test_the_page_names_what_a_deployment_has():
+    table = PAGE.partition("| of `deployed` | |\n")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)", row.split("|")[1])}
+    assert {"run", "public", "api", "lines", "settings", "account"} <= named
+    made = set(dir(Deployed)) | set(re.findall(r"self\.(\w+)", inspect.getsource(Deployed.__init__)))
+    assert named - made == set()
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ async def rehearse_aws(
                 await asyncio.to_thread(_look, deployed)
                 if found is not None:
                     await _run(deployed, found, positional, timeout)
-                _check(deployed)
+                check(deployed)
                 if keep:
                     await _stay(deployed)
 
@@ -129,7 +129,7 @@ def _show_log(deployed: Deployed) -> None:
         err.print(f"  {line.text}", soft_wrap=True)
 
 
-def _check(deployed: Deployed) -> None:
+def check(deployed: Deployed) -> None:
     """Raises CommandError for what a deployment without a fault never says."""
     refused = [line.text for output in ("WorkerLogs", "ReceiverLogs") for line in deployed.refusals(output)]
     if refused:
