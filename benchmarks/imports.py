@@ -1,5 +1,5 @@
 """What `import wdk_cloud` costs a process that does nothing else: CPU time, as a multiple of `import asyncio`; and what
-the handler of the Lambda function costs, as a multiple of boto3 with the two clients that every turn needs.
+the handlers on Lambda and on Cloud Run cost, as multiples of the two clients that every turn needs.
 
 Fresh processes by turns: one that imports nothing, one for each of the imports. Of each kind the least counts,
 since a disturbance only ever adds; the interpreter's own start is subtracted from both. All of them read bytecode from
@@ -29,8 +29,14 @@ FORBIDDEN = ("msgspec", "sqlite3", "pydantic", "boto3", "grpc", "starlette")
 """What has to stay out of a process that only declares workflows or starts runs."""
 
 MULTIPLE_ON_AWS = 1.15
+MULTIPLE_ON_GCP = 1.2
 
 _CLIENTS = "; ".join(f"boto3.client('{service}', region_name='eu-west-1')" for service in ("dynamodb", "sqs"))
+
+_GOOGLE = (
+    "from google.auth.credentials import AnonymousCredentials as C; from google.cloud.firestore import Client;"
+    " from google.cloud.tasks_v2 import CloudTasksClient; Client('p', C()); CloudTasksClient(credentials=C())"
+)
 
 STATEMENTS = {
     "nothing": "pass",
@@ -39,8 +45,11 @@ STATEMENTS = {
     "boto3": f"import boto3; {_CLIENTS}",
     "handler": "import wdk_aws.handler",
     "ready": f"import wdk_aws.handler, wdk_aws.world, wdk_aws.batches, boto3; {_CLIENTS}",
+    "google": _GOOGLE,
+    "service": "import wdk_gcp.handler",
+    "serving": f"import wdk_gcp.handler, wdk_gcp.routes, wdk_gcp.serving, wdk_gcp.telemetry, wdk_gcp.world; {_GOOGLE}",
 }
-"""`ready` is what a function has loaded when its first message comes."""
+"""`ready` is what a function has loaded when its first message comes, `serving` what a service has."""
 
 
 def run(plan: Plan, folder: Folder) -> Report:
@@ -51,6 +60,10 @@ def run(plan: Plan, folder: Folder) -> Report:
     ours_ms = (least["wdk_cloud"] - least["nothing"]) * 1000
     boto3_ms = (least["boto3"] - least["nothing"]) * 1000
     handler_ms, ready_ms = ((least[name] - least["nothing"]) * 1000 for name in ("handler", "ready"))
+    google_ms, service_ms, serving_ms = (
+        (least[name] - least["nothing"]) * 1000 for name in ("google", "service", "serving")
+    )
+    on_gcp = "import wdk_gcp.handler ÷ Google's two clients, CPU"
     on_aws = "import wdk_aws.handler ÷ boto3 with two clients, CPU"
     found = forbidden_modules()
     figures = [
@@ -58,6 +71,8 @@ def run(plan: Plan, folder: Folder) -> Report:
         Figure("import wdk_cloud, CPU", None, ours_ms, "ms"),
         Figure(on_aws, "aws", handler_ms / boto3_ms, "×", most=MULTIPLE_ON_AWS),
         Figure(f"{on_aws}, with our clients", "aws", ready_ms / boto3_ms, "×"),
+        Figure(on_gcp, "gcp", service_ms / google_ms, "×", most=MULTIPLE_ON_GCP),
+        Figure(f"{on_gcp}, with our clients", "gcp", serving_ms / google_ms, "×", most=MULTIPLE_ON_GCP),
         Figure("forbidden modules after import wdk_cloud", None, len(found), "modules", most=0),
     ]
     details: Json = {
@@ -67,6 +82,9 @@ def run(plan: Plan, folder: Folder) -> Report:
         "boto3_ms": round(boto3_ms, 3),
         "handler_ms": round(handler_ms, 3),
         "handler_with_clients_ms": round(ready_ms, 3),
+        "google_ms": round(google_ms, 3),
+        "service_ms": round(service_ms, 3),
+        "service_with_clients_ms": round(serving_ms, 3),
         "forbidden_modules": found,
         "processes": plan.imports,
     }

@@ -14,7 +14,7 @@ from wdk_aws.items import Item, Value, number, text
 from wdk_aws.places import MICROSECOND, age, moment, shards
 from wdk_aws.schema import ACTIVE, ACTIVE_SHARD, PK, RUNS, RUNS_AGE, RUNS_SHARD, SK
 from wdk_aws.shelf import Shelf
-from wdk_cloud.world.memory.cursor import from_cursor, to_cursor
+from wdk_cloud.world.cursor import from_cursor, to_cursor
 from wdk_cloud.world.ports import Head, HeadPage, RunQuery
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from typing import TYPE_CHECKING
 
-from wdk_cloud.world.memory.cursor import from_cursor, to_cursor
+from wdk_cloud.world.cursor import from_cursor, to_cursor
 from wdk_cloud.world.ports import Head, HeadPage, RunQuery
 from wdk_gcp.places import FIRST, LAST, MICROSECOND, Kind, age, moment, shards, sweep_row
 from wdk_gcp.schema import LISTED, RUNS, SHARDS, SWEPT

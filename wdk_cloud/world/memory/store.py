@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from wdk_cloud.world.cursor import from_cursor, to_cursor
 from wdk_cloud.world.lasting import Lasting
-from wdk_cloud.world.memory.cursor import from_cursor, to_cursor
 from wdk_cloud.world.memory.life import Life
 from wdk_cloud.world.memory.removal import Removal
 from wdk_cloud.world.memory.streams import Streams
