@@ -85,13 +85,22 @@ def _call(client, operation, rest):
     getattr(client, name)(**given)
 
 
+def pairs_of(text):
+    return [pair.split("=", 1) for pair in text.split(",")]
+
+
+def _word(kind, text):
+    if kind == "structure" and text.isdecimal():
+        return int(text)
+    return {"true": True, "false": False}.get(text, text)
+
+
 def _value(kind, text):
     """As the AWS CLI reads it: JSON, or its short form `a=b,c=d`."""
     if text.startswith("file://"):
         return Path(text.removeprefix("file://")).read_text()
     if kind in ("structure", "map"):
-        pairs = dict(pair.split("=", 1) for pair in text.split(",")) if text[0] != "{" else json.loads(text)
-        return {name: value == "true" if value in ("true", "false") else value for name, value in pairs.items()}
+        return json.loads(text) if text[0] == "{" else {name: _word(kind, word) for name, word in pairs_of(text)}
     if kind == "list":
         return json.loads(text) if text[0] == "[" else [text]
     return int(text) if kind in ("integer", "long") else text

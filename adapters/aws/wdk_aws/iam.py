@@ -1,5 +1,6 @@
 """`wdk iam print`."""
 
+import os
 from typing import Annotated, Literal
 
 import typer
@@ -9,7 +10,7 @@ from wdk_aws.settings import AwsSettings
 from wdk_cloud.cli.console import command
 from wdk_cloud.cli.jsonout import print_json
 
-Role = Literal["client", "operator", "receiver", "starter", "worker"]
+Role = Literal["client", "doctor", "operator", "receiver", "starter", "worker"]
 
 
 def add_to(program: typer.Typer) -> None:
@@ -23,7 +24,7 @@ async def print_policy(
         typer.Argument(
             metavar="ROLE",
             help="client (starts runs and resumes hooks), starter (starts runs), operator (looks at runs, cancels and "
-            "deletes them), receiver (answers webhooks) or worker.",
+            "deletes them), receiver (answers webhooks), worker or doctor (looks at functions of WDK_FUNCTION).",
         ),
     ],
     region: Annotated[str, typer.Option("--region", help="Of the resources; that of the flow queue's URL.")] = "",
@@ -38,5 +39,6 @@ async def print_policy(
     It names what the WDK_AWS_* variables name; for what they do not, a word in capitals is yours to replace.
     """
     settings = AwsSettings.from_environment()
-    place = policies.Place(settings, region, account, partition)
+    functions = os.environ.get("WDK_FUNCTION", "").split()
+    place = policies.Place(settings, region, account, partition, functions)
     print_json(policies.document(role, place, encrypted=encrypted or bool(settings.kms_key_id)))

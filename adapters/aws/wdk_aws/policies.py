@@ -6,17 +6,19 @@ import re
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
-from wdk_aws.rights import IMPLIED, RIGHTS, Resource
+from wdk_aws.rights import DOCTOR, IMPLIED, RIGHTS, Resource
+from wdk_aws.schedules import DEAD
 from wdk_aws.schema import ACTIVE, RUNS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from wdk_aws.rights import Kind, Use
     from wdk_aws.settings import AwsSettings
 
 ROLES: Mapping[str, tuple[Kind, ...]] = {
     "client": ("starter", "resumer"),
+    "doctor": (),
     "operator": ("operator",),
     "receiver": ("receiver",),
     "starter": ("starter",),
@@ -29,18 +31,28 @@ _QUEUE = re.compile(r"sqs(?:-fips)?\.([a-z0-9-]+)\.")
 
 def uses(role: str) -> frozenset[Use]:
     """All that it needs, with what is done in its name."""
+    if role == "doctor":
+        return DOCTOR
     return frozenset(use for kind in ROLES[role] for use in RIGHTS[kind] | IMPLIED[kind])
 
 
 class Place:
     """Where the resources are. What no variable names is a word in capitals, to be replaced."""
 
-    def __init__(self, settings: AwsSettings, region: str = "", account: str = "", partition: str = "aws") -> None:
+    def __init__(
+        self,
+        settings: AwsSettings,
+        region: str = "",
+        account: str = "",
+        partition: str = "aws",
+        functions: Iterable[str] = (),
+    ) -> None:
         url = urlsplit(settings.flow_queue_url)
         named = _QUEUE.match(url.hostname or "")
         self._settings = settings
         self._partition = partition
         self._region = region or (named[1] if named else "REGION")
+        self._functions = tuple(functions) or ("FUNCTION",)
         self._account = account or url.path.strip("/").partition("/")[0] or "ACCOUNT"
 
     def arns(self, resource: Resource) -> list[str]:
@@ -57,6 +69,14 @@ class Place:
             "bucket": [bucket],
             "schedules": [self._arn("scheduler", f"schedule/{settings.scheduler_group or 'GROUP'}/*")],
             "scheduler role": [settings.scheduler_role_arn or f"arn:{self._partition}:iam::{self._account}:role/ROLE"],
+            "dead letters": [
+                self._arn("sqs", f"{_name(url) or name}{DEAD}")
+                for url, name in ((settings.flow_queue_url, "FLOW_QUEUE"), (settings.step_queue_url, "STEP_QUEUE"))
+            ],
+            "schedule group": [self._arn("scheduler", f"schedule-group/{settings.scheduler_group or 'GROUP'}")],
+            "functions": [self._arn("lambda", f"function:{name}") for name in self._functions],
+            "function roles": [f"arn:{self._partition}:iam::{self._account}:role/ROLE"],
+            "mappings": ["*"],  # Lambda lists them all or none
             "key": [key if key.startswith("arn:") else self._arn("kms", f"key/{key}")],
         }
         return found[resource]

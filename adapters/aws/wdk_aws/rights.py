@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Resource = Literal[
-    "table", "indexes", "flow queue", "step queue", "objects", "bucket", "schedules", "scheduler role", "key"
-]
-"""`objects` are those of the bucket, `schedules` those of the group; the role is the one with which Scheduler sends."""
+    "table", "indexes", "flow queue", "step queue", "objects", "bucket", "schedules", "scheduler role", "key",
+    "dead letters", "schedule group", "functions", "function roles", "mappings",
+]  # fmt: skip
+"""`objects` are those of the bucket, `schedules` those of the group; the role is the one with which Scheduler sends.
+For those of the second line check-ups ask, and nobody else."""
 
 Kind = Literal["starter", "resumer", "receiver", "operator", "sweeper", "worker"]
 
@@ -87,6 +89,26 @@ RIGHTS: dict[Kind, frozenset[Use]] = {
         | _on("scheduler role", "iam:PassRole")
     ),
 }
+
+DOCTOR: frozenset[Use] = (
+    _on("table", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive")
+    | _on("flow queue", "sqs:GetQueueAttributes")
+    | _on("step queue", "sqs:GetQueueAttributes")
+    | _on("dead letters", "sqs:GetQueueAttributes")
+    | _on("bucket", "s3:GetLifecycleConfiguration", "s3:ListBucket")
+    | _on("schedule group", "scheduler:GetScheduleGroup")
+    | _on("scheduler role", "iam:GetRole", "iam:SimulatePrincipalPolicy")
+    | _on(
+        "functions",
+        "lambda:GetFunctionConcurrency",
+        "lambda:GetFunctionConfiguration",
+        "lambda:GetFunctionRecursionConfig",
+        "lambda:InvokeFunction",
+    )
+    | _on("function roles", "iam:SimulatePrincipalPolicy")
+    | _on("mappings", "lambda:ListEventSourceMappings")
+)
+"""What `wdk doctor` asks for, and nobody else: no process of a deployment needs to look at how it is set up."""
 
 IMPLIED: dict[Kind, frozenset[Use]] = {
     "starter": frozenset(),

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 LONGER = 60
 """Seconds by which a message is invisible for longer than its function may take."""
 
-CONCURRENCY = 2
-"""The least that a mapping takes as its maximum."""
+SCALED = "MaximumConcurrency=25"
+"""As the template has it by default."""
 
 PARTIAL = "ReportBatchItemFailures"
 
@@ -126,7 +126,7 @@ def consumers(name: str, arn: str, found: Sequence[Any], function: str) -> list[
     if not found:
         seen = f"nobody consumes {name}: no event source mapping leads from it to a function (wdk aws serve is none)"
         made = ("aws", "lambda", "create-event-source-mapping", "--function-name", function, "--event-source-arn", arn)
-        more = ("--batch-size", "1", "--function-response-types", PARTIAL)
+        more = ("--batch-size", "1", "--function-response-types", PARTIAL, "--scaling-config", SCALED)
         return [Finding("queue-consumer", seen, quoted(*made, *more))]
     if not enabled:
         (first, *_) = found
