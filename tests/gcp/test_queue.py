@@ -75,6 +75,47 @@ def message(identity: str = "i", kind: Any = "wake", **fields: Any) -> Message:
     return Message(kind=kind, run_id="run-1", birth="b", identity=identity, **fields)
 
 
+@dataclass
+class Behind:
+    """A clock that is behind that of the server."""
+
+    clock: VirtualClock
+    by: float
+    still = True
+
+    def now(self) -> float:
+        return self.clock.now() - self.by
+
+
+def due_in(stage: Stage, task: types.Task) -> float:
+    """Seconds."""
+    when: Any = task.schedule_time
+    return round(when.timestamp() - stage.clock.now(), 3)
+
+
+@pytest.mark.parametrize("by", [300.0, -300.0])
+def test_a_clock_that_is_wrong_is_allowed_for_after_the_first_answer(stage: Stage, by: float) -> None:
+    """Cloud Tasks is told when, and not how long: what is sent for later by a clock that is behind comes at once."""
+    stage.clock.advance_to(round(stage.clock.now()) + 1.4)
+    clock: Any = Behind(stage.clock, by)
+    queue = TasksQueue(SETTINGS, stage.clients, clock, "blue", stage.put_order)
+    asyncio.run(queue.send([(message("first"), 600.0)]))
+    (first,) = stage.tasks()
+    assert due_in(stage, first) == 600.0 - by
+    asyncio.run(queue.send([(message("second"), 600.0)]))
+    (second,) = [task for task in stage.tasks() if task.name != first.name]
+    # A second too late at most: the server's answer has whole seconds.
+    assert due_in(stage, second) == 600.6
+
+
+def test_a_clock_that_agrees_with_the_whole_seconds_of_the_answer_is_believed(stage: Stage) -> None:
+    queue = stage.queue()
+    for name in ("first", "second"):
+        stage.clock.advance_to(stage.clock.now() + 0.7)
+        asyncio.run(queue.send([(message(name), 600.0)]))
+    assert sorted(due_in(stage, task) for task in stage.tasks()) == [599.3, 600.0]
+
+
 # -- bodies -----------------------------------------------------------------------------------------------------------
 
 

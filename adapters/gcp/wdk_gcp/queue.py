@@ -42,6 +42,10 @@ AT_ONCE = 16
 """Requests of one `send`: Cloud Tasks takes no batches, and half of the threads are left to others."""
 
 
+WHOLE = 1.0
+"""Seconds that the time at which a task was created may lack: it is "truncated to the nearest second" (`Task`)."""
+
+
 class TasksQueue:
     """Messages of every namespace share the queues; the URLs of their tasks say whose they are. `put_order` keeps an
     order that is too large for a task."""
@@ -57,6 +61,8 @@ class TasksQueue:
         self._clock = clock
         self._query = f"?{urlencode({'namespace': namespace})}" if namespace else ""
         self._put_order = put_order
+        self._ahead = 0.0
+        """Seconds by which the clock of Cloud Tasks is ahead of ours, as far as we know."""
 
     async def send(self, messages: Sequence[tuple[Message, float]]) -> None:
         """Each is tried, whatever becomes of the others: what is sent need not be sent again."""
@@ -94,10 +100,18 @@ class TasksQueue:
         # answer was lost. It cannot say more, derived from the message, as a used name is refused for an hour or more.
         task.name = f"{queue}/tasks/{os.urandom(16).hex()}"
         client: Any = self._clients.tasks  # the types of its methods are partly unknown
+        before = self._clock.now()
         try:
-            client.create_task(parent=queue, task=task, retry=RETRY, timeout=WITHIN)
+            made = client.create_task(parent=queue, task=task, retry=RETRY, timeout=WITHIN)
         except AlreadyExists:
             return
+        self._compare_clocks(before, made.create_time.timestamp())
+
+    def _compare_clocks(self, before: float, created: float) -> None:
+        """Cloud Tasks is told when, and not how long. By a clock that is behind, what is to come later would come at
+        once, be put off, come at once, until that clock has caught up; better a second too late."""
+        agree = created <= self._clock.now() and before < created + WHOLE
+        self._ahead = 0.0 if agree else created + WHOLE - before
 
     def _task(self, field: str, body: bytes, delay: float) -> types.Task:
         task = types.Task(
@@ -112,7 +126,7 @@ class TasksQueue:
         )
         if delay > 0:
             due = Timestamp()
-            due.FromMicroseconds(round((self._clock.now() + delay) * 1e6))
+            due.FromMicroseconds(round((self._clock.now() + self._ahead + delay) * 1e6))
             task.schedule_time = due
         return task
 
