@@ -48,7 +48,8 @@ bench-peers: $(VENV)/.installed ## the same work on other engines, in environmen
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 storm: $(VENV)/.installed $(COMPONENTS)/.installed ## the long suites: many processes, many deaths
-	@$(BIN)/pytest -n 0 -m "long or not long" tests/storm tests/aws/test_deaths.py tests/aws/test_faulty_runs.py $(ARGS)
+	@$(BIN)/pytest -n 0 -m "long or not long" tests/storm tests/aws/test_deaths.py tests/aws/test_faulty_runs.py \
+		tests/gcp/test_deaths.py $(ARGS)
 	@$(BIN)/pytest -n 0 -m long tests/contract
 
 corpus: $(VENV)/.installed ## add histories of this version to those that are replayed for ever

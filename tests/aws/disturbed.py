@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tests.canonical import Canonical, app, journal
+from tests.deaths import Shape, shape_of
 from tests.e2e.test_death_at_every_call import judge
 from tests.faults import FaultyWorld, Life
-from tests.histories import SETTINGS, Play, events_of, fixed_draws, read_log, watch
+from tests.histories import SETTINGS, Play, fixed_draws, watch
 from wdk_aws.clients import Clients
 from wdk_aws.testing.functions import Function
 from wdk_aws.testing.stage import Stage
 from wdk_aws.world import AwsWorld
-from wdk_cloud.engine import events as ev
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.opening import use_world
 
@@ -28,12 +27,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-PASSING = (ev.StepStarted, ev.StepInterrupted, ev.StepRetrying)
-"""Events that tell of attempts: a death makes more of them."""
-
-Shape = list[Counter[tuple[str, str]]]
-"""Of each run of a scene what its log has, attempts left out; those that go on for it and its children follow it."""
 
 
 class ClientsOfALife(Clients):
@@ -136,21 +129,3 @@ def dead_letters(stage: Stage) -> list[str]:
     return [
         letter.body for name, queue in queues.items() if name.endswith("-dead") for letter in queue.letters.values()
     ]
-
-
-async def shape_of(world: AwsWorld, run_id: str) -> Shape:
-    found: Shape = []
-    left = [run_id]
-    while left:
-        head, batches = await read_log(world, left.pop())
-        events = events_of(batches, head.run_id)
-        passing = [event for event in events if not isinstance(event, PASSING)]
-        found.append(Counter((type(event).__name__, getattr(event, "id", "")) for event in passing))
-        if head.continued_to is not None:
-            left.append(head.continued_to)
-        left += [
-            bytes(event.result).decode().strip('"')
-            for event in events
-            if type(event) is ev.OperationCompleted and event.id.startswith("start#")
-        ]
-    return found

@@ -14,19 +14,9 @@ import pytest
 from tests.aws.disturbed import played
 from tests.aws.quick import stage_at
 from tests.canonical import CANONICALS, Canonical
+from tests.deaths import FEW, Shape, no_death_shows
 from tests.faults import DieAt, Life
-from tests.histories import begun_by_step
 from wdk_aws.testing.stage import Stage
-
-BY_NAME = {canonical.name: canonical for canonical in CANONICALS}
-FEW = [BY_NAME[name] for name in ("large_values", "fan_out", "parent_of_continued")]
-"""Large values, with objects beside the log; steps in functions of their own, one of which fails at first; a child that
-goes on as another run."""
-
-
-OTHERWISE = frozenset(("race_lost", "hook_in_vain", "hook_against_step", "handed_on", "paid_once"))
-"""Their logs depend on when the next instance is there: a time-out or a payload has come by then. Or on what is true:
-a step without retries is not begun twice."""
 
 
 @pytest.fixture
@@ -44,20 +34,16 @@ def deaths_of(life: Life) -> Iterator[DieAt]:
 
 def a_death_at_every_request(stage: Stage, canonical: Canonical) -> int:
     """How many deaths there were."""
-    (undisturbed,), expected = played(stage, canonical)
-    once = begun_by_step()
-    deaths = list(deaths_of(undisturbed))
-    for death in deaths:
-        try:
-            (first, _), found = played(stage, canonical, [death])
-            assert first.dead, "the run took another way than the undisturbed one"
-            again = {id: n - once[id] for id, n in begun_by_step().items() if n > once[id]}
-            assert all(n == 1 for n in again.values()), f"bodies began again more than once: {again}"
-            assert found == expected or canonical.name in OTHERWISE
-        except BaseException as error:
-            error.add_note(f"{canonical.name}: {death}, of {undisturbed.calls} requests")
-            raise
-    return len(deaths)
+
+    def undisturbed() -> tuple[Iterator[DieAt], Shape]:
+        (life,), shape = played(stage, canonical)
+        return deaths_of(life), shape
+
+    def disturbed(death: DieAt) -> tuple[bool, Shape]:
+        (first, _), shape = played(stage, canonical, [death])
+        return first.dead, shape
+
+    return no_death_shows(canonical, undisturbed, disturbed)
 
 
 @pytest.mark.timeout(300)

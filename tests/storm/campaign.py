@@ -165,6 +165,10 @@ def main(words: list[str]) -> None:
         from tests.storm.onaws import run_part as run_on_aws
 
         tally = run_on_aws(seeds)
+    elif world == "gcp":
+        from tests.storm.ongcp import run_part as run_on_gcp
+
+        tally = run_on_gcp(seeds)
     elif world == "memory":
         tally = run_part(world, seeds, rough=rough == "1")
     else:

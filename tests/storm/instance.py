@@ -110,6 +110,18 @@ class OneInstance:
     def idle(self) -> bool:
         return self._task is None or self._task.done()
 
+    @property
+    def has_room(self) -> bool:
+        return self.idle
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def close(self) -> None:
+        self.instance.close()
+
     async def prepare(self) -> None:
         await self.instance.prepare()
         self.instance._open.close()  # what steps ask by themselves they ask of the world of the test

@@ -49,9 +49,14 @@ class Dispatcher(Deliveries):
         self._there.append(receiver)
         self.look()
 
+    def lose(self, receiver: Receiver) -> None:
+        """Nothing comes to it from now on."""
+        if receiver in self._there:
+            self._there.remove(receiver)
+
     async def detach(self, receiver: Receiver) -> None:
         """It is taken away. What it worked on comes back at once to whoever is there."""
-        self._there.remove(receiver)
+        self.lose(receiver)
         cut = [task for task, to in self._delivering.items() if to is receiver and task is not None]
         for task in cut:
             task.cancel()

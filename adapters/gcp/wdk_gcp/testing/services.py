@@ -116,6 +116,10 @@ class Service:
         await self._stage.dispatcher.detach(self._received)
         await self.leave()
 
+    def vanish(self) -> None:
+        """Its instance is dead: tasks find nobody here."""
+        self._stage.dispatcher.lose(self._received)
+
     async def leave(self) -> None:
         """What `prepare` made is closed."""
         await self._received.close()

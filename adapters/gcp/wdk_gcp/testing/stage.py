@@ -16,6 +16,7 @@ from wdk_gcp.settings import GcpSettings
 from wdk_gcp.testing.dispatching import Dispatcher
 from wdk_gcp.testing.firestore import FirestoreServer
 from wdk_gcp.testing.indexes import Index, Indexes
+from wdk_gcp.testing.mischief import Mischief
 from wdk_gcp.testing.storage import CloudStorageServer
 from wdk_gcp.testing.tasks import CloudTasksServer
 
@@ -65,15 +66,17 @@ class InlineClients(Clients):
 
 
 class Stage:
-    """Servers on 127.0.0.1, while it is entered as a context, and the clients of a process."""
+    """Servers on 127.0.0.1, while it is entered as a context, and the clients of a process. `mischief` is what goes
+    wrong at the servers that keep something, by default nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, mischief: Mischief | None = None) -> None:
+        self.mischief = mischief or Mischief()
         self._clock = ClockOfNow()
         clock: Clock = self._clock
         declared = [Index(index.collection, index.fields) for index in schema.COMPOSITE]
-        self.firestore = FirestoreServer(clock=clock, indexes=Indexes(declared, schema.EXEMPT))
-        self.storage = CloudStorageServer(clock=clock)
-        self.tasks = CloudTasksServer(clock=clock, deliveries=self._made_dispatcher)
+        self.firestore = FirestoreServer(clock=clock, indexes=Indexes(declared, schema.EXEMPT), mischief=self.mischief)
+        self.storage = CloudStorageServer(clock=clock, mischief=self.mischief)
+        self.tasks = CloudTasksServer(clock=clock, mischief=self.mischief, deliveries=self._made_dispatcher)
         made: dict[str, Any] = {
             "firestore": lambda: self.firestore.client(PROJECT),
             "tasks": self.tasks.client,
