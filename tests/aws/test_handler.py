@@ -491,6 +491,16 @@ def test_importing_the_handler_makes_nothing_and_loads_no_sdk() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_what_works_on_messages_loads_no_other_world() -> None:
+    """Each module more is compiled at each cold start."""
+    program = (
+        "import sys, wdk_aws.batches, wdk_aws.world, wdk_cloud.engine.delivery\n"
+        "print([name for name in sys.modules if name.startswith(('wdk_cloud.world.local', 'wdk_cloud.world.memory'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_a_handler_by_hand_takes_only_apps() -> None:
     with pytest.raises(TypeError, match=r"lambda_handler\(\) takes the Workflows to serve"):
         lambda_handler("app")  # type: ignore[arg-type]
