@@ -29,7 +29,7 @@ import os
 import signal
 from pathlib import Path
 
-from wdk_cloud import Workflows, get_step_metadata, get_writable
+from wdk_cloud import Workflows, fetch, get_step_metadata, get_writable, sleep
 
 app = Workflows()
 here = Path(os.environ["MARKS"])
@@ -69,6 +69,11 @@ async def dawdle() -> str:
     return f"attempt {get_step_metadata().attempt}"
 
 
+@app.step
+async def draw(size: int) -> bytes:
+    return os.urandom(size)
+
+
 @app.workflow(name="greeting")
 async def greeting(name: str) -> str:
     return await greet(name)
@@ -77,6 +82,15 @@ async def greeting(name: str) -> str:
 @app.workflow(name="survivor")
 async def survivor(name: str) -> str:
     return await die_once(name)
+
+
+@app.workflow(name="demanding")
+async def demanding(url: str) -> int:
+    # Asks for all that the function has clients for: HTTP, a blob, a schedule.
+    found = await fetch(url)
+    drawn = await draw(found.status * 1000)
+    await sleep("2 days")
+    return len(drawn)
 
 
 @app.workflow(name="counting")

@@ -73,6 +73,20 @@ def test_a_run_goes_its_way_under_the_runtime_client_of_aws(unpacked: Unpacked, 
     assert set(unpacked.task.rglob("*")) == before
 
 
+def test_all_clients_of_a_function_are_in_the_zip(unpacked: Unpacked, site: Site, tmp_path: Path) -> None:
+    """HTTP, S3 for a blob, EventBridge Scheduler for a long sleep: what is imported when it is first asked for."""
+    url = f"{site.clients.sqs.meta.endpoint_url}/_ministack/health"
+    with under_client(unpacked, site, tmp_path / "log") as (api, _):
+        run_id = api.ask({"start": {"workflow": "demanding", "args": [url]}})["run_id"]
+        assert deliver(site, api.ask) == DONE
+    head = head_of(site, run_id)
+    assert (head.status, head.trouble, head.holder) == ("running", None, None), (tmp_path / "log").read_text()
+    (blob,) = site.clients.s3.list_objects_v2(Bucket=site.settings.bucket)["Contents"]
+    assert blob["Size"] >= 200_000
+    (schedule,) = site.clients.scheduler.list_schedules(GroupName=site.settings.scheduler_group)["Schedules"]
+    assert schedule["State"] == "ENABLED"
+
+
 def test_a_run_goes_its_way_under_the_runtime_interface_emulator(
     unpacked: Unpacked, site: Site, tmp_path: Path
 ) -> None:
