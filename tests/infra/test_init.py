@@ -11,7 +11,7 @@ import yaml
 
 from tests.aws.installed import ROOT, UV, build_wheels
 
-PATIENCE = 110.0
+PATIENCE = 200.0
 
 
 def run(command, folder, environ, code=0):
@@ -46,7 +46,7 @@ def steps_of_ci(project):
     return [shlex.split(step["run"]) for step in job["steps"] if "run" in step]
 
 
-@pytest.mark.timeout(120)  # the first project also pays for the environment, in which mypy has read nothing yet
+@pytest.mark.timeout(240)  # the first project also pays for the environment, in which mypy has read nothing yet
 @pytest.mark.parametrize("options", [["--cloud", "aws", "--iac", "sam"], ["--cloud", "none"]], ids=["aws", "none"])
 def test_a_new_project_passes_what_its_ci_asks_for(fresh, options, tmp_path):
     run(["wdk", "init", "night-shop", *options], tmp_path, fresh)
@@ -77,3 +77,7 @@ def test_make_alone_lists_every_rule(fresh, tmp_path):
     listed = re.findall(r"^  make (\w+) ", run(["make"], tmp_path / "shop", fresh), re.MULTILINE)
     declared = " ".join(re.findall(r"^\.PHONY: (.*)", text, re.MULTILINE)).split()
     assert listed == rules == declared
+    # The README types them in the order in which a newcomer does.
+    section = (ROOT / "README.md").read_text().partition("## A project of your own")[2].partition("\n## ")[0]
+    typed = re.findall(r"^\$ make (\w+)$", section, re.MULTILINE)
+    assert typed == ["install", "check", "dev", "rehearse", "deploy"] and set(typed) <= set(rules)
