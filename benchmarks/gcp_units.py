@@ -107,6 +107,7 @@ async def exact_rows(theatre: Theatre) -> dict[str, Row]:
     child = await scenes.to_the_end(theatre, flows.parent, flows.DETAILS)
     one = await scenes.to_the_end(theatre, flows.in_a_row, 1, flows.DETAILS)
     retried = await scenes.to_the_end(theatre, flows.retried, 1)
+    queued = await scenes.to_the_end(theatre, flows.fan_out, 1, 0.0)
     later = await scenes.to_the_end(theatre, flows.retried_later, 1)
     cold = await scenes.cold_turn(theatre, scenes.COLD_STEPS)
     return {
@@ -120,6 +121,7 @@ async def exact_rows(theatre: Theatre) -> dict[str, Row]:
         "hook": row_of("a hook and one payload", hook, 1, 1, over=empty),
         "child": row_of("a child that is waited for", child, 1, over=empty),
         "retry": row_of("a retry at once", retried, 1, over=one),
+        "queued": row_of("a queued step alone", queued, 1, over=empty),
         "later": row_of("a retry after a minute", later, 1, over=one),
         "cancel": row_of("a cancel of a sleeping run", cancel, 0),
         "cold": row_of(f"a cold turn of {3 * scenes.COLD_STEPS + 2:,} events", cold, 0),
