@@ -38,8 +38,8 @@ check: lint types unit ## lint, types and unit tests: within a minute
 unit: $(VENV)/.installed ## unit tests
 	@$(BIN)/pytest tests/unit -n 2 --dist worksteal $(ARGS)
 
-rehearse: $(VENV)/.installed $(COMPONENTS)/.installed ## deploy the AWS template into a stand-in, and see runs, webhooks, streams and deaths there
-	@$(BIN)/pytest tests/infra/test_rehearsal*.py -n 0 -v -rfE --no-header $(ARGS)
+rehearse: $(VENV)/.installed $(COMPONENTS)/.installed ## deploy for both clouds on this machine, and see runs, webhooks, streams and deaths there
+	@$(BIN)/pytest tests/infra/test_rehearsal*.py tests/infra/test_gcp_rehearsal.py -n 0 -v -rfE --no-header $(ARGS)
 
 bench: $(VENV)/.installed $(COMPONENTS)/.installed ## benchmarks, as JSON
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -19,6 +19,8 @@ from time import monotonic
 from tests.gcp.stage import INVOKER, indexes
 from wdk_gcp.callers import CERTIFICATES_VARIABLE
 from wdk_gcp.clients import FIRESTORE_VARIABLE, STORAGE_VARIABLE, TASKS_VARIABLE
+from wdk_gcp.packaging.dockerfile import environment as image_environment
+from wdk_gcp.packaging.dockerfile import start_command
 from wdk_gcp.testing import CloudStorageServer, CloudTasksServer, FirestoreServer
 
 PROJECT = "wdk-service"
@@ -111,13 +113,15 @@ def free_port() -> int:
 
 @contextmanager
 def serving(environment: Mapping[str, str], folder: Path, *options: str, port: int | None = None) -> Generator[Service]:
-    """The container's start command, with the code of this folder. The port is that of WDK_GCP_WORKER_URL unless one is
-    given."""
+    """The container's start command, and more options of the server, with the code of this folder. The port is that of
+    WDK_GCP_WORKER_URL unless one is given."""
     port = int(environment["WDK_GCP_WORKER_URL"].rpartition(":")[2]) if port is None else port
-    command = [sys.executable, "-m", "uvicorn", "wdk_gcp.handler:app", "--host", "127.0.0.1", "--port", str(port)]
+    *shell, command = (word.replace("0.0.0.0", "127.0.0.1") for word in start_command())
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     process = subprocess.Popen(
-        [*command, *options],
-        env={"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", "PYTHONPATH": str(folder), **environment},
+        [*shell, " ".join((command, *options))],
+        cwd=folder,
+        env={"PATH": path, **image_environment(), "PYTHONPATH": str(folder), "PORT": str(port), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
