@@ -68,7 +68,7 @@ async def reading(numbers: ReadableStream[int]) -> int:
 
 @app.step
 async def replying(request: Request) -> None:
-    await request.respond_with(Response(201, "done"))
+    await request.respond_with(Response(201, LARGE))
 
 
 @app.step

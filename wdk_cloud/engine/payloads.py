@@ -36,8 +36,10 @@ def check_size(data: bytes, what: str) -> bytes:
 class Payloads:
     """Of one run."""
 
-    def __init__(self, blobs: BlobStore, birth: str, keyring: Keyring) -> None:
+    def __init__(self, blobs: BlobStore, birth: str, keyring: Keyring, *, inline: int = INLINE_LIMIT) -> None:
+        """What has more bytes than `inline` is a blob."""
         self._blobs = blobs
+        self._inline = inline
         self._run_id = keyring.run_id
         self.birth = birth
         self._keyring = keyring
@@ -45,9 +47,9 @@ class Payloads:
         self._plain = not keyring.sealer.encrypts
 
     async def seal(self, kind: str, id: str, data: bytes) -> bytes:
-        """What lies in a record for this payload: JSON text of at most about INLINE_LIMIT bytes; a letter where the key
+        """What lies in a record for this payload: JSON text of at most about `inline` bytes; a letter where the key
         is a caller's."""
-        if len(data) <= INLINE_LIMIT:
+        if len(data) <= self._inline:
             sealed = data if self._plain else self.sealer.seal(kind, id, data)
         else:
             name = self.sealer.blob_name(kind, id, data)

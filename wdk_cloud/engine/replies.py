@@ -29,6 +29,10 @@ FIRST_GAP, LONGEST_GAP, GROWTH = 0.005, 0.5, 1.5
 """Seconds between two looks at a reply, and what a gap is multiplied with: an answer that comes at once is seen at
 once, one that takes the usual 25 s costs about 60 reads."""
 
+INLINE = 200_000
+"""Bytes of an answer that lies where it is looked for: a public receiver may open no blobs, which are everybody's. A
+record has 400 KB at most on DynamoDB, and what is sealed grows by a third."""
+
 UNANSWERED = Response(502, "the workflow has ended without an answer")
 TOO_LATE = Response(504, "the workflow has not answered in time; it goes on with the request")
 
@@ -83,4 +87,4 @@ async def _look(world: World, address: ReplyAddress) -> Response | None:
 def _payloads(world: World, address: ReplyAddress) -> Payloads:
     """Of the answer alone: whoever waits for it has its key, and can open nothing else of the run."""
     key = a2b_base64(address.key, strict_mode=True) if address.key else None
-    return Payloads(world.blobs, address.birth, Keyring(address.run_id, key))
+    return Payloads(world.blobs, address.birth, Keyring(address.run_id, key), inline=INLINE)
