@@ -21,6 +21,7 @@ IN_A_CLOUD = {
     "operations.md": "tests/infra/test_operations.py",
     "quickstart-aws.md": "tests/docs/test_quickstarts.py",
     "quickstart-gcp.md": "tests/docs/test_quickstarts.py",
+    "rehearsal.md": "tests/infra/test_rehearsal_command.py",
 }
 """Pages that need what stands in for a cloud, and the tests that type them."""
 PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if page.name not in IN_A_CLOUD)
