@@ -6,6 +6,7 @@ import pty
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -211,19 +212,31 @@ def test_what_stays_in_the_account_is_said_to_be_lost_to_the_app_all_the_same():
     )
 
 
-def test_who_says_no_leaves_nothing_behind(account):
+def say_no(terminal, _asked):
+    os.write(terminal, b"n\n")
+
+
+def press_ctrl_c(_terminal, asked):
+    asked.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("answer", "said"), [(say_no, "error: nothing was changed"), (press_ctrl_c, "Aborted")])
+def test_who_says_no_leaves_nothing_behind(account, answer, said):
     """In a terminal, with a stack that is new."""
     written(SMALL)
     command = [str(Path(sys.executable).with_name("wdk")), *DEPLOY, "--stack", "declined"]
     ours, theirs = pty.openpty()
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asked:
         os.close(theirs)
-        os.write(ours, b"n\n")
+        question = ""
+        while not question.endswith("[y/N]:") and (letter := asked.stderr.read(1)):
+            question += letter
+        answer(ours, asked)
         out, err = asked.communicate(timeout=50)
     os.close(ours)
     assert asked.returncode == 1, err
     assert "5 to add" in out
-    assert "Deploy this as the stack declined in eu-west-1? [y/N]" in err and "error: nothing was changed" in err
+    assert question.endswith("Deploy this as the stack declined in eu-west-1? [y/N]:") and said in err
     assert state(account, "declined") is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
@@ -63,6 +64,18 @@ def _code(error: Exception) -> int:
     if isinstance(error, CommandError):
         return error.code
     return WRONG_USAGE if isinstance(error, WorldConfigurationError) else FAILED
+
+
+def agreed(question: str) -> bool:
+    """Asks whoever sits there. Ctrl-C ends the command at once, and what it has begun is cleared away on the way out.
+
+    The loop of asyncio takes the first Ctrl-C for itself and asks its task to end, which waits for an answer here.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm(question, err=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def complain(message: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli.console import UsageError, command, err, open_world, out
+from wdk_cloud.cli.console import UsageError, agreed, command, err, open_world, out
 from wdk_cloud.cli.options import AppSpec, Namespace, RunId, WorldName
 from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.reading import read_run, run_of
@@ -52,7 +52,8 @@ async def delete(
             question = f"Erase {run} of {info.workflow_name} ({info.status})? This cannot be undone."
             if not sys.stdin.isatty():
                 raise UsageError(f"{run} is not erased: nobody can be asked here; add --yes")
-            typer.confirm(question, abort=True, err=True)
+            if not agreed(question):
+                raise typer.Abort
         await handle.delete()
         out.print(f"{run} is erased", soft_wrap=True)
 

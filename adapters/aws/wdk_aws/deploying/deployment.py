@@ -9,7 +9,6 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from wdk_aws.deploying import changes, changesets, losses, preflight, sam, stacks, templates
@@ -17,7 +16,7 @@ from wdk_aws.deploying.preflight import Plan
 from wdk_aws.failures import translated
 from wdk_aws.packaging.making import ZIP
 from wdk_cloud import bundle
-from wdk_cloud.cli.console import CommandError, UsageError, out
+from wdk_cloud.cli.console import CommandError, UsageError, agreed, out
 from wdk_cloud.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -109,9 +108,7 @@ class Deployment:
                 if consent.dry_run:
                     out.print("nothing was changed")
                     return
-                if not consent.told and not typer.confirm(
-                    f"Deploy this as the stack {name} in {session.region_name}?", err=True
-                ):
+                if not consent.told and not agreed(f"Deploy this as the stack {name} in {session.region_name}?"):
                     raise CommandError("nothing was changed")
                 last = changesets.begin(client, change_set, name)
                 carried_out = True

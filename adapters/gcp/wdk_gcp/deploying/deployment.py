@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from wdk_cloud.cli.console import CommandError, UsageError, err, out
+from wdk_cloud.cli.console import CommandError, UsageError, agreed, err, out
 from wdk_cloud.cli.progress import progress
 from wdk_gcp.deploying import losses, tools
 
@@ -126,7 +124,7 @@ class Deployment:
         what = ", ".join(f"{number} to {verb}" for verb, number in counts.items() if number)
         if not sys.stdin.isatty():
             raise UsageError("nothing was changed: nobody can be asked here; add --yes")
-        if not typer.confirm(f"Deploy this to the project {self.image.project} ({what})?", err=True):
+        if not agreed(f"Deploy this to the project {self.image.project} ({what})?"):
             raise CommandError("nothing was changed")
 
     def _tell(self) -> None:
