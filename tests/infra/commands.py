@@ -19,7 +19,7 @@ LOADER = Loader()
 GLOBAL = {"query", "output", "region", "cli-binary-format"}
 """Options of every command of the AWS CLI."""
 
-OTHERS = {"export", "unset", "pipx", "python", "${EDITOR:-vi}", "jq", "sudo", "chmod"}
+OTHERS = {"export", "unset", "pipx", "python", "${EDITOR:-vi}", "jq", "mv", "sudo", "chmod"}
 
 
 def checked(command):
@@ -107,8 +107,6 @@ def _value(kind, text):
 
 
 def _of_wdk(words):
-    if words[0] == "deploy":
-        return  # comes with its own tests
     names = list(itertools.takewhile(lambda word: re.fullmatch("[a-z]+", word), words))
     text = wdk(*names[:2], "--help").stdout
     assert [word for word in words if word.startswith("--") and word not in text] == []

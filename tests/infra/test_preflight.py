@@ -7,8 +7,10 @@ import pytest
 
 from tests.infra.commands import checked
 from tests.infra.conftest import TEMPLATE
+from tests.unit.test_cli import wdk
 from wdk_aws.deploying import names, preflight, stacks
 from wdk_aws.deploying.preflight import Plan
+from wdk_aws.packaging import sealing
 from wdk_cloud.errors import WorldConfigurationError
 
 REGION = "eu-west-1"
@@ -197,6 +199,46 @@ def test_a_template_that_is_none(template, tmp_path):
         other[1]
         == f"the template {tmp_path}/template.yaml is no template of CloudFormation: it has no Resources; name another one"
     )
+
+
+def test_a_template_that_was_edited_since_it_was_built(template, tmp_path):
+    built = sealing.sealed(QUEUE)
+    assert found(Plan("app", template(built))) == []
+    edited = template(built.replace("512", "640"))
+    assert found(Plan("app", edited)) == [
+        (
+            "template",
+            f"the template {edited} was edited since it was built: the next build would undo what you deploy",
+            f"mv {edited} template.yaml && wdk build aws",
+        )
+    ]
+    assert sealing.is_edited(f"{built}# more\n")
+    assert not sealing.is_edited(sealing.sealed(edited.read_text()))
+    assert sealing.sealed(built) == built
+
+
+def test_a_build_writes_over_no_edits(template, tmp_path):
+    (tmp_path / "shop.py").write_text("from wdk_cloud import Workflows\n\napp = Workflows()\n")
+    (tmp_path / "template.yaml").write_text(sealing.sealed(QUEUE).replace("512", "640"))
+    before = (tmp_path / "template.yaml").read_bytes()
+    said = wdk(
+        "build",
+        "aws",
+        "--app",
+        "shop:app",
+        "--project",
+        str(tmp_path),
+        "--output",
+        str(tmp_path),
+        "--template",
+        str(TEMPLATE),
+        code=2,
+    )
+    assert (
+        f"{tmp_path / 'template.yaml'} was edited since it was built, and a build would write over that" in said.stderr
+    )
+    assert (tmp_path / "template.yaml").read_bytes() == before
+    assert not (tmp_path / "function.zip").exists()
 
 
 def test_the_cli_of_sam_is_missing(monkeypatch):

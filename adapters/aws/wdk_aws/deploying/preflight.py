@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from wdk_aws.deploying import names, stacks, templates
 from wdk_aws.deploying.presence import Presence
 from wdk_aws.failures import translated
+from wdk_aws.packaging import sealing
 from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.findings import Finding
 
@@ -57,6 +58,10 @@ def examine(plan: Plan, session: Session | None = None) -> list[Finding]:
         template = _read(plan.template)
     except WorldConfigurationError as error:
         return [Finding("template", str(error), f"wdk build aws --output {shlex.quote(str(plan.template.parent))}")]
+    if sealing.is_edited(plan.template.read_text("utf-8")):
+        seen = f"the template {plan.template} was edited since it was built: the next build would undo what you deploy"
+        own = f"mv {shlex.quote(str(plan.template))} template.yaml && wdk build aws"
+        return [Finding("template", seen, own)]
     known = {**templates.parameters(template, plan.parameters), "AWS::StackName": plan.stack}
     found = [*_tools(), *_region(session), *_parameters(plan, template)]
     found += names.examine(template, plan.template, known)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wdk_aws.packaging import building, ticking
+from wdk_aws.packaging import building, sealing, ticking
 from wdk_aws.packaging.starting import TEMPLATE
 from wdk_cloud.cli import sources
 from wdk_cloud.cli.console import UsageError
@@ -57,11 +57,21 @@ def make(order: Order, progress: Progress = progress) -> Made:
     apps = load_apps(order.project)
     entries = ticking.entries_of(apps)
     text = ticking.written_into(_read(order.template or template_of(order.project.folder)), entries)
+    _keep_edits(order.output / DEPLOYED)
     namespaces = sorted({each.namespace for each in apps if each.namespace})
     output = order.output / ZIP
     built = building.build(order.project, order.target, output, progress, order.extras, namespaces)
-    (order.output / DEPLOYED).write_text(text, "utf-8")
+    (order.output / DEPLOYED).write_text(sealing.sealed(text), "utf-8")
     return Made(built, order.target, entries)
+
+
+def _keep_edits(path: Path) -> None:
+    """Raises UsageError where a build would write over what somebody has changed by hand."""
+    if path.is_file() and sealing.is_edited(path.read_text("utf-8")):
+        raise UsageError(
+            f"{path} was edited since it was built, and a build would write over that; nothing was changed. Keep the "
+            f"changes as the project's own template (mv {path} {DEPLOYED}), or drop them (rm {path})"
+        )
 
 
 def template_of(folder: Path) -> Path:
