@@ -222,6 +222,10 @@ class FaultyWorld:
         self.queue: Any = FaultyPort(world.queue, ports.Queue, life)
         self.receiver: Any = world.receiver and FaultyPort(world.receiver, ports.Receiver, life)
 
+    def __getattr__(self, name: str) -> Any:
+        """What the handler of a cloud asks of its world beyond the ports."""
+        return getattr(self._world, name)
+
     def scoped(self, namespace: str) -> FaultyWorld:
         return FaultyWorld(self._world.scoped(namespace), self._life)
 

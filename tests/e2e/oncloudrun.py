@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 from tests.e2e.deploying import deployed_for_workers
 from wdk_cloud import Workflows
 from wdk_cloud.engine.settings import Settings
+from wdk_cloud.testing.environment import WorkflowEnv
+from wdk_gcp.testing.environment import on_stage
 from wdk_gcp.testing.services import Service
 from wdk_gcp.testing.stage import Stage
 
 
-def services_for_workers(stage: Stage) -> AbstractContextManager[None]:
-    """While this lasts, whoever asks for workers gets a service for all of their apps."""
+class OnCloudRun:
+    """Where scenes are played."""
 
-    def deploy(world: Any, apps: Sequence[Workflows], settings: Settings | None) -> Service:
-        return Service(world, stage, apps, settings)
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
 
-    return deployed_for_workers(deploy, "settings", "clients", "message_of", "pass_on")
+    def environment(
+        self, apps: Sequence[Workflows], settings: Settings, *, start_worker: bool
+    ) -> AbstractAsyncContextManager[WorkflowEnv]:
+        return on_stage(self.stage, apps, settings, start_worker=start_worker)
+
+    def instead_of_workers(self) -> AbstractContextManager[None]:
+        """While this lasts, whoever asks for workers gets a service for all of their apps."""
+
+        def deploy(world: Any, apps: Sequence[Workflows], settings: Settings | None) -> Service:
+            return Service(world, self.stage, apps, settings)
+
+        return deployed_for_workers(deploy, "settings", "clients", "message_of", "pass_on")

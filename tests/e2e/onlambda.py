@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 from tests.e2e.deploying import deployed_for_workers
 from wdk_aws import messages
+from wdk_aws.testing.environment import on_stage
 from wdk_aws.testing.functions import Function
 from wdk_aws.testing.queues import Letter, Queue
 from wdk_aws.testing.stage import Stage
 from wdk_aws.testing.timetable import Timetable
 from wdk_cloud import Workflows
 from wdk_cloud.engine.settings import Settings
+from wdk_cloud.testing.environment import WorkflowEnv
 from wdk_cloud.world.ports import Clock
 
 
@@ -49,10 +51,21 @@ def scales_of(dynamodb: str) -> Any:
     return Scales()
 
 
-def functions_for_workers(stage: Stage) -> AbstractContextManager[None]:
-    """While this lasts, whoever asks for workers gets a function for all of their apps."""
+class OnLambda:
+    """Where scenes are played."""
 
-    def deploy(world: Any, apps: Sequence[Workflows], settings: Settings | None) -> Function:
-        return Function(world, stage.timetable, apps, settings)
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
 
-    return deployed_for_workers(deploy, "settings", "clients")
+    def environment(
+        self, apps: Sequence[Workflows], settings: Settings, *, start_worker: bool
+    ) -> AbstractAsyncContextManager[WorkflowEnv]:
+        return on_stage(self.stage, apps, settings, start_worker=start_worker)
+
+    def instead_of_workers(self) -> AbstractContextManager[None]:
+        """While this lasts, whoever asks for workers gets a function for all of their apps."""
+
+        def deploy(world: Any, apps: Sequence[Workflows], settings: Settings | None) -> Function:
+            return Function(world, self.stage.timetable, apps, settings)
+
+        return deployed_for_workers(deploy, "settings", "clients")

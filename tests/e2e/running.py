@@ -5,21 +5,15 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tests.e2e.ledger import Ledger
-from tests.e2e.oncloudrun import services_for_workers
-from tests.e2e.onlambda import functions_for_workers
 from tests.e2e.registries import fresh_registries
 from tests.histories import fixed_draws
-from wdk_aws.testing import environment as aws
-from wdk_aws.testing.stage import Stage
 from wdk_cloud import EventRecord, Run, RunInfo, Workflow, WorkflowRunCancelledError, WorkflowRunFailedError, Workflows
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing import workflow_env
 from wdk_cloud.testing.environment import WorkflowEnv
-from wdk_gcp.testing import environment as gcp
-from wdk_gcp.testing.stage import Stage as GcpStage
 
 T = TypeVar("T")
 
@@ -66,6 +60,16 @@ class Finished:
         return [round((event.time - first).total_seconds(), 6) for event in self.events if event.type == type]
 
 
+class Cloud(Protocol):
+    """What plays scenes on a cloud's world, with what is deployed there in the place of workers."""
+
+    def environment(
+        self, apps: Sequence[Workflows], settings: Settings, *, start_worker: bool
+    ) -> contextlib.AbstractAsyncContextManager[WorkflowEnv]: ...
+
+    def instead_of_workers(self) -> contextlib.AbstractContextManager[None]: ...
+
+
 DRAWS = 1_000_000
 """More than one scene makes."""
 
@@ -79,11 +83,11 @@ class Play:
         settings: Settings,
         ledger: Ledger | None = None,
         scenes: Iterator[int] | None = None,
-        stage: Stage | GcpStage | None = None,
+        cloud: Cloud | None = None,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
-        self.stage = stage
+        self.cloud = cloud
         self._scenes = itertools.count() if scenes is None else scenes
 
     @property
@@ -91,7 +95,7 @@ class Play:
         return self.settings.cached_runs == 0
 
     def tuned(self, **changes: Any) -> "Play":
-        return Play(dataclasses.replace(self.settings, **changes), self.ledger, self._scenes, self.stage)
+        return Play(dataclasses.replace(self.settings, **changes), self.ledger, self._scenes, self.cloud)
 
     def __call__(self, workflow: Workflow[..., Any], *args: Any, **kwargs: Any) -> Finished:
         """Start the workflow and let it run to its end, however long that takes on its clock."""
@@ -105,7 +109,7 @@ class Play:
         """Run an async function that is given a fresh environment."""
 
         async def main() -> T:
-            async with self._env(apps, start_worker) as env:
+            async with self.environment(apps, start_worker=start_worker) as env:
                 try:
                     return await scenario(env)
                 finally:
@@ -116,13 +120,11 @@ class Play:
         with self.staged():
             return asyncio.run(main())
 
-    def _env(
-        self, apps: Sequence[Workflows], start_worker: bool
+    def environment(
+        self, apps: Sequence[Workflows] = (), *, start_worker: bool = True
     ) -> contextlib.AbstractAsyncContextManager[WorkflowEnv]:
-        if isinstance(self.stage, GcpStage):
-            return gcp.on_stage(self.stage, apps, self.settings, start_worker=start_worker)
-        if self.stage is not None:
-            return aws.on_stage(self.stage, apps, self.settings, start_worker=start_worker)
+        if self.cloud is not None:
+            return self.cloud.environment(apps, self.settings, start_worker=start_worker)
         return workflow_env("memory", *apps, settings=self.settings, start_worker=start_worker)
 
     @contextlib.contextmanager
@@ -133,10 +135,8 @@ class Play:
             stack.enter_context(fixed_draws(next(self._scenes) * DRAWS))
             if self.cold:
                 stack.enter_context(fresh_registries())
-            if isinstance(self.stage, GcpStage):
-                stack.enter_context(services_for_workers(self.stage))
-            elif self.stage is not None:
-                stack.enter_context(functions_for_workers(self.stage))
+            if self.cloud is not None:
+                stack.enter_context(self.cloud.instead_of_workers())
             yield
 
 

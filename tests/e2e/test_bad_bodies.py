@@ -246,6 +246,7 @@ def test_a_retry_after_without_a_meaning_fails_its_step_at_once(
 # -- leaving ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.not_on_cloudrun("what was interrupted is sent again a lease later")
 @pytest.mark.parametrize("first", [False, True], ids=["after a sleep", "first"])
 def test_sys_exit_in_a_body_is_an_interrupt_that_ends_the_run_after_ten_and_not_the_worker(
     play: Play, first: bool, caplog: pytest.LogCaptureFixture

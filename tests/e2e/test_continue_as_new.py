@@ -265,6 +265,7 @@ def test_waking_up_the_first_run_wakes_the_one_that_is_alive(play):
     assert play.scene(scenario, app) == "rested"
 
 
+@pytest.mark.not_on_cloudrun("its cancel must not suspend, and here messages are sent side by side")
 @pytest.mark.parametrize("moment", ["put_item", "append", "create", "change"])
 def test_a_cancel_that_comes_while_the_run_continues_is_not_lost(play, moment):
     """Before the item is put, before the end event, before the successor, before the status of the first run."""

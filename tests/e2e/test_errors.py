@@ -363,6 +363,7 @@ def test_the_last_system_exit_is_the_cause_of_the_failure(play: Play) -> None:
     assert "SystemExit" in str(error.__cause__) or type(error.__cause__) is SystemExit
 
 
+@pytest.mark.not_on_cloudrun("what was interrupted is sent again a lease later")
 @pytest.mark.parametrize("dispatch", ["inline", "queue"])
 def test_memory_error_is_an_interruption_and_the_step_begins_again(play: Play, dispatch: str) -> None:
     app = Workflows()
@@ -386,6 +387,7 @@ def test_memory_error_is_an_interruption_and_the_step_begins_again(play: Play, d
     assert finished.count("step_retrying") == 0
 
 
+@pytest.mark.not_on_cloudrun("what was interrupted is sent again a lease later")
 @pytest.mark.parametrize("dispatch", ["inline", "queue"])
 def test_an_interrupted_step_without_retries_is_never_begun_twice(play: Play, dispatch: str) -> None:
     app = Workflows()
@@ -411,6 +413,7 @@ def test_an_interrupted_step_without_retries_is_never_begun_twice(play: Play, di
     assert attempts == 1
 
 
+@pytest.mark.not_on_cloudrun("what was interrupted is sent again a lease later")
 @pytest.mark.parametrize("dispatch", ["inline", "queue"])
 @pytest.mark.not_on_lambda("an invocation has one step, to which its death is charged: fewer attempts are made")
 def test_an_interrupted_last_attempt_is_the_cause_of_the_failure(play: Play, dispatch: str) -> None:

@@ -329,6 +329,7 @@ def test_the_last_attempt_that_times_out_fails_the_step_at_once_and_what_its_thr
         slow.let_go()
 
 
+@pytest.mark.not_on_cloudrun("after an hour a delivery is over, and the attempt begins in another one, a lease later")
 @DISPATCHES
 @pytest.mark.not_on_lambda("after an hour an invocation is over, and the attempt begins in another one, a second later")
 def test_attempts_of_a_step_in_threads_never_overlap(play: Play, dispatch: str) -> None:

@@ -21,7 +21,6 @@ from tests.e2e.elsewhere import ROOT, Elsewhere
 from tests.e2e.registries import Anew
 from tests.e2e.running import Play
 from tests.faults import Life
-from wdk_aws.testing.environment import on_stage
 from wdk_cloud import Workflows, sleep
 from wdk_cloud.world.clock import VirtualClock
 from wdk_cloud.world.local import LocalWorld
@@ -34,7 +33,7 @@ WORLDS: dict[str, Callable[[Path], World]] = {
     "local": lambda folder: LocalWorld(folder / "wdk.db", clock=VirtualClock()),
 }
 
-WAYS = {"warm", "cold", "elsewhere", "lambda"}
+WAYS = {"warm", "cold", "elsewhere", "lambda"} | ({"cloudrun"} if os.environ.get("E2E_CLOUDRUN") else set())
 
 PATIENCE = 120
 """Seconds for a session of its own, which takes five; on a busy machine every process that it starts takes longer."""
@@ -45,7 +44,9 @@ in_a_session_of_its_own = pytest.mark.timeout(PATIENCE + 10)
 # -- the canonical workflows ------------------------------------------------------------------------------------------
 
 
-ITS_OWN = {"local": pytest.mark.not_on_lambda("its world is a file")}
+A_FILE = "its world is a file"
+
+ITS_OWN = {"local": [pytest.mark.not_on_lambda(A_FILE), pytest.mark.not_on_cloudrun(A_FILE)]}
 
 READERS = dict.fromkeys(
     ("produced", "transformed"),
@@ -82,9 +83,9 @@ def test_a_canonical_leaves_the_same_log_and_begins_the_same_bodies_in_each_way(
 
 @asynccontextmanager
 async def place(play: Play, make: Callable[[Path], World], folder: Path) -> AsyncIterator[World]:
-    """An open world; on Lambda it is that of AWS."""
-    if play.stage is not None:
-        async with on_stage(play.stage, start_worker=False) as env:
+    """An open world; on a cloud it is that one's."""
+    if play.cloud is not None:
+        async with play.environment(start_worker=False) as env:
             yield env.world
         return
     world = make(folder)
@@ -245,7 +246,7 @@ def test_lost_ledgers_alone_are_enough_to_fail_it(tmp_path: Path) -> None:
     ("options", "only", "passed"),
     [
         ((), "::test_that_asks_for_the_folder[elsewhere]", {"elsewhere"}),
-        (("-k", "asks_for_the_folder and not elsewhere", "-n", "2"), "", {"warm", "cold", "lambda"}),
+        (("-k", "asks_for_the_folder and not elsewhere", "-n", "2"), "", WAYS - {"elsewhere"}),
     ],
 )
 def test_some_ways_can_be_played_without_the_others(

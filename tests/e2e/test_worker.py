@@ -179,6 +179,9 @@ def test_a_module_that_is_imported_after_the_worker_has_started_is_served_too(
     either.scene(scenario, start_worker=False)
 
 
+@pytest.mark.not_on_cloudrun(
+    "a service is given the messages of every namespace, and hands on the runs that it does not serve"
+)
 @pytest.mark.not_on_lambda(
     "a function is given the messages of every namespace, and hands on the runs that it does not serve"
 )

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from wdk_gcp.testing.deliveries import Sent
 
 
+AGAIN = 1.0
+"""Seconds until a task that its receiver failed is delivered again, where that does not say so itself."""
+
+
 class Receiver:
     """An ASGI app that tasks and schedules are posted to."""
 
@@ -91,7 +95,14 @@ class Dispatcher(Deliveries):
             return Answer()
         self._delivering[task] = self._there[0]
         try:
-            return await super()._delivered(sent)
+            answer = await super()._delivered(sent)
+            if answer.status is None or answer.status < 500:
+                return answer
+            return Answer(answer.status, max(answer.after, AGAIN))  # at once it would fail for ever, and no test end
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # so does a test have a process die: its connection ends
+            return Answer(after=AGAIN)
         finally:
             del self._delivering[task]
 
