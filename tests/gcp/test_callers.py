@@ -144,6 +144,32 @@ def without_key(token: str) -> str:
     return with_head(token, kid=None)
 
 
+def token_of(head: bytes, claims: bytes = b"{}", signature: str = "c2ln") -> str:
+    parts = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (head, claims))
+    return ".".join((*parts, signature))
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("a-secret-that-is-no-jwt", "Wrong number of segments in token"),
+        (token_of(b"a-secret-that-is-no-jwt"), "Can't parse segment"),
+        (token_of(b'["a-secret"]'), "Header segment should be a JSON object"),
+        (token_of(b"{}", b'["a-secret"]'), "Payload segment should be a JSON object"),
+        (token_of(b"[" * 30_000), "it is nested too deeply"),
+    ],
+)
+def test_what_is_no_token_of_google_is_refused_and_the_log_has_nothing_of_it(token: str, reason: str) -> None:
+    """Whoever sends the service another secret by mistake does not find it in the log; and nobody makes it fail."""
+    assert asked(f"Bearer {token}") == f"its token is refused: {reason}"
+
+
+def test_a_time_beyond_all_numbers_is_refused() -> None:
+    claims = b'{"exp":1,"iat":1' + b"0" * 400 + b"}"
+    said = asked(f"Bearer {token_of(b'{}', claims, REMOVED)}", verified_before=True)
+    assert said == "its token is refused: int too large to convert to float"
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_token_is_refused_and_the_log_says_why(case: str) -> None:
     authorization, reason = REFUSED[case]

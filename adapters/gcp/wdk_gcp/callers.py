@@ -140,12 +140,16 @@ class Callers:
                 raise NotAccepted("its token names no key")
             certificates = await self._certificates.with_key(key_id)
             return library.decode(token, certs=certificates, audience=AUDIENCE, clock_skew_in_seconds=SKEW)
-        except (exceptions.GoogleAuthError, ValueError, TypeError) as error:
-            raise NotAccepted(f"its token is refused: {error!s:.200}") from None
+        except RecursionError:  # a header of lists in lists in lists
+            raise NotAccepted("its token is refused: it is nested too deeply") from None
+        except (exceptions.GoogleAuthError, ValueError, TypeError, OverflowError) as error:
+            # What follows a colon is the token, or a part of it: it may be anybody's secret that was sent to us.
+            reason = str(error).partition(": ")[0]
+            raise NotAccepted(f"its token is refused: {reason:.200}") from None
 
 
 def _checked_claims(library: Any, token: str) -> Mapping[str, Any]:
-    """Of a token without its signature, all that can still be seen. Raises ValueError and TypeError."""
+    """Of a token without its signature, all that can still be seen. Raises ValueError, TypeError, OverflowError."""
     head = token.rpartition(".")[0]
     claims: Mapping[str, Any] = library.decode(f"{head}.", verify=False)
     library._verify_iat_and_exp(claims, SKEW)
