@@ -14,17 +14,21 @@ import httpx
 import msgspec
 import pytest
 
-from wdk_aws.rights import RIGHTS
+from wdk_aws import messages
+from wdk_aws.rights import RIGHTS, Use
 from wdk_aws.testing import lambda_env
 from wdk_cloud import Workflows, create_webhook, get_workflow_metadata, http, sleep
 from wdk_cloud.engine.orders import StepOrder
 from wdk_cloud.testing import workflow_env
 from wdk_cloud.world.ports import Message
+from wdk_gcp import messages as gcp_messages
+from wdk_gcp.testing.environment import cloud_run_env
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text()
 PREFIX = "/.well-known/workflow/v1"
 API_TOKEN = "a-token-of-the-api"
+DROPPED = "is none of ours and is dropped: a step is ordered in the queue for steps alone"
 SECRET = "four-hundred-and-four-roses"
 
 
@@ -138,6 +142,45 @@ def test_who_may_send_to_a_queue_calls_any_step_and_changes_no_run(encrypted, mo
             assert await env.run_to_end(run) == SECRET
 
     asyncio.run(main())
+
+
+def test_who_may_start_runs_on_aws_calls_no_step_by_a_message_of_theirs(caplog):
+    shop = Shop()
+
+    async def main():
+        async with lambda_env(shop.app) as env:
+            run = await env.start(shop.nap, SECRET)
+            head = await env.world.runs.head(run.run_id)
+            settings, made = env.world.settings, env.clock.now()
+            for number, queue in enumerate((settings.flow_queue_url, settings.step_queue_url)):
+                text = forged("step", head, step_id=f"refund#{number}", order=order(1000 + number, made))
+                env.stage.clients.sqs.send_message(QueueUrl=queue, MessageBody=messages.encode(text, ""))
+            await env.run_until_blocked()
+
+    asyncio.run(main())
+    assert [amount for _, amount in shop.seen] == [1001]
+    assert DROPPED in caplog.text
+    for kind in ("starter", "receiver"):
+        assert Use("sqs:SendMessage", "flow queue") in RIGHTS[kind]
+        assert Use("sqs:SendMessage", "step queue") not in RIGHTS[kind]
+
+
+def test_who_may_start_runs_on_google_cloud_calls_no_step_by_a_task_of_theirs(caplog):
+    shop = Shop()
+
+    async def main():
+        async with cloud_run_env(shop.app) as env:
+            run = await env.start(shop.nap, SECRET)
+            head = await env.world.runs.head(run.run_id)
+            settings, made = env.world.settings, env.clock.now()
+            for number, queue in enumerate((settings.flow_queue, settings.step_queue)):
+                text = forged("step", head, step_id=f"refund#{number}", order=order(1000 + number, made))
+                await env.world.pass_on(gcp_messages.encode(text), queue.rpartition("/")[2], 0.0)
+            await env.run_until_blocked()
+
+    asyncio.run(main())
+    assert [amount for _, amount in shop.seen] == [1001]
+    assert DROPPED in caplog.text
 
 
 def test_the_result_of_a_step_that_was_ordered_beforehand_is_that_of_the_run_that_comes_to_it():

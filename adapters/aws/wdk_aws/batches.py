@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from wdk_aws import deadletters, events, messages
+from wdk_aws.schedules import DEAD
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.records import Delivery
@@ -79,6 +80,8 @@ def _read(instance: Instance, record: events.Record, time: TimeLeft) -> Received
     """Raises `ValueError` for what is none of ours."""
     namespace, message = messages.decode(record.body)
     source = _source_of(instance, record)
+    if message.kind == "step" and _is_of_flow(instance, record):
+        raise ValueError("a step is ordered in the queue for steps alone")
     delivery = Delivery(
         message=message,
         provider_id=record.message_id,
@@ -89,6 +92,16 @@ def _read(instance: Instance, record: events.Record, time: TimeLeft) -> Received
         limit=time.limit,
     )
     return Received(record.message_id, record.received, source, namespace, delivery)
+
+
+def _is_of_flow(instance: Instance, record: events.Record) -> bool:
+    """Whether it came from the queue of flow messages, or its dead letters. Whoever starts runs may send there, the
+    public receiver of webhooks too; what they may not is to have steps called with arguments of theirs."""
+    settings = instance.world.settings
+    account, flow = events.queue_of_url(settings.needed("flow_queue_url"))
+    if settings.step_queue_url and events.queue_of_url(settings.step_queue_url) == (account, flow):
+        return False  # somebody has one queue for both
+    return record.queue in ((account, flow), (account, flow + DEAD))
 
 
 def _source_of(instance: Instance, record: events.Record) -> Source:

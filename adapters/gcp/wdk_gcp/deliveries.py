@@ -82,6 +82,8 @@ class Deliveries:
         if message is None:
             log.warning("task %s of %s is of a run that was deleted, and is dropped", task.name, task.queue)
             return True
+        if message.kind == "step" and self._is_of_flow(task):
+            return self._dropped(task, "a step is ordered in the queue for steps alone")
         delivery = Delivery(
             message=message,
             provider_id=task.name,
@@ -99,6 +101,13 @@ class Deliveries:
             return self._instance.world.scoped(check_namespace(task.namespace) if task.namespace else "")
         except ValueError:
             return None
+
+    def _is_of_flow(self, task: Task) -> bool:
+        """Whether it came from the queue of flow messages. Whoever starts runs may put tasks there, the public receiver
+        of webhooks too; what they may not is to have steps called with arguments of theirs."""
+        settings = self._instance.world.settings
+        flow, steps = (name.rpartition("/")[2] for name in (settings.flow_queue, settings.step_queue))
+        return task.queue == flow and flow != steps
 
     def _dropped(self, task: Task, reason: str) -> bool:
         """It would come back for ever and say nothing new; its content may be anybody's secret."""
