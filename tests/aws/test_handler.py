@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.aws.invoking import Hands, Played, played_at
@@ -342,6 +343,21 @@ def test_a_dead_letter_wakes_its_run_and_ends_nothing(played: Played, caplog: py
 
     played(scenario, greeting())
     assert "was a dead letter; the run is woken again" in caplog.text
+
+
+def test_an_order_of_a_step_among_the_dead_letters_of_runs_is_dropped(played: Played) -> None:
+    """Or whoever may send to the queue of flow messages could have steps called by that way."""
+
+    async def scenario(hands: Hands) -> None:
+        await start(hands.instance.engines.apps()[0].workflows["greet"], "a")
+        (record,) = hands.received("wdk-flow")
+        first = messages.decode(record["body"])[1]
+        record["body"] = messages.encode(msgspec.structs.replace(first, kind="step", step_id="say#1"), "")
+        record["eventSourceARN"] += "-dead"
+        assert await hands.invoke({"Records": [record]}) == {"batchItemFailures": []}
+        assert (hands.waiting("wdk-step"), hands.telemetry.counts) == ([], {"ForeignMessages": 1})
+
+    played(scenario, greeting())
 
 
 def test_a_dead_step_message_goes_to_its_queue_again_as_it_is(played: Played) -> None:
