@@ -40,12 +40,13 @@ locals {
     ]
   }
 
+  # A right to write lines is one on what is in a log group, which the mark at the end says.
   worker_statements = [
     {
       Sid      = "Log"
       Effect   = "Allow"
       Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-      Resource = local.worker_log_streams
+      Resource = "${aws_cloudwatch_log_group.worker.arn}:*"
     },
     {
       Sid    = "Runs"
@@ -124,7 +125,7 @@ locals {
       Sid      = "Log"
       Effect   = "Allow"
       Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-      Resource = local.receiver_log_streams
+      Resource = "${aws_cloudwatch_log_group.receiver.arn}:*"
     },
     {
       Sid      = "TokensInboxesAndReplies"
@@ -170,10 +171,6 @@ locals {
     { Effect = "Allow", Action = "lambda:InvokeFunction", Resource = aws_lambda_function.worker.arn },
     { Effect = "Allow", Action = "sqs:SendMessage", Resource = aws_sqs_queue.tick_dead.arn },
   ]
-
-  # Rights on log groups are rights on what is in them; the provider's ARN lacks the mark for it.
-  worker_log_streams   = "${aws_cloudwatch_log_group.worker.arn}:*"
-  receiver_log_streams = "${aws_cloudwatch_log_group.receiver.arn}:*"
 }
 
 resource "aws_iam_role" "role" {
