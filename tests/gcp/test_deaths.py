@@ -58,11 +58,13 @@ class GcpPlay(Play):
         super().__init__(canonical, world)
         self._stage = stage
         self._settings = settings
+        self.clients_of = ClientsOf
+        """An instance, and what its requests meet."""
 
     async def serve(self, life: Life, settings: Any = SETTINGS) -> None:
         """Until nothing is left to do and no task is on its way, or until this life ends."""
         requests: Any = self._stage.mischief
-        own = GcpWorld(self._settings, clients=ClientsOf(self._stage.clients, life, requests), clock=self.clock)
+        own = GcpWorld(self._settings, clients=self.clients_of(self._stage.clients, life, requests), clock=self.clock)
         seen: Any = FaultyWorld(own, Life(None, watch))
         seen.settings, seen.clients = own.settings, own.clients
         seen.message_of, seen.pass_on = own.message_of, own.pass_on
