@@ -99,7 +99,7 @@ PROTOCOL = {
     # It is proof as well: with only one of the two left out, the timer is armed again and comes a little late.
     "a timer message is proof": (
         Patch("engine.intake:Intake._fire_timers", "proof = self.delivery.message.due or 0.0", "proof = 0.0"),
-        Patch(f"{_STORE}.acquire", "None if unclean or head.armed == due else", "None if unclean else"),
+        Patch("world.taking:Taking.lease", "None if unclean or head.armed == self.due else", "None if unclean else"),
     ),
     "a timer message that finds the run held clears `armed`": (
         Patch(
@@ -115,7 +115,7 @@ PROTOCOL = {
         Patch("engine.delivery:_deliver_to_run", "if delivery.again:", "if False:"),
     ),
     "an earlier receiver of an exchanged message cannot acquire": (
-        Patch(f"{_STORE}.acquire", "head.ended or provider_id in head.retired or", "head.ended or"),
+        Patch("world.taking:Taking.may_have", "    or self.provider_id in head.retired\n", ""),
     ),
     # Whoever committed and did not send has left a log that is longer than its release would have said: either rule
     # finds it, so that both are left out.
