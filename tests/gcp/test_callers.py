@@ -190,6 +190,18 @@ def test_behind_iam_the_platform_may_have_removed_the_signature_and_nothing_else
         assert said is not None and said.startswith(reason), said
 
 
+def test_who_may_use_the_api_cannot_write_a_token_of_the_queues(gcp_stage: Stage) -> None:
+    """IAM lets a caller in by another header, and Cloud Run passes `Authorization` on as it is."""
+
+    async def scenario(hands: Hands) -> None:
+        hands.instance._callers = Callers(INVOKER, Kept(), verified_before=True)
+        for more, status in ({}, 200), ({"X_Serverless_Authorization": "Bearer a.b.c"}, 401):
+            assert (await hands.bring(b"", "sweep", Authorization=removed(), **more)).status_code == status
+            assert (await hands.bring(b"", "sweep", Authorization=f"Bearer {good()}", **more)).status_code == 200
+
+    handed(gcp_stage, scenario, Workflows())
+
+
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [

@@ -44,6 +44,9 @@ PAUSE = 30.0
 REMOVED = "SIGNATURE_REMOVED_BY_GOOGLE"
 """What Cloud Run may put in the place of a signature that it has verified itself."""
 
+INSTEAD = "X-Serverless-Authorization"
+"""A header whose token Cloud Run verifies in the place of the one in `Authorization`, which it passes on as it is."""
+
 
 class NotAccepted(Exception):
     """Its text says why, for our log; a caller is not told."""
@@ -115,23 +118,26 @@ class Callers:
         self._certificates = certificates
         self._verified_before = verified_before
 
-    async def check(self, authorization: str) -> None:
-        """Raises NotAccepted, or WorldUnavailableError if nobody can be verified now."""
+    async def check(self, authorization: str, *, instead: bool = False) -> None:
+        """Raises NotAccepted, or WorldUnavailableError if nobody can be verified now.
+
+        `instead`: the request has a header INSTEAD. Then IAM has let somebody through, who may use the API, but nobody
+        has looked at this token yet: one without a signature is one that anybody can write."""
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise NotAccepted("it has no bearer token")
-        claims = await self._claims(token)
+        claims = await self._claims(token, verified_before=self._verified_before and not instead)
         if claims.get("iss") not in ISSUERS:
             raise NotAccepted(f"its token is of the issuer {claims.get('iss')!r:.100}")
         if claims.get("email") != self._invoker or claims.get("email_verified") is not True:
             raise NotAccepted(f"its token is in the name of {claims.get('email')!r:.200}, not of {self._invoker}")
 
-    async def _claims(self, token: str) -> Mapping[str, Any]:
+    async def _claims(self, token: str, *, verified_before: bool) -> Mapping[str, Any]:
         from google.auth import exceptions, jwt
 
         library: Any = jwt  # it has no types
-        removed = self._verified_before and token.endswith(f".{REMOVED}")
+        removed = verified_before and token.endswith(f".{REMOVED}")
         try:
             if removed:
                 return _checked_claims(library, token)

@@ -16,7 +16,7 @@ from wdk_cloud.http.answers import Refused, document, handlers, refusal
 from wdk_cloud.http.problems import BAD_REQUEST, RETRY_AFTER
 from wdk_cloud.http.secrecy import hide_tokens
 from wdk_cloud.http.served import Served
-from wdk_gcp.callers import NotAccepted
+from wdk_gcp.callers import INSTEAD, NotAccepted
 from wdk_gcp.deliveries import Task
 from wdk_gcp.queue import ROUTE
 
@@ -74,7 +74,8 @@ class Routes:
     def _guarded(self, endpoint: Endpoint) -> Endpoint:
         async def guard(request: Request) -> Response:
             try:
-                await self._instance.callers.check(request.headers.get("authorization", ""))
+                given = request.headers.get("authorization", "")
+                await self._instance.callers.check(given, instead=INSTEAD in request.headers)
             except NotAccepted as reason:
                 log.warning("a request to %s was refused: %s", request.url.path, reason)
                 self._instance.telemetry.count("RefusedCallers")
