@@ -7,7 +7,6 @@ begins."""
 
 import os
 from collections.abc import Generator, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,7 @@ from wdk_cloud.engine.settings import Settings
 # A version of their own, so that nobody hashes the sources for each engine.
 WARM = Settings(code_version="1")
 COLD = Settings(code_version="1", cached_runs=0)
-WAYS = {"warm": WARM, "cold": COLD, "elsewhere": COLD, "lambda": COLD}
-# Other Pythons are tested without Google's clients, which it needs; and it is asked for until all of it was seen to pass.
-if os.environ.get("E2E_CLOUDRUN") and find_spec("wdk_gcp") is not None:
-    WAYS["cloudrun"] = COLD
+WAYS = {"warm": WARM, "cold": COLD, "elsewhere": COLD, "lambda": COLD, "cloudrun": COLD}
 
 NOT_ON = {"lambda": "not_on_lambda", "cloudrun": "not_on_cloudrun"}
 """The marks of tests that cannot be the same there."""
@@ -84,7 +80,7 @@ def play(request: pytest.FixtureRequest, ledgers: Path) -> Iterator[Play]:
     else:
         item.stash[LEDGER] = ledger
     if way == "cloudrun":
-        from tests.e2e.oncloudrun import OnCloudRun
+        from tests.e2e.oncloudrun import OnCloudRun  # which needs Google's clients: other Pythons are without them
 
         yield Play(WAYS[way], ledger, cloud=OnCloudRun(request.getfixturevalue("gcp_stage")))
         return
