@@ -64,9 +64,9 @@ def test_the_quickstart_of_aws_goes_as_the_page_says(tmp_path):
 @pytest.mark.timeout(180)  # a busy machine takes four times as long for so many processes
 def test_the_quickstart_of_google_cloud_goes_as_the_page_says(tmp_path):
     said = follow(DOCS / "quickstart-gcp.md", "gcloud auth login", tmp_path)
-    assert "1 passed" in said["python -m pytest -q"]
+    assert "2 passed" in said["python -m pytest -q"]
     assert said["wdk build gcp"].startswith("image      build/gcp/image, for Python")
-    assert (tmp_path / "build/gcp/image/Dockerfile").exists()
+    assert (tmp_path / "shop/build/gcp/image/Dockerfile").exists()
 
 
 def test_what_the_page_says_of_costs_is_what_the_benchmarks_say():

@@ -12,8 +12,8 @@ import pytest
 
 from tests.infra.hcl import module
 from tests.unit.test_cli import complaint, wdk
-from wdk_gcp.deploying import losses, naming
-from wdk_gcp.deploying.deployment import MODULE
+from wdk_gcp.deploying import described, losses, naming
+from wdk_gcp.deploying.described import MODULE
 from wdk_gcp.deploying.image import Image
 
 ROOT = Path(__file__).parents[2]
@@ -318,6 +318,63 @@ def test_the_state_lies_in_one_place(cloud):
     told = cloud.deploy(*NAMED, "--state-bucket", "my-state", "--yes", code=2)
     assert "gs://my-state/wdk/default.tfstate" in told and "Move it first" in told
     assert cloud.calls == []
+
+
+# --- Terraform of the project's own -----------------------------------------------------------------------------------
+
+
+def copied():
+    """The module, as `wdk init` puts it into a project, without its newlines at the end: as somebody has changed it."""
+    for file in MODULE.glob("*.tf"):
+        Path("terraform").mkdir(exist_ok=True)
+        Path("terraform", file.name).write_text(file.read_text().rstrip())
+
+
+def deployed():
+    root = Path("build/gcp/terraform")
+    return {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*.tf")}
+
+
+def test_the_terraform_of_the_project_is_what_is_deployed_as_it_is_now(cloud):
+    copied()
+    Path("terraform/mine.tf").write_text('module "pages" { source = "./pages" }')
+    for path in ("terraform/pages/main.tf", "terraform/.terraform/fetched.tf", "terraform/examples/main.tf"):
+        Path(path).parent.mkdir()
+        Path(path).write_text("# mine")
+    cloud.deploy(*NAMED, "--dry-run")
+    files = {path.relative_to("terraform").as_posix(): path.read_text() for path in Path("terraform").glob("*.tf")}
+    assert deployed() == {**files, "pages/main.tf": "# mine"}
+    Path("terraform/mine.tf").unlink()
+    cloud.deploy(*NAMED, "--dry-run")
+    assert "mine.tf" not in deployed() and "main.tf" in deployed()
+
+
+def test_terraform_for_other_things_is_none_of_ours(cloud):
+    Path("terraform").mkdir()
+    Path("terraform/main.tf").write_text('variable "project" {}')
+    cloud.deploy(*NAMED, "--dry-run")
+    assert deployed() == {path.name: path.read_text() for path in MODULE.glob("*.tf")}
+
+
+def test_a_copy_of_the_module_that_lacks_what_a_deployment_needs_is_refused(cloud):
+    copied()
+    variables = Path("terraform/variables.tf")
+    variables.write_text(variables.read_text().replace('variable "schedules"', 'variable "timetable"'))
+    Path("terraform/outputs.tf").unlink()
+    said = cloud.deploy(*NAMED, "--yes", code=2)
+    lacking = 'output "api_url", output "environment", output "public_url", variable "schedules"'
+    assert f"nothing was deployed or changed: terraform lacks {lacking}, which a deployment needs" in said
+    assert cloud.calls == [] and not Path("build/gcp/terraform").exists()
+    Path("terraform").rename("cloud")
+    assert f"cloud lacks {lacking}" in cloud.deploy(*NAMED, "--terraform", "cloud", code=2)
+    Path("build/gcp/terraform").mkdir()
+    said = cloud.deploy(*NAMED, "--terraform", "build/gcp/terraform", code=2)
+    assert "build/gcp/terraform is where a deployment copies its Terraform to, and would be written over" in said
+
+
+def test_what_a_deployment_needs_of_the_module_is_in_it(tmp_path):
+    assert described.folder_of(tmp_path, MODULE, tmp_path / "build") == MODULE
+    assert described.folder_of(tmp_path, None, tmp_path / "build") == MODULE
 
 
 def test_without_a_build_there_has_to_be_one(cloud):

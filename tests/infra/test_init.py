@@ -13,6 +13,9 @@ from tests.aws.installed import ROOT, UV, build_wheels
 
 PATIENCE = 200.0
 
+OPTIONS = [["--cloud", "aws", "--iac", "sam"], ["--cloud", "gcp", "--iac", "terraform"], ["--cloud", "none"]]
+"""Each project that there is."""
+
 
 def run(command, folder, environ, code=0):
     done = subprocess.run(
@@ -27,10 +30,20 @@ def fresh(tmp_path_factory):
     """The environment of an environment in which there is wdk-cloud, from its wheels, and a project's tools."""
     folder = tmp_path_factory.mktemp("fresh")
     build_wheels(folder / "wheels")
+    building = [
+        "--quiet",
+        "--wheel",
+        "--no-build-isolation",
+        "--python",
+        sys.executable,
+        "--out-dir",
+        folder / "wheels",
+    ]
+    run([UV, "build", *building, ROOT / "adapters/gcp"], folder, os.environ)
     plain = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "NO_COLOR": "1"}
     run([sys.executable, "-m", "venv", folder / "venv"], folder, plain)
     options = ["--quiet", "--python", folder / "venv/bin/python", "--constraint", ROOT / "requirements/dev.txt"]
-    wanted = ["--find-links", folder / "wheels", "wdk-cloud[aws]", "mypy", "pytest", "ruff"]
+    wanted = ["--find-links", folder / "wheels", "wdk-cloud[aws,gcp]", "mypy", "pytest", "ruff"]
     run([UV, "pip", "install", *options, *wanted], folder, {**os.environ, **plain})
     path = f"{folder / 'venv/bin'}{os.pathsep}{os.environ['PATH']}"
     # What the project requires is there: pip looks nowhere else, and says if something is missing.
@@ -47,7 +60,7 @@ def steps_of_ci(project):
 
 
 @pytest.mark.timeout(240)  # the first project also pays for the environment, in which mypy has read nothing yet
-@pytest.mark.parametrize("options", [["--cloud", "aws", "--iac", "sam"], ["--cloud", "none"]], ids=["aws", "none"])
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
 def test_a_new_project_passes_what_its_ci_asks_for(fresh, options, tmp_path):
     run(["wdk", "init", "night-shop", *options], tmp_path, fresh)
     project = tmp_path / "night-shop"
@@ -70,13 +83,28 @@ def test_the_stored_history_finds_a_change_that_runs_would_not_survive(fresh, tm
     assert "differs" in said and "user-ada@example.com" in said
 
 
-def test_make_alone_lists_every_rule(fresh, tmp_path):
-    run(["wdk", "init", "shop", "--cloud", "aws"], tmp_path, fresh)
+def test_a_deployment_to_google_cloud_begins_with_what_is_missing(fresh, tmp_path):
+    run(["wdk", "init", "shop", "--cloud", "gcp"], tmp_path, fresh)
+    said = subprocess.run(
+        ["make", "deploy"], cwd=tmp_path / "shop", env=fresh, capture_output=True, text=True, timeout=50
+    )
+    assert said.returncode == 2
+    # The region and the name are those of gcp.tfvars.json.
+    (line,) = [line for line in said.stderr.splitlines() if " is " in line]
+    assert line.startswith("the project is not known: pass --gcp-project, set WDK_GCP_PROJECT")
+    assert not (tmp_path / "shop/build").exists()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
+def test_make_alone_lists_every_rule(fresh, options, tmp_path):
+    run(["wdk", "init", "shop", *options], tmp_path, fresh)
     text = (tmp_path / "shop/Makefile").read_text()
     rules = re.findall(r"^([a-z]+):", text, re.MULTILINE)
     listed = re.findall(r"^  make (\w+) ", run(["make"], tmp_path / "shop", fresh), re.MULTILINE)
     declared = " ".join(re.findall(r"^\.PHONY: (.*)", text, re.MULTILINE)).split()
     assert listed == rules == declared
+    if "sam" not in options:
+        return
     # The README types them in the order in which a newcomer does.
     section = (ROOT / "README.md").read_text().partition("## A project of your own")[2].partition("\n## ")[0]
     typed = re.findall(r"^\$ make (\w+)$", section, re.MULTILINE)

@@ -1,6 +1,7 @@
 """`wdk init`: what it refuses before anything is written, and that a project is there whole or not at all."""
 
 import importlib.metadata
+import json
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -8,14 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.infra.hcl import module
 from tests.unit.test_cli import complaint, wdk
 from wdk_cloud.cli.project import parts, writing
 from wdk_cloud.cli.project.naming import name_of
+from wdk_gcp.deploying import naming
+
+ROOT = Path(__file__).parents[2]
 
 MADE = [".github", ".gitignore", "Makefile", "README.md", "histories", "pyproject.toml", "requirements-dev.txt"]
 MADE += ["requirements.txt", "shop", "tests"]
 
 SAM = EntryPoint("aws.sam", "wdk_aws.packaging.starting:sam", parts.GROUP)
+GCP = EntryPoint("gcp.terraform", "wdk_gcp.packaging.starting:terraform", parts.GROUP)
 TERRAFORM = EntryPoint("aws.terraform", "elsewhere:terraform", parts.GROUP)
 BROKEN = EntryPoint("moon.rocket", "elsewhere:rocket", parts.GROUP)
 
@@ -23,7 +29,7 @@ BROKEN = EntryPoint("moon.rocket", "elsewhere:rocket", parts.GROUP)
 @pytest.fixture(autouse=True)
 def adapters(tmp_path, monkeypatch):
     """The parts of the adapters that are installed."""
-    found = [SAM]
+    found = [SAM, GCP]
     monkeypatch.setattr(parts, "entry_points", lambda *, group: [point for point in found if point.group == group])
     monkeypatch.chdir(tmp_path)
     return found
@@ -54,6 +60,29 @@ def test_a_project_lies_in_its_folder_and_nothing_beside_it(tmp_path):
     assert (tmp_path / "shop/requirements.txt").read_text() == f"wdk-cloud[http]~={version()}\n"
 
 
+def test_a_project_for_google_cloud_has_the_module_of_the_package_as_it_is(tmp_path):
+    wdk("init", "night-shop", "--cloud", "gcp", "--iac", "terraform")
+    made = tmp_path / "night-shop"
+    assert names(made) == sorted({*MADE, "night_shop", "gcp.tfvars.json", "terraform"} - {"shop"})
+    here = ROOT / "infra/gcp/terraform"
+    assert names(made / "terraform") == sorted(path.name for path in here.glob("*.tf"))
+    for path in (made / "terraform").iterdir():
+        assert path.read_bytes() == (here / path.name).read_bytes()
+    assert (made / "requirements.txt").read_text() == f"wdk-cloud[gcp]~={version()}\n"
+    assert "wdk deploy gcp" in (made / "Makefile").read_text()
+    variables = json.loads((made / "gcp.tfvars.json").read_text())
+    assert (variables["name"], variables["database"]) == ("night-shop", "night-shop-runs")
+    assert set(variables) <= set(module(here).variables)
+    naming.check({"project": "my-project", **variables})
+
+
+def test_a_name_that_the_cloud_would_refuse_is_refused_before_anything_is_written():
+    for name in ("s", "a-shop-with-22-letters"):
+        said = refused(name, "--cloud", "gcp")
+        assert f"nothing was written: '{name}' cannot begin the names of accounts: 2 to 21 lowercase letters" in said
+    wdk("init", "a-shop-of-21-letters2", "--cloud", "gcp")
+
+
 def version():
     return importlib.metadata.version("wdk-cloud")
 
@@ -62,13 +91,13 @@ def test_a_project_for_aws_has_the_template_of_the_package_as_it_is(tmp_path):
     wdk("init", "night-shop", "--cloud", "aws", "--iac", "sam")
     made = tmp_path / "night-shop"
     assert names(made) == sorted({*MADE, "night_shop", "samconfig.toml", "template.yaml"} - {"shop"})
-    here = Path(__file__).parents[2] / "infra/aws/sam/template.yaml"
+    here = ROOT / "infra/aws/sam/template.yaml"
     assert (made / "template.yaml").read_bytes() == here.read_bytes()
     assert 'stack_name = "night-shop"' in (made / "samconfig.toml").read_text()
     assert "wdk deploy aws" in (made / "Makefile").read_text()
 
 
-@pytest.mark.parametrize("cloud", ["none", "aws"])
+@pytest.mark.parametrize("cloud", ["none", "aws", "gcp"])
 def test_no_placeholder_is_left(tmp_path, cloud):
     wdk("init", "shop", "--cloud", cloud)
     texts = {path: path.read_text() for path in (tmp_path / "shop").rglob("*") if path.is_file()}
@@ -121,15 +150,18 @@ def test_the_name_of_a_cloud_has_hyphens_and_that_of_the_package_underscores():
 
 
 def test_an_unknown_cloud_or_tool_is_refused_with_what_there_is(adapters):
-    assert "there is no --cloud azure here; there are: aws, none; an adapter" in refused("shop", "--cloud", "azure")
-    assert "there is no --iac pulumi for aws; there is: sam" in refused("shop", "--iac", "pulumi")
+    assert "there is no --cloud azure here; there are: aws, gcp, none; an adapter" in refused(
+        "shop", "--cloud", "azure"
+    )
+    assert "there is no --iac pulumi for aws; there is: sam" in refused("shop", "--cloud", "aws", "--iac", "pulumi")
+    assert "there is no --iac sam for gcp; there is: terraform" in refused("shop", "--cloud", "gcp", "--iac", "sam")
     assert "--iac sam is for a cloud" in refused("shop", "--cloud", "none", "--iac", "sam")
     adapters.append(TERRAFORM)
     assert "for aws; there is: sam, terraform" in refused("shop", "--cloud", "aws", "--iac", "pulumi")
 
 
 def test_the_cloud_is_that_of_the_adapter_that_is_installed(adapters, tmp_path):
-    adapters.append(BROKEN)
+    adapters[:] = [SAM, BROKEN]
     assert "which cloud is it for? Name it with --cloud: aws, moon, none" in refused("shop")
     said = refused("shop", "--cloud", "moon", code=1)
     assert "elsewhere:rocket (wdk_cloud.projects) cannot be loaded: ModuleNotFoundError" in said

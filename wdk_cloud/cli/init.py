@@ -21,10 +21,10 @@ async def init(
     ],
     cloud: Annotated[
         str | None,
-        typer.Option("--cloud", metavar="CLOUD", help="aws or none; unless named, the one that is installed."),
+        typer.Option("--cloud", metavar="CLOUD", help="aws, gcp or none; unless named, the one that is installed."),
     ] = None,
     iac: Annotated[
-        str | None, typer.Option("--iac", metavar="TOOL", help="What describes the deployment: sam for aws.")
+        str | None, typer.Option("--iac", metavar="TOOL", help="What describes the deployment: sam, terraform.")
     ] = None,
 ) -> None:
     """Make a new project: a workflow, its test, a stored history, a CI workflow and what a cloud is given.
@@ -35,7 +35,9 @@ async def init(
 
     place = writing.place_for(folder)
     name = name_of(place.name)
-    contents = writing.texts(name, parts.chosen(cloud, iac), current_version())
+    part = parts.chosen(cloud, iac)
+    part.check(name)
+    contents = writing.texts(name, part, current_version())
     writing.write(place, contents)
     lines = {
         "made": f"{folder}, with {len(contents)} files",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from wdk_cloud.cli.console import CommandError, UsageError
+from wdk_cloud.cli.project.writing import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from importlib.metadata import EntryPoint
+
+    from wdk_cloud.cli.project.naming import Name
 
 GROUP = "wdk_cloud.projects"
 
@@ -32,9 +37,23 @@ class Part:
     """The end of the Makefile."""
     reading: str = ""
     """The end of the README."""
+    pattern: str = ""
+    """What the cloud takes as the project's name, where it takes less than `wdk init` does."""
+    refusal: str = ""
+    """What it says of another one; the name stands before it."""
+
+    def check(self, name: Name) -> None:
+        """Raises UsageError for a name that the cloud would refuse when it is deployed."""
+        if not re.search(self.pattern, name.project):
+            raise UsageError(f"nothing was written: {name.project!r} {self.refusal}")
 
 
 HERE = Part("http", {})
+
+
+def text_of(package: str, name: str) -> str:
+    """One of the texts that an adapter keeps in the folder `starter` of this package."""
+    return (files(package) / "starter" / f"{name}{SUFFIX}").read_text("utf-8")
 
 
 def chosen(cloud: str | None, iac: str | None) -> Part:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
-from wdk_cloud.cli.project.parts import Part
+from wdk_cloud.cli.project.parts import Part, text_of
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
 """The one of infra/aws/sam; a distribution has a copy of it here."""
 
-SUFFIX = ".template"
+OURS = "wdk_aws.packaging"
 
 
 def sam() -> Part:
-    def text(name: str) -> str:
-        return (files("wdk_aws.packaging") / "starter" / f"{name}{SUFFIX}").read_text("utf-8")
-
-    described = {"template.yaml": TEMPLATE.read_text("utf-8"), "samconfig.toml": text("samconfig.toml")}
-    return Part("aws", described, text("Makefile"), text("README.md"))
+    described = {"template.yaml": TEMPLATE.read_text("utf-8"), "samconfig.toml": text_of(OURS, "samconfig.toml")}
+    return Part("aws", described, text_of(OURS, "Makefile"), text_of(OURS, "README.md"))

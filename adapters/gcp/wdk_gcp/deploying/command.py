@@ -9,7 +9,7 @@ import typer
 from wdk_cloud.cli.console import UsageError, command
 from wdk_cloud.cli.options import AppSpec
 from wdk_cloud.packaging.project import Project
-from wdk_gcp.deploying import naming, tools
+from wdk_gcp.deploying import described, naming, tools
 from wdk_gcp.deploying.deployment import STATE, Consent, Deployment, State
 from wdk_gcp.deploying.image import Builder, Image
 from wdk_gcp.packaging import command as building
@@ -47,6 +47,14 @@ async def deploy_gcp(
     var: Annotated[
         list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable; before that of the file.")
     ] = None,
+    terraform: Annotated[
+        Path | None,
+        typer.Option(
+            "--terraform",
+            metavar="FOLDER",
+            help="A copy of the module; terraform/ unless named.",
+        ),
+    ] = None,
     builder: Annotated[
         Builder, typer.Option("--builder", help="Who makes the image: Docker here, or Cloud Build.")
     ] = "docker",
@@ -75,21 +83,21 @@ async def deploy_gcp(
     given: dict[str, Any] = {"project": project, "location": location}
     variables = {**_read(folder, file), **{name: value for name, value in given.items() if value}, **_parsed(var or [])}
     naming.check(variables)
+    root = output / "terraform"
+    module = described.folder_of(folder, terraform, root)
     tools.refuse_missing(("terraform", "gcloud", *(("docker",) if builder == "docker" else ())))
     here, name = folder.absolute(), str(variables.get("name", NAME))
     state = State(here / STATE / f"{name}.tfstate", state_bucket, name)
     state.backend()  # it says what is wrong with it
     known = ["gcloud", "projects", "describe", variables["project"], "--format", "value(projectId)"]
     tools.asked(known, f"nothing was deployed or changed: the project {variables['project']} cannot be seen")
-    described = Project(here, app or "", tuple(include or ()), requirements)
+    of_app = Project(here, app or "", tuple(include or ()), requirements)
     if build:
-        built, schedules = building.build(described, python or building.HERE, output, extra or ())
+        built, schedules = building.build(of_app, python or building.HERE, output, extra or ())
     else:
         built, schedules = building.built_before(output)
     image = Image(variables["project"], variables["location"], name, built.sha256)
-    deployment = Deployment(
-        output / "terraform", built.folder, image, {**variables, "schedules": schedules}, state, builder
-    )
+    deployment = Deployment(module, root, built.folder, image, {**variables, "schedules": schedules}, state, builder)
     deployment.run(Consent(yes=yes, dry_run=dry_run, delete_data=delete_data))
 
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wdk_cloud.cli.console import CommandError, UsageError, agreed, err, out
 from wdk_cloud.cli.progress import progress
-from wdk_gcp.deploying import losses, tools
+from wdk_gcp.deploying import described, losses, tools
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from wdk_gcp.deploying.image import Builder, Image
-
-MODULE = Path(__file__).parents[1] / "packaging/terraform"
-"""The one of infra/gcp/terraform; a distribution has a copy of it here."""
 
 BACKEND, VARIABLES, PLAN = "backend.tf.json", "wdk.auto.tfvars.json", "wdk.tfplan"
 
@@ -60,6 +56,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
+    module: Path
     folder: Path
     """Where the module is copied to, beside the image's context."""
     context: Path
@@ -98,12 +95,8 @@ class Deployment:
     def _write(self) -> None:
         """The module as a root, with the state's place; what Terraform has fetched there stays."""
         backend = {"terraform": {"backend": self.state.backend()}}
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.state.file.parent.mkdir(parents=True, exist_ok=True)
-        for old in self.folder.glob("*.tf"):
-            old.unlink()
-        for file in MODULE.glob("*.tf"):
-            shutil.copyfile(file, self.folder / file.name)
+        described.copy(self.module, self.folder)
         (self.folder / BACKEND).write_text(json.dumps(backend, indent=1), "utf-8")
         variables = {**self.variables, "image": self.image.path}
         (self.folder / VARIABLES).write_text(json.dumps(variables, indent=1), "utf-8")
