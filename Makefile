@@ -20,7 +20,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check unit rehearse bench bench-peers storm corpus docs lint types format requirements clean
+.PHONY: help demo test check unit rehearse bench bench-peers storm corpus docs lint types format dist requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -57,6 +57,10 @@ corpus: $(VENV)/.installed ## add histories of this version to those that are re
 
 docs: $(VENV)/.installed ## the documentation as a site, in build/docs/site
 	@$(BIN)/python docs/site/build.py build/docs
+
+dist: $(VENV)/.installed ## wheels and sdists of the three distributions, in dist: the same for the same commit
+	@rm -rf dist
+	@$(BIN)/python release/build.py dist
 
 lint: $(VENV)/.installed ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -14,10 +14,12 @@ from tests.components import (
     ministack,
     ministack_standing,
 )
+from tests.distributions import distributions
 from tests.e2e.elsewhere import asked
 from tests.e2e.rollcall import LEDGERS, RollCall
 
 __all__ = [
+    "distributions",
     "dynoxide",
     "firestore_emulator",
     "gcp_failing",

@@ -144,10 +144,9 @@ class Function:
 class Installed(Function):
     """The wheels and what they need, and nothing of this checkout."""
 
-    def make(self) -> None:
-        wheels = self.folder / "wheels"
-        build_wheels(wheels)
-        make_environment(self.folder / "venv", *sorted(wheels.glob("*.whl")), "awslambdaric")
+    def make(self, distributions: Path) -> None:
+        wheels = [wheel for name in ("wdk_cloud", "wdk_cloud_aws") for wheel in distributions.glob(f"{name}-*.whl")]
+        make_environment(self.folder / "venv", *wheels, "awslambdaric")
         self.task.mkdir()
         self.marks.mkdir()
         (self.task / "jobs.py").write_text(APP)
@@ -179,13 +178,6 @@ class Unpacked(Function):
         if app is not None:
             (made.task / "jobs.py").write_text(app)
         return made
-
-
-def build_wheels(into: Path) -> None:
-    """Of the core and of the adapter."""
-    options = ("--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", into)
-    for project in (ROOT, ROOT / "adapters/aws"):
-        _run(UV, "build", *options, project)
 
 
 def make_environment(folder: Path, *wanted: str | Path) -> None:

@@ -14,9 +14,9 @@ from tests.aws.runtime_api import RuntimeApi
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> Installed:
+def installed(distributions: Path, tmp_path: Path) -> Installed:
     made = Installed(tmp_path / "installed")
-    made.make()
+    made.make(distributions)
     return made
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from tests.aws.installed import ROOT, UV, build_wheels
+from tests.aws.installed import ROOT, UV
 
 PATIENCE = 200.0
 
@@ -26,24 +26,13 @@ def run(command, folder, environ, code=0):
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory):
+def fresh(distributions, tmp_path_factory):
     """The environment of an environment in which there is wdk-cloud, from its wheels, and a project's tools."""
     folder = tmp_path_factory.mktemp("fresh")
-    build_wheels(folder / "wheels")
-    building = [
-        "--quiet",
-        "--wheel",
-        "--no-build-isolation",
-        "--python",
-        sys.executable,
-        "--out-dir",
-        folder / "wheels",
-    ]
-    run([UV, "build", *building, ROOT / "adapters/gcp"], folder, os.environ)
     plain = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "NO_COLOR": "1"}
     run([sys.executable, "-m", "venv", folder / "venv"], folder, plain)
     options = ["--quiet", "--python", folder / "venv/bin/python", "--constraint", ROOT / "requirements/dev.txt"]
-    wanted = ["--find-links", folder / "wheels", "wdk-cloud[aws,gcp]", "mypy", "pytest", "ruff"]
+    wanted = ["--find-links", distributions, "wdk-cloud[aws,gcp]", "mypy", "pytest", "ruff"]
     run([UV, "pip", "install", *options, *wanted], folder, {**os.environ, **plain})
     path = f"{folder / 'venv/bin'}{os.pathsep}{os.environ['PATH']}"
     # What the project requires is there: pip looks nowhere else, and says if something is missing.

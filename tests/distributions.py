@@ -1,0 +1,23 @@
+"""What is released, built once for all tests of a session."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from release.build import build
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the wheels and sdists of this checkout."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # with the other processes of the session
+    folder, unfinished = shared / "distributions", shared / "distributions.unfinished"
+    with open(shared / "distributions.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not folder.exists():
+            build(unfinished)
+            unfinished.rename(folder)
+    return folder
