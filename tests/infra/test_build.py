@@ -240,6 +240,9 @@ def test_the_command_says_what_it_made_and_what_is_wrong(tmp_path, monkeypatch):
     assert made["zipped"] == (tmp_path / "build/aws/function.zip").stat().st_size
     assert made["schedules"] == [{"workflow": "hourly", "expression": "cron(0 * * * ? *)", "timezone": "UTC"}]
     assert "ScheduleExpression: cron(0 * * * ? *)" in (tmp_path / made["template"]).read_text()
+    terraform = json.loads((tmp_path / "build/aws/built.tfvars.json").read_text())
+    assert [(one.pop("name")[:10], one) for one in terraform.pop("schedules")] == [("TickHourly", made["schedules"][0])]
+    assert terraform == {"architecture": "arm64", "python_version": "3.13"}
     with zipfile.ZipFile(made["function"]) as opened:
         assert json.loads(opened.read("wdk_build.json"))["namespaces"] == ["shop"]
     del sys.modules[name]

@@ -13,7 +13,9 @@ from tests.aws.installed import ROOT, UV
 
 PATIENCE = 200.0
 
-OPTIONS = [["--cloud", "aws", "--iac", "sam"], ["--cloud", "gcp", "--iac", "terraform"], ["--cloud", "none"]]
+CLOUDS = [("aws", "sam"), ("aws", "terraform"), ("gcp", "terraform")]
+
+OPTIONS = [*(["--cloud", cloud, "--iac", iac] for cloud, iac in CLOUDS), ["--cloud", "none"]]
 """Each project that there is."""
 
 

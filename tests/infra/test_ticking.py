@@ -9,7 +9,7 @@ import pytest
 
 from tests.infra.conftest import TEMPLATE, transform
 from wdk_aws import events
-from wdk_aws.packaging.ticking import MARK, entries_of, expressions, name_of, written_into
+from wdk_aws.packaging.ticking import MARK, entries_of, expressions, name_of, variable, written_into
 from wdk_cloud import Workflows
 from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.packaging.ticking import Entry
@@ -145,6 +145,17 @@ def test_entries_go_into_the_template_which_is_otherwise_the_same(tmp_path):
         assert one["GroupName"] == {"Ref": "TickGroup"}
         assert one["Target"]["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["TickDead", "Arn"]}}
     assert len(made) == len(transform(TEMPLATE)["Resources"]) + 3
+
+
+def test_the_terraform_module_gets_the_same_entries_under_names_that_scheduler_takes():
+    entries = [*entries_of([shop()]), Entry("workflow//a//" + "x" * 300, "cron(0 * * * ? *)", "UTC")]
+    given = variable(entries)
+    assert [(one["workflow"], one["expression"], one["timezone"]) for one in given] == [
+        (entry.workflow, entry.expression, entry.timezone) for entry in entries
+    ]
+    lengths = [len(one["name"]) for one in given]
+    assert max(lengths) == 64 and len({one["name"] for one in given}) == 4
+    assert all(re.fullmatch(r"[A-Za-z0-9]+", one["name"]) for one in given)
 
 
 def test_names_are_those_that_a_template_takes_and_differ():

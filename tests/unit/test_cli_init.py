@@ -7,10 +7,12 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import hcl2
 import pytest
 
 from tests.infra.hcl import module
 from tests.unit.test_cli import complaint, wdk
+from wdk_aws.packaging import starting
 from wdk_cloud.cli.project import parts, writing
 from wdk_cloud.cli.project.naming import name_of
 from wdk_gcp.deploying import naming
@@ -22,7 +24,7 @@ MADE += ["requirements.txt", "shop", "tests"]
 
 SAM = EntryPoint("aws.sam", "wdk_aws.packaging.starting:sam", parts.GROUP)
 GCP = EntryPoint("gcp.terraform", "wdk_gcp.packaging.starting:terraform", parts.GROUP)
-TERRAFORM = EntryPoint("aws.terraform", "elsewhere:terraform", parts.GROUP)
+TERRAFORM = EntryPoint("aws.terraform", "wdk_aws.packaging.starting:terraform", parts.GROUP)
 BROKEN = EntryPoint("moon.rocket", "elsewhere:rocket", parts.GROUP)
 
 
@@ -58,6 +60,25 @@ def test_a_project_lies_in_its_folder_and_nothing_beside_it(tmp_path):
     assert names(tmp_path) == ["shop"]
     assert names(tmp_path / "shop") == sorted(MADE)
     assert (tmp_path / "shop/requirements.txt").read_text() == f"wdk-cloud[http]~={version()}\n"
+
+
+def test_a_project_for_aws_with_terraform_has_the_module_of_the_package_as_it_is(adapters, tmp_path):
+    adapters.append(TERRAFORM)
+    wdk("init", "night-shop", "--cloud", "aws", "--iac", "terraform")
+    made = tmp_path / "night-shop"
+    assert names(made) == sorted({*MADE, "night_shop", "terraform"} - {"shop"})
+    here = ROOT / "infra/aws/terraform"
+    assert names(made / "terraform") == sorted(["terraform.tfvars", *(path.name for path in here.glob("*.tf"))])
+    for path in (made / "terraform").glob("*.tf"):
+        assert path.read_bytes() == (here / path.name).read_bytes()
+    values = hcl2.loads((made / "terraform/terraform.tfvars").read_text())
+    assert "night-shop" in values["name"]
+    (rule,) = module(here).variables["name"]["validation"]
+    assert f'regex("{starting.NAMES}", var.name)' in rule["condition"]
+    for name in ("s", "s" * 38):
+        said = refused(name, "--cloud", "aws", "--iac", "terraform")
+        assert f"nothing was written: '{name}' cannot begin the name of a bucket: 2 to 37 lowercase letters" in said
+    assert set(values) - {"__comments__"} <= set(module(here).variables)
 
 
 def test_a_project_for_google_cloud_has_the_module_of_the_package_as_it_is(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from wdk_cloud.packaging.ticking import Entry
 
 ZIP, DEPLOYED = "function.zip", "template.yaml"
+
+VARIABLES = "built.tfvars.json"
+"""What the Terraform module takes of a build."""
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -62,7 +66,14 @@ def make(order: Order, progress: Progress = progress) -> Made:
     output = order.output / ZIP
     built = building.build(order.project, order.target, output, progress, order.extras, namespaces)
     (order.output / DEPLOYED).write_text(sealing.sealed(text), "utf-8")
+    (order.output / VARIABLES).write_text(_variables(order.target, entries), "utf-8")
     return Made(built, order.target, entries)
+
+
+def _variables(target: Target, entries: list[Entry]) -> str:
+    schedules = ticking.variable(entries)
+    values = {"architecture": target.architecture, "python_version": target.python, "schedules": schedules}
+    return json.dumps(values, indent=1) + "\n"
 
 
 def _keep_edits(path: Path) -> None:

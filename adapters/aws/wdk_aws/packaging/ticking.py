@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MARK = "  # --- the schedules of the app: `wdk build aws` writes them below"
 """The line of the template below which they come."""
 
+LONGEST_NAME = 64
+"""Characters of a schedule's: https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html"""
+
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
 
@@ -30,11 +33,24 @@ def entries_of(apps: Iterable[Workflows]) -> list[Entry]:
     return ticking.entries_of(apps, expressions)
 
 
-def name_of(entry: Entry) -> str:
+def name_of(entry: Entry, longest: int = 112) -> str:
     """Its name in the template: that of the function, for readers, and what tells it from all others."""
     function = re.sub(r"[^A-Za-z0-9]", "", entry.workflow.rpartition("//")[2].title())
     what = f"{entry.workflow}\n{entry.expression}\n{entry.timezone}"
-    return f"Tick{function[:100]}{sha256(what.encode()).hexdigest()[:8]}"
+    return f"Tick{function[: longest - 12]}{sha256(what.encode()).hexdigest()[:8]}"
+
+
+def variable(entries: Iterable[Entry]) -> list[dict[str, str]]:
+    """As the variable `schedules` of the Terraform module has them."""
+    return [
+        {
+            "name": name_of(entry, LONGEST_NAME),
+            "workflow": entry.workflow,
+            "expression": entry.expression,
+            "timezone": entry.timezone,
+        }
+        for entry in entries
+    ]
 
 
 def expressions(schedule: Schedule) -> list[str]:
