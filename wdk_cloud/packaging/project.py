@@ -56,7 +56,9 @@ class Project:
     def _included(self, given: str) -> dict[str, Path]:
         path = (self.folder / given).resolve()
         if not path.exists() or not path.is_relative_to(self.folder.resolve()):
-            raise WorldConfigurationError(f"--include {given}: there is no such file or folder in {self.folder}")
+            raise WorldConfigurationError(
+                f"{given} of --include is nothing that lies in the project's folder {self.folder}; name what does"
+            )
         name = path.relative_to(self.folder.resolve()).as_posix()
         return {name: path} if path.is_file() else {f"{name}/{inner}": file for inner, file in _below(path).items()}
 
@@ -73,7 +75,9 @@ class Project:
         try:
             document: dict[str, Any] = tomllib.loads(declared.read_text("utf-8"))
         except tomllib.TOMLDecodeError as error:
-            raise WorldConfigurationError(f"{declared} cannot be read: {error}") from None
+            raise WorldConfigurationError(
+                f"{declared} is not valid TOML: {error}; write it so that pip, too, can read it"
+            ) from None
         return list(document.get("project", {}).get("dependencies", []))
 
 
@@ -97,7 +101,9 @@ def _lines(file: Path) -> Iterator[str]:
     try:
         text = file.read_text("utf-8")
     except OSError as error:
-        raise WorldConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+        raise WorldConfigurationError(
+            f"the requirements file {file} cannot be read: {error.strerror}; name one that can, with --requirements"
+        ) from None
     for raw in text.replace("\\\n", " ").splitlines():
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
         line = re.sub(r"\s--hash=\S+", "", line).strip()
