@@ -46,6 +46,12 @@ FILES = {
         "wdk_aws/streaming.sh",
         "wdk_aws/packaging/template.yaml",
         *(f"wdk_aws/packaging/starter/{name}.template" for name in ["Makefile", "README.md", "samconfig.toml"]),
+        *(f"wdk_aws/packaging/starter/terraform/{name}.template" for name in ["Makefile", "README.md"]),
+        "wdk_aws/packaging/starter/terraform/terraform.tfvars.template",
+        "wdk_aws/packaging/terraform/README.md",
+        "wdk_aws/packaging/terraform/*.tf",
+        "wdk_aws/packaging/terraform/examples/simple/*.tf",
+        "wdk_aws/packaging/terraform/examples/complete/*.tf",
     ],
     "wdk_gcp": [
         "wdk_gcp/packaging/Dockerfile",
