@@ -212,7 +212,7 @@ def test_the_app_brings_its_packages_whole_and_what_they_import_beside_them(tmp_
         "shop/prices.json",
         "texts/en.txt",
     ]
-    with pytest.raises(WorldConfigurationError, match=r"--include \.\./x: there is no such file"):
+    with pytest.raises(WorldConfigurationError, match=r"^\.\./x of --include is nothing that lies in"):
         _ = Project(folder, "shop.flows:app", include=("../x",)).files
     with pytest.raises(WorldConfigurationError, match="which app"):
         _ = Project(folder, "").modules
@@ -233,7 +233,7 @@ def test_dependencies_come_from_requirements_or_else_from_the_project_file(tmp_p
         _ = Project(folder, "x").depends_on
     written(folder, {"pyproject.toml": "[project"})
     (folder / "requirements.txt").unlink()
-    with pytest.raises(WorldConfigurationError, match=r"pyproject\.toml cannot be read"):
+    with pytest.raises(WorldConfigurationError, match=r"pyproject\.toml is not valid TOML: Expected"):
         _ = Project(folder, "x").depends_on
 
 
