@@ -31,7 +31,7 @@ Nav = list[dict[str, "str | Nav"]]
 
 def sources() -> list[str]:
     """The pages, as paths within the repository."""
-    found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    found = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
     found += sorted((ROOT / "docs").rglob("*.md")) + sorted((ROOT / "examples").rglob("README.md"))
     return [page.relative_to(ROOT).as_posix() for page in found]
 

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
@@ -30,6 +31,7 @@ from wdk_gcp.packaging.ticking import expressions, name_of
 
 ROOT = Path(__file__).parents[2]
 SIGNUP = ROOT / "examples/signup/workflows.py"
+VERSION = version("wdk-cloud")
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -77,8 +79,8 @@ def test_the_folder_has_what_the_dockerfile_copies_and_nothing_else(here):
         "app/wdk_build.json",
         "app/workflows.py",
         "requirements.txt",
-        "wheels/wdk_cloud-0.1.0-py3-none-any.whl",
-        "wheels/wdk_cloud_gcp-0.1.0-py3-none-any.whl",
+        f"wheels/wdk_cloud-{VERSION}-py3-none-any.whl",
+        f"wheels/wdk_cloud_gcp-{VERSION}-py3-none-any.whl",
     ]
     assert here.files == len(files) and here.size == sum(map(len, files.values()))
     text = files["Dockerfile"].decode()
@@ -108,9 +110,9 @@ def test_our_wheels_have_what_lies_here_and_what_pip_asks_of_them(here):
     with zipfile.ZipFile(path) as wheel:
         assert wheel.testzip() is None
         names = set(wheel.namelist())
-        record = wheel.read("wdk_cloud_gcp-0.1.0.dist-info/RECORD").decode()
-        points = wheel.read("wdk_cloud_gcp-0.1.0.dist-info/entry_points.txt").decode()
-    assert {"wdk_gcp/handler.py", "wdk_gcp/py.typed", "wdk_cloud_gcp-0.1.0.dist-info/METADATA"} <= names
+        record = wheel.read(f"wdk_cloud_gcp-{VERSION}.dist-info/RECORD").decode()
+        points = wheel.read(f"wdk_cloud_gcp-{VERSION}.dist-info/entry_points.txt").decode()
+    assert {"wdk_gcp/handler.py", "wdk_gcp/py.typed", f"wdk_cloud_gcp-{VERSION}.dist-info/METADATA"} <= names
     assert {line.partition(",")[0] for line in record.splitlines()} == names
     assert "gcp = wdk_gcp.world:open_world" in points
     assert not [name for name in names if "__pycache__" in name or "terraform" in name]

@@ -19,11 +19,14 @@ import yaml
 from release import check
 from release.build import EPOCH, PROJECTS, build, dated
 from tests.aws.installed import CONSTRAINTS, ROOT, UV
+from wdk_aws.packaging.target import PYTHONS
 
 # A machine that does much else takes four times as long to build and to install.
 pytestmark = pytest.mark.timeout(180)
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+WORKFLOW = ROOT / ".github/workflows/release.yml"
 
 PACKAGES = {"wdk_cloud": ".", "wdk_aws": "adapters/aws", "wdk_gcp": "adapters/gcp"}
 """The package of each distribution, and its folder."""
@@ -321,9 +324,20 @@ def test_a_release_is_made_of_a_tag_of_this_version_whose_changes_are_written_up
     assert check.complaints(copied, f"v{VERSION}") == []
 
 
-# --- the workflow that does it ----------------------------------------------------------------------------------------
+def test_all_that_names_supported_pythons_names_the_same():
+    page = (ROOT / "docs/releases.md").read_text().partition("## Supported Pythons")[2].partition("\n## ")[0]
+    told = re.findall(r"3\.\d+", page.partition(", on Linux")[0])
+    assert told == list(PYTHONS)
+    for project in check.PROJECTS:
+        said = tomllib.loads((ROOT / project).read_text())["project"]
+        named = [one.rpartition(" ")[2] for one in said["classifiers"] if re.search(r":: 3\.\d+$", one)]
+        assert (named, said["requires-python"]) == (told, ">=3.11,<3.15")
+    workflow = yaml.safe_load(WORKFLOW.read_text())["jobs"]["test"]["steps"]
+    (found,) = [step["with"]["python-version"].split() for step in workflow if "python-version" in step.get("with", {})]
+    assert (sorted(found), found[-1]) == (told, told[0])
 
-WORKFLOW = ROOT / ".github/workflows/release.yml"
+
+# --- the workflow that does it ----------------------------------------------------------------------------------------
 
 
 def test_every_action_of_the_release_is_pinned_to_a_commit_with_its_version_beside():
