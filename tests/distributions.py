@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from release.build import build
+from release.build import EPOCH, build
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,8 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open(shared / "distributions.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if not folder.exists():
-            build(unfinished)
+            with pytest.MonkeyPatch.context() as environ:
+                environ.delenv(EPOCH, raising=False)  # the commit's time, whatever a test has set
+                build(unfinished)
             unfinished.rename(folder)
     return folder

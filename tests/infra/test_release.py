@@ -70,8 +70,8 @@ FILES = {
 BESIDE_WHEEL = ["METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"]
 BESIDE_SDIST = {
     "wdk_cloud": [".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"],
-    "wdk_aws": [".gitignore", "LICENSE", "PKG-INFO", "pyproject.toml"],
-    "wdk_gcp": [".gitignore", "LICENSE", "PKG-INFO", "pyproject.toml"],
+    "wdk_aws": [".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"],
+    "wdk_gcp": [".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"],
 }
 
 EXTRAS = {
@@ -149,6 +149,9 @@ def test_what_installers_read_is_as_promised(distributions):
         metadata = HeaderParser().parsestr(text)
         assert (metadata["Metadata-Version"], metadata["License-Expression"]) == ("2.4", "Apache-2.0")
         assert metadata["Requires-Python"] == "<3.15,>=3.11"
+        assert metadata["Description-Content-Type"] == "text/markdown" and metadata.get_payload().startswith(
+            "# wdk-cloud"
+        )
     core = HeaderParser().parsestr(
         in_wheel(distributions, "wdk_cloud")[f"wdk_cloud-{VERSION}.dist-info/METADATA"].decode()
     )
@@ -189,7 +192,7 @@ def test_another_checkout_gives_the_same_files_to_the_byte(distributions, tmp_pa
             (copy / left).write_text("left")
         for project in PROJECTS:
             command = [sys.executable, "-m", "hatchling", "build", "-d", tmp_path / "again"]
-            environ = {**os.environ, **dated(ROOT)}
+            environ = {name: value for name, value in os.environ.items() if name != EPOCH} | dated(ROOT)
             done = subprocess.run(command, cwd=copy / project, env=environ, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
     finally:
