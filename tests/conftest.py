@@ -1,5 +1,6 @@
 """Loaded in every process of a test session, xdist's master included: which of them calls the roll."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.workeroutput["on_account"] = sorted(session.config.stash.get(ON_ACCOUNT, set()))
 
 
+def _seconds_by_part(terminalreporter: pytest.TerminalReporter) -> Counter[str]:
+    """By folder of the tests; each second of a process counts, so that two processes make two in one."""
+    spent: Counter[str] = Counter()
+    for report in (one for reports in terminalreporter.stats.values() for one in reports):
+        if isinstance(report, pytest.TestReport):
+            spent[Path(report.nodeid.partition("::")[0]).parent.as_posix()] += report.duration
+    return spent
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    parts = _seconds_by_part(terminalreporter).most_common()
+    terminalreporter.write_line("seconds: " + ", ".join(f"{part} {spent:.0f}" for part, spent in parts))
     if found := config.stash.get(ON_ACCOUNT, None):
         terminalreporter.write_line(f"not run here: {len(found)} tests on an AWS account; with one: pytest -m aws")
