@@ -27,6 +27,7 @@ from wdk_cloud.world.opening import use_world
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
 
+    from wdk_cloud.app import Workflows
     from wdk_cloud.engine.settings import Settings
     from wdk_cloud.world.ports import Clock
 
@@ -104,9 +105,14 @@ class Theatre:
 
     @asynccontextmanager
     async def performance(
-        self, *, real: bool = False, encrypted: bool = False, settings: Settings = SETTINGS
+        self,
+        apps: Sequence[Workflows] = (app,),
+        *,
+        real: bool = False,
+        encrypted: bool = False,
+        settings: Settings = SETTINGS,
     ) -> AsyncGenerator[Performance]:
-        """`real`: on the clock of the machine, else on one that jumps from one thing that is due to the next.
+        """Of these apps. `real`: on the clock of the machine, else on one that jumps to the next thing that is due.
         `encrypted`: with data keys of KMS, which each process of a performance asks for anew."""
         clock: Clock = SystemClock() if real else VirtualClock()
         where = self.stage.begin(clock)
@@ -117,7 +123,7 @@ class Theatre:
             # Steps have instances of their own, as on Lambda, where one works on one message at a time.
             for queue in (where.step_queue_url, where.flow_queue_url):
                 world = AwsWorld(where, clients=self.stage.clients, clock=clock)
-                function = Function(world, self.stage.timetable, (app,), settings, queues=[queue])
+                function = Function(world, self.stage.timetable, apps, settings, queues=[queue])
                 await function.start()
                 stack.push_async_callback(function.stop)
                 performance.functions.append(function)

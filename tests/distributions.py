@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from release.build import EPOCH, build
-
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the wheels and sdists of this checkout."""
+    from release.build import EPOCH, build  # needs uv, which a Python that only runs tests may lack
+
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # with the other processes of the session
     folder, unfinished = shared / "distributions", shared / "distributions.unfinished"

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from wdk_gcp.testing.mischief import Fault
 
 
+# An instance that dies in the middle of a request to Cloud Storage leaves its connection, as a process does.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*unclosed <socket:ResourceWarning", "ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+
+
 class Death(NamedTuple):
     number: int
     """Of the request, from 1."""

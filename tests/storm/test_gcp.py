@@ -12,6 +12,11 @@ from tests.storm.ongcp import note, stage_standing, storm
 from tests.storm.replaying import Replayer
 from wdk_gcp.testing.stage import Stage
 
+# An instance that dies in the middle of a request to Cloud Storage leaves its connection, as a process does.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*unclosed <socket:ResourceWarning", "ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+
 SLICES = 4
 PROGRAMS = 25
 """In each slice: the four of them take about a minute and a half on one of two quiet processors."""

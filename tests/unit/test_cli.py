@@ -70,6 +70,7 @@ def shop(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WDK_APP", "shop:app")
     (tmp_path / "shop.py").write_text(SHOP)
+    monkeypatch.delitem(sys.modules, "shop", raising=False)  # of another test, of the same name
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
