@@ -5,13 +5,14 @@ import os
 import sqlite3
 import stat
 import tempfile
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
-from wdk_cloud.world.local import LocalWorld, open_world
+from wdk_cloud.world.local import LocalWorld, connection, open_world
 from wdk_cloud.world.local import database as database_module
 from wdk_cloud.world.local.schema import APPLICATION_ID, HEAD_FIELDS, VERSION, VERSION_1
 from wdk_cloud.world.ports import Batch, Head, Trouble
@@ -327,3 +328,44 @@ def test_a_file_of_version_1_gets_the_columns_that_came_later_and_keeps_its_runs
 
     head = asyncio.run(main())
     assert (head.status, head.length, head.continued_from, head.continued_to) == ("completed", 3, None, None)
+
+
+def test_a_file_that_another_process_makes_just_now_is_not_taken_for_a_strangers(tmp_path):
+    """The other one is quick, and comes between two of the looks at a file that was empty at the first."""
+    path = tmp_path / "local.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+    made = []
+
+    def meanwhile(statement):
+        if statement == "PRAGMA user_version":
+            made.append(connection.connect(path, "normal"))
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as ours:
+        ours.set_trace_callback(meanwhile)
+        assert connection._checked_version(ours, path) == 0
+        ours.set_trace_callback(None)
+        assert connection._checked_version(ours, path) == connection.VERSION
+    assert len(made) == 1
+    made[0].close()
+
+
+def test_several_that_open_one_new_file_at_once_all_get_it(tmp_path):
+    together, failed = threading.Barrier(4), []
+
+    def one():
+        for number in range(100):
+            path = tmp_path / str(number) / "local.db"
+            together.wait()
+            try:
+                connection.prepare_file(path)
+                connection.connect(path, "normal").close()
+            except Exception as error:  # whatever it is: nobody may be turned away
+                failed.append(f"{number}: {error!r}")
+
+    threads = [threading.Thread(target=one) for _ in range(together.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []

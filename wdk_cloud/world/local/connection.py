@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.world.local.disk import refuse_network_disk
-from wdk_cloud.world.local.failures import not_ours, translated
+from wdk_cloud.world.local.failures import is_busy, not_ours, translated
 from wdk_cloud.world.local.schema import APPLICATION_ID, VERSION, migrate
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ up early and tries again from the loop (`database.py`)."""
 
 SIDE_BUSY_MS = 5_000
 """The renewing thread may wait: a lease has ten seconds left when it is renewed."""
+
+OPENING_S = 5.0
+"""Seconds that processes which open one new file at once have for taking turns: each is done in milliseconds."""
+
+TURN_S = 0.002
+"""Seconds until one that was refused at once tries again: SQLite does not wait where two would wait for each other."""
 
 STATEMENTS_KEPT = 256  # more than there are; `change` makes one for each set of fields
 
@@ -76,12 +83,24 @@ def connect(path: Path, sync: str, *, aside: bool = False) -> sqlite3.Connection
         try:
             sql.execute(f"PRAGMA busy_timeout = {SIDE_BUSY_MS if aside else HOST_BUSY_MS}")
             if not aside:
-                _check_and_migrate(sql, path)
+                _take_turns(sql, path)
             _configure(sql, sync)
         except BaseException:
             sql.close()
             raise
     return sql
+
+
+def _take_turns(sql: sqlite3.Connection, path: Path) -> None:
+    """Check and migrate; again while another process does so, and has the file locked."""
+    until = time.monotonic() + OPENING_S
+    while True:
+        try:
+            return _check_and_migrate(sql, path)
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= until:
+                raise
+        time.sleep(TURN_S)
 
 
 def _check_and_migrate(sql: sqlite3.Connection, path: Path) -> None:
@@ -105,10 +124,17 @@ def _check_and_migrate(sql: sqlite3.Connection, path: Path) -> None:
 
 def _checked_version(sql: sqlite3.Connection, path: Path) -> int:
     """The version of a file of ours; 0 for an empty one."""
-    mark = int(_pragma(sql, "application_id"))
-    version = int(_pragma(sql, "user_version"))
-    if mark != APPLICATION_ID:
+    begun = not sql.in_transaction
+    if begun:  # another process may make the file just now: all of it is seen, or nothing
+        sql.execute("BEGIN")
+    try:
+        mark = int(_pragma(sql, "application_id"))
+        version = int(_pragma(sql, "user_version"))
         (entries,) = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        if begun and sql.in_transaction:
+            sql.execute("ROLLBACK")
+    if mark != APPLICATION_ID:
         if mark or version or entries:
             raise WorldConfigurationError(not_ours(path))
         return 0
