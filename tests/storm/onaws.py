@@ -23,7 +23,7 @@ from tests.storm.execution import Execution, Violation, carry_out
 from tests.storm.faults import StormLife, StormWorld, Weather
 from tests.storm.instance import TIMEOUT, InstanceWorld, Mapped, OneInstance
 from tests.storm.programs import Node, expect
-from tests.storm.pushed import PushedCrew, weather_of
+from tests.storm.pushed import PushedCrew, note, weather_of
 from tests.storm.replaying import Replayer
 from tests.storm.requests import ClientsOfOne, Line
 from wdk_aws.testing.mapping import EventSourceMapping, Mischief
@@ -80,18 +80,6 @@ def run_part(seeds: range) -> Tally:
                 if len(tally.violations) == MOST_VIOLATIONS:
                     break
     return tally
-
-
-def note(tally: Tally, execution: Execution, sky: Sky, seed: int, replayer: Replayer) -> None:
-    for run_id, batches in execution.logs.items():
-        replayer.check(run_id, batches, seed=seed, all_prefixes=seed % 100 == 0)
-    tally.programs += 1
-    tally.runs += len(execution.logs)
-    tally.replayed += len(execution.logs)
-    tally.workers += execution.workers
-    tally.faults.update(execution.weather.counts)
-    tally.faults.update(sky.line.counts)
-    tally.faults.update({"lose the start": int(sky.loses_the_start), "sweeps": sky.sweeps})
 
 
 async def execute(stage: Stage, program: Node, weather: Weather, sky: Sky) -> Execution:

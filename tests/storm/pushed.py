@@ -20,7 +20,9 @@ from tests.storm.hunting import drawn
 from wdk_cloud.world.memory.watch import Watches
 
 if TYPE_CHECKING:
+    from tests.storm.campaign import Tally
     from tests.storm.programs import Node
+    from tests.storm.replaying import Replayer
     from wdk_cloud.world.clock import VirtualClock
     from wdk_cloud.world.ports import World
 
@@ -42,6 +44,19 @@ def weather_of(seed: int) -> tuple[Node, Weather]:
     program, weather = drawn(seed)
     weather.skew = max(weather.skew, random.Random(f"apart {seed}").choice(APART))
     return program, weather
+
+
+def note(tally: Tally, execution: Execution, sky: Any, seed: int, replayer: Replayer) -> None:
+    """Of one program: its logs are replayed in another process, and what went wrong is counted. `sky` is the cloud's."""
+    for run_id, batches in execution.logs.items():
+        replayer.check(run_id, batches, seed=seed, all_prefixes=seed % 100 == 0)
+    tally.programs += 1
+    tally.runs += len(execution.logs)
+    tally.replayed += len(execution.logs)
+    tally.workers += execution.workers
+    tally.faults.update(execution.weather.counts)
+    tally.faults.update(sky.line.counts)
+    tally.faults.update({"lose the start": int(sky.loses_the_start), "sweeps": sky.sweeps})
 
 
 class PushedCrew(Crew):

@@ -85,13 +85,10 @@ class Connection:
 
 
 class Posted:
-    """The tasks of one instance, in the words of a receiver."""
+    """The tasks of one instance, in the words of a receiver; but none are fetched here, as Cloud Tasks brings each."""
 
     def __init__(self) -> None:
         self.open: dict[str, Connection] = {}
-
-    async def receive(self, limit: int) -> list[Delivery]:
-        raise NotImplementedError  # each is received by itself: `OneService`
 
     async def acknowledge(self, delivery: Delivery) -> None:
         self.open.pop(delivery.receipt).acknowledged()

@@ -9,7 +9,8 @@ import pytest
 
 from tests.aws.quick import stage_at
 from tests.storm.campaign import Tally, campaign
-from tests.storm.onaws import note, storm
+from tests.storm.onaws import storm
+from tests.storm.pushed import note
 from tests.storm.replaying import Replayer
 
 SLICES = 4

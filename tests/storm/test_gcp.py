@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.storm.campaign import Tally, campaign
-from tests.storm.ongcp import note, stage_standing, storm
+from tests.storm.ongcp import stage_standing, storm
+from tests.storm.pushed import note
 from tests.storm.replaying import Replayer
 from wdk_gcp.testing.stage import Stage
 
