@@ -210,6 +210,7 @@ def test_it_is_running_too_while_nobody_has_taken_up_the_next_run(play):
         life = Life(DieAfterTheEnd())
         async with worker(app, world=FaultyWorld(env.world, life), settings=play.settings):
             await env.settle()
+            await life.mourn()
         assert life.dead
         (_, after) = await chain_of(run)
         return [await run.status(), (await run.info()).status, await after.status()]
