@@ -110,7 +110,7 @@ async def exact_rows(theatre: Theatre) -> dict[str, Row]:
         "sleep": row_of("a sleep of 10 minutes", minutes, 1, 1, over=empty),
         "long_sleep": row_of("a sleep of 2 days", days, 1, 1, over=empty),
         "beyond": row_of("what a sleep beyond 900 s adds", days, 0, 0, over=minutes),
-        "month": row_of("a run parked for a month", month, 2, 2),
+        "month": row_of("a run that sleeps for a month", month, 2, 2),
         "hook": row_of("a hook and one payload", hook, 1, 1, over=empty),
         "child": row_of("a child that is waited for", child, 2, 2, over=empty),
         "retry": row_of("a retry at once", retried, 1, 1, over=one),

@@ -117,7 +117,7 @@ async def exact_rows(theatre: Theatre) -> dict[str, Row]:
         "further": row_of("a further inline step", eleven, 1, over=ten),
         "sleep": row_of("a sleep of 10 minutes", minutes, 1, over=empty),
         "beyond": row_of("what a sleep beyond 28 days adds", days, 0, over=minutes),
-        "month": row_of("a run parked for a month", month, 1),
+        "month": row_of("a run that sleeps for a month", month, 1),
         "hook": row_of("a hook and one payload", hook, 1, 1, over=empty),
         "child": row_of("a child that is waited for", child, 1, over=empty),
         "retry": row_of("a retry at once", retried, 1, over=one),

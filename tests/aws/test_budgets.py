@@ -10,8 +10,10 @@ import pytest
 
 from benchmarks import aws_units
 from benchmarks import cloud_scenes as scenes
-from benchmarks.aws_prices import Bill, idle_month
+from benchmarks.aws_prices import OPERATION, TRANSITION, Bill, idle_month
 from benchmarks.aws_stage import Theatre, theatre
+from benchmarks.aws_units import MILLION
+from tests import tables
 from tests.aws.metering import Scales
 from wdk_aws.testing.meter import Call, Tally
 
@@ -43,8 +45,22 @@ def found() -> Iterator[Theatre]:
     scales.finish()
 
 
-def test_each_row_costs_what_it_did(found: Theatre) -> None:
-    rows = asyncio.run(aws_units.exact_rows(found))
+@pytest.fixture(scope="module")
+def rows(found: Theatre) -> dict[str, aws_units.Row]:
+    return asyncio.run(aws_units.exact_rows(found))
+
+
+def test_the_page_of_the_benchmarks_has_these_bills(rows: dict[str, aws_units.Row]) -> None:
+    billed = {row.name: row for row in rows.values()}
+    for name, cells in tables.rows(tables.section(tables.BENCHMARKS, "What a run costs on AWS")).items():
+        row = billed[name]
+        counted = [f"{count:g}" for count in (row.write, row.read, row.messages, row.invocations)]
+        others = [row.transitions * TRANSITION, row.operations * OPERATION]
+        compared = [f"{fee * MILLION:.0f}" if fee else "" for fee in others]
+        assert cells == [*counted, tables.dollars(row.bill.total * MILLION), *compared], name
+
+
+def test_each_row_costs_what_it_did(rows: dict[str, aws_units.Row]) -> None:
     told = {short: "\n".join(str(call) for call in row.calls) for short, row in rows.items()}
     costs = {short: (row.write, row.read, row.messages, row.invocations) for short, row in rows.items()}
     for short, cost in COSTS.items():

@@ -13,6 +13,8 @@ from benchmarks import cloud_scenes as scenes
 from benchmarks import gcp_units
 from benchmarks.gcp_prices import Bill, idle_month
 from benchmarks.gcp_stage import Theatre, theatre
+from benchmarks.gcp_units import MILLION
+from tests import tables
 from tests.gcp.metering import Scales
 from wdk_gcp.testing.meter import Call, Tally
 
@@ -44,6 +46,17 @@ def found() -> Iterator[Theatre]:
     scales.finish()
 
 
+def assert_documented(rows: dict[str, gcp_units.Row]) -> None:
+    """On the page of the benchmarks, to the cent; its last two rows differ by some from run to run."""
+    billed = {row.name: row for row in rows.values()}
+    found = tables.rows(tables.section(tables.BENCHMARKS, "What a run costs on Google Cloud"))
+    for name, cells in list(found.items())[:-2]:
+        row = billed[name]
+        counted = [row.writes, row.reads, f"{row.deletes} + {row.left}", row.tasks, row.deliveries]
+        assert cells[:-1] == [*map(str, counted), tables.dollars(row.bill.total * MILLION)], name
+        assert (cells[-1] or "0") == f"{row.workflows * MILLION:.0f}", name
+
+
 def test_each_row_costs_what_it_did(found: Theatre) -> None:
     server = found.place()
     before, sent = server.firestore.usage, server.tasks.calls["CreateTask"]
@@ -56,6 +69,7 @@ def test_each_row_costs_what_it_did(found: Theatre) -> None:
     for short, cost in COSTS.items():
         assert costs[short] == cost, f"{short}:\n{told[short]}"
     assert costs.keys() == COSTS.keys()
+    assert_documented(rows)
     missed = [
         (short, what)
         for short, budget in gcp_units.BUDGETS.items()
