@@ -4,6 +4,7 @@ well."""
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,6 +16,7 @@ from google.cloud.firestore_admin_v1 import types
 from tests.gcp.admin import AdminServer
 from tests.gcp.stage import INVOKER, LOCATION, PROJECT, clients_of
 from tests.unit.test_cli import wdk
+from wdk_cloud.errors import WorldConfigurationError
 from wdk_gcp import checkup, schema
 from wdk_gcp.checkup import GCP, Place, examined
 from wdk_gcp.clients import Clients
@@ -47,10 +49,17 @@ SERVICE: dict[str, Any] = {
                     {"name": "PYTHONHASHSEED", "value": "0"},
                     {"name": "WDK_GCP_DATABASE", "value": "wdk-runs"},
                     {"name": "WDK_GCP_FLOW_QUEUE", "value": FLOW},
+                    {"name": "WDK_GCP_SERVICES", "value": "split"},
                 ],
             }
         ],
     },
+}
+
+
+POLICY: dict[str, Any] = {
+    "etag": "BwY",
+    "bindings": [{"role": "roles/run.invoker", "members": [f"serviceAccount:{INVOKER}"]}],
 }
 
 
@@ -67,13 +76,44 @@ class Deployment:
         create_database(SETTINGS, self.clients, self.admin.client)
         create(SETTINGS, self.clients)
         self.service = json.loads(json.dumps(SERVICE))
+        self.policy = json.loads(json.dumps(POLICY))
 
     def with_settings(self, settings: GcpSettings) -> Clients:
         return clients_of(settings, self.firestore.address, self.storage.client, self.tasks.client)
 
+    def said(self, name: str) -> Any:
+        """By Cloud Run."""
+        if name.endswith(":getIamPolicy"):
+            if self.policy is None:
+                raise WorldConfigurationError(f"Cloud Run says 403 to {name}: Permission denied")
+            return self.policy
+        return self.service
+
+    @property
+    def variables(self) -> list[dict[str, str]]:
+        return self.service["template"]["containers"][0]["env"]
+
+    def typed(self, command: str) -> None:
+        """The commands for a service that mend what is found, with their effect."""
+        words = shlex.split(command)
+        at = ["wdk-turns", "--region", "europe-west1", "--project", PROJECT]
+        assert words[:3] == ["gcloud", "run", "services"] and words[4:9] == at
+        match words[3], *words[9:]:
+            case "remove-iam-policy-binding", "--member", member, "--role", role:
+                (binding,) = [one for one in self.policy["bindings"] if one["role"] == role]
+                binding["members"].remove(member)
+            case "update", "--invoker-iam-check":
+                del self.service["invokerIamDisabled"]
+            case "update", "--remove-env-vars", names:
+                gone = names.split(",")
+                assert set(gone) <= {one["name"] for one in self.variables}
+                self.variables[:] = [one for one in self.variables if one["name"] not in gone]
+            case other:
+                raise AssertionError(other)
+
     def found(self, settings: GcpSettings = SETTINGS, *services: str) -> dict[str, str]:
         """What is wrong: what was seen, by slug."""
-        place = Place(settings, self.clients, lambda: self.admin.client, lambda _: self.service)
+        place = Place(settings, self.clients, lambda: self.admin.client, self.said)
         self.all = examined(place, services)
         return {finding.slug: f"{finding.seen}\n{finding.mend}" for finding in self.all if not finding.well}
 
@@ -174,6 +214,66 @@ def test_a_service_that_is_made_otherwise(deployment: Deployment) -> None:
     assert found["settings"].endswith("export WDK_GCP_DATABASE=other-runs")
     env[0]["value"] = "receiver"  # it gets no tasks, and runs no bodies
     assert set(deployment.found(SETTINGS, "wdk-public")) == {"settings"}
+
+
+@pytest.mark.parametrize("member", ["allUsers", "allAuthenticatedUsers"])
+@pytest.mark.parametrize("role", ["roles/run.invoker", "roles/run.admin"])
+def test_a_worker_that_is_open_to_anybody(deployment: Deployment, member: str, role: str) -> None:
+    if role != "roles/run.invoker":
+        deployment.policy["bindings"].append({"role": role, "members": ["user:ops@example.com"]})
+    deployment.policy["bindings"][-1]["members"].append(member)
+    found = deployment.found(SETTINGS, "wdk-turns")
+    assert set(found) == {"callers"}
+    seen, mend = found["callers"].split("\n")
+    assert seen == (
+        f"wdk-turns lets {member} in, as {role}; it takes a caller that IAM let in for the queues, so that anybody "
+        "could order its steps"
+    )
+    deployment.typed(mend)
+    assert deployment.found(SETTINGS, "wdk-turns") == {}
+    assert deployment.policy["bindings"][0] == POLICY["bindings"][0]
+
+
+def test_a_worker_whose_callers_nobody_checks(deployment: Deployment) -> None:
+    deployment.service["invokerIamDisabled"] = True
+    found = deployment.found(SETTINGS, "wdk-turns")
+    assert set(found) == {"callers"} and "the check of its callers by IAM is turned off" in found["callers"]
+    deployment.typed(found["callers"].split("\n")[1])
+    assert deployment.found(SETTINGS, "wdk-turns") == {}
+
+
+def test_who_may_call_a_worker_is_not_known_where_that_is_forbidden_to_look_at(deployment: Deployment) -> None:
+    deployment.policy = None
+    deployment.service["template"]["timeout"] = "300s"
+    found = deployment.found(SETTINGS, "wdk-turns")
+    assert set(found) == {"callers", "timeout"}
+    assert found["callers"].startswith(
+        "who may call wdk-turns cannot be looked at (that takes run.services.getIamPolicy): Cloud Run says 403 to "
+    )
+    assert found["callers"].endswith(f"get-iam-policy wdk-turns --region europe-west1 --project {PROJECT}")
+
+
+@pytest.mark.parametrize(("role", "services"), [("receiver", ""), ("all", "single")])
+def test_what_is_made_for_the_public_is_open_to_it(deployment: Deployment, role: str, services: str) -> None:
+    deployment.policy["bindings"][0]["members"] = ["allUsers"]
+    deployment.variables[0]["value"], deployment.variables[-1]["value"] = role, services
+    assert deployment.found(SETTINGS, "wdk") == {}
+
+
+def test_settings_of_tests_in_a_deployment(deployment: Deployment) -> None:
+    deployment.variables.extend(
+        [
+            {"name": "WDK_CLOUD_TASKS_CERTS_URL", "value": "http://10.0.0.7:8080/certs"},
+            {"name": "FIRESTORE_EMULATOR_HOST", "value": "127.0.0.1:8080"},
+        ]
+    )
+    found = deployment.found(SETTINGS, "wdk-turns")
+    assert set(found) == {"testing-settings"}
+    seen, mend = found["testing-settings"].split("\n")
+    assert seen.startswith("wdk-turns has WDK_CLOUD_TASKS_CERTS_URL, FIRESTORE_EMULATOR_HOST, for tests: ")
+    deployment.typed(mend)
+    assert deployment.found(SETTINGS, "wdk-turns") == {}
+    assert deployment.service == SERVICE
 
 
 def test_what_cannot_be_looked_at_is_said_and_hides_nothing_else(deployment: Deployment) -> None:

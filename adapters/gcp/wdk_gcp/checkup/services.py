@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.findings import Finding
-from wdk_gcp.clients import WITHIN
+from wdk_gcp.callers import CERTIFICATES_VARIABLE
+from wdk_gcp.clients import FIRESTORE_VARIABLE, STORAGE_VARIABLE, TASKS_VARIABLE, WITHIN
 from wdk_gcp.queue import AUDIENCE, DEADLINE
 from wdk_gcp.settings import VARIABLES
 
@@ -20,9 +21,16 @@ API = "https://run.googleapis.com/v2"
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
+ANYBODY = ("allUsers", "allAuthenticatedUsers")
+"""The second are all who have an account with Google (IAM, "Principal identifiers")."""
+
+FOR_TESTS = (CERTIFICATES_VARIABLE, TASKS_VARIABLE, FIRESTORE_VARIABLE, STORAGE_VARIABLE)
+"""Variables that have no place in a deployment: they name servers that stand in for Google's."""
+
 
 def described(name: str) -> Any:
-    """Raises WorldConfigurationError with the API's words."""
+    """A resource of the API, or what a method says of it that only reads (`…:getIamPolicy`). Raises
+    WorldConfigurationError with the API's words."""
     import google.auth
     from google.auth.transport.requests import AuthorizedSession
 
@@ -54,6 +62,9 @@ def examine(place: Place, name: str) -> list[Finding]:
     found: list[Finding] = []
     if role != "receiver":
         found += _of_workers(name, service, template, env, update)
+        if env.get(VARIABLES["services"]) == "split":  # one service for all has to be open, and verifies by itself
+            found += _open_to_anybody(place, full, service, at)
+    found += _for_tests(name, env, update)
     found += _compared(place, name, env, update)
     image = str(containers[0].get("image", "")).rpartition("/")[2]
     return found or [Finding("service", f"{name}: role {role}, image {image}, settings as here")]
@@ -76,6 +87,36 @@ def _of_workers(
         seen = f"{name} ends a delivery after {timeout} s, and a task has {DEADLINE}: long steps are cut off"
         found.append(Finding("timeout", seen, f"{update} --timeout {DEADLINE}"))
     return found
+
+
+def _open_to_anybody(place: Place, full: str, service: Mapping[str, Any], at: str) -> list[Finding]:
+    """Of a service that only the queues, and who uses the API, are to reach: it leaves the signature of a token to
+    IAM, so that whom that lets in could write one in the name of the queues."""
+    name = full.rpartition("/")[2]
+    risk = "it takes a caller that IAM let in for the queues, so that anybody could order its steps"
+    if service.get("invokerIamDisabled"):  # then its policy is not asked
+        seen = f"{name} lets anybody in: the check of its callers by IAM is turned off; {risk}"
+        return [Finding("callers", seen, f"gcloud run services update {at} --invoker-iam-check")]
+    try:
+        policy: dict[str, Any] = place.service(f"{full}:getIamPolicy")
+    except WorldConfigurationError as error:
+        seen = f"who may call {name} cannot be looked at (that takes run.services.getIamPolicy): {error}"
+        return [Finding("callers", seen, f"gcloud run services get-iam-policy {at}")]
+    bindings: list[dict[str, Any]] = policy.get("bindings") or []
+    remove = f"gcloud run services remove-iam-policy-binding {at}"
+    return [
+        Finding("callers", f"{name} lets {member} in, as {role}; {risk}", f"{remove} --member {member} --role {role}")
+        for role, member in ((one["role"], member) for one in bindings for member in one.get("members", ()))
+        if member in ANYBODY
+    ]
+
+
+def _for_tests(name: str, env: Mapping[str, str], update: str) -> list[Finding]:
+    there = [variable for variable in FOR_TESTS if variable in env]
+    if not there:
+        return []
+    seen = f"{name} has {', '.join(there)}, for tests: what it sends or believes there is not Google's"
+    return [Finding("testing-settings", seen, f"{update} --remove-env-vars {','.join(there)}")]
 
 
 def _compared(place: Place, name: str, env: Mapping[str, str], update: str) -> list[Finding]:
