@@ -14,7 +14,7 @@ import pytest
 
 from tests.gcp.handing import Hands, handed
 from wdk_cloud import Workflows
-from wdk_cloud.errors import WorldUnavailableError
+from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.clock import VirtualClock
 from wdk_gcp.callers import (
     CERTIFICATES,
@@ -386,3 +386,31 @@ def test_the_certificates_of_a_server_for_tests_are_named_by_a_variable(monkeypa
         with pytest.raises(NotAccepted):
             asyncio.run(callers.check(f"Bearer {imposter.token(AUDIENCE, INVOKER)}"))
     assert CERTIFICATES.startswith("https://www.googleapis.com/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.0.0.7:8080/certs",
+        "https://certificates.example/certs",
+        "http://localhost:8080/certs",
+        "http://127.0.0.1/certs",
+        "http://127.0.0.1:80@certificates.example/certs",
+        "http://certificates.example\\@127.0.0.1:80/certs",
+        "http://127.0.0.1:80/\nhttp://certificates.example",
+    ],
+)
+def test_certificates_of_another_machine_are_refused_when_the_service_starts(
+    gcp_stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever shows the certificates says who calls."""
+    monkeypatch.setenv("WDK_CLOUD_TASKS_CERTS_URL", url)
+    said = r"WDK_CLOUD_TASKS_CERTS_URL='.*' is refused: it is for tests, with a server at http://127\.0\.0\.1:PORT;"
+    with pytest.raises(WorldConfigurationError, match=said):
+        callers_of(INVOKER, VirtualClock(), verified_before=False)
+
+    async def scenario(_: Hands) -> None:
+        raise AssertionError("the service has started")
+
+    with pytest.raises(WorldConfigurationError, match=said):
+        handed(gcp_stage, scenario, Workflows())

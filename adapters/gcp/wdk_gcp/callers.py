@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from wdk_cloud.errors import WorldUnavailableError
+from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_gcp.clients import WITHIN
 from wdk_gcp.queue import AUDIENCE
 
@@ -25,6 +25,11 @@ CERTIFICATES = "https://www.googleapis.com/oauth2/v1/certs"
 
 CERTIFICATES_VARIABLE = "WDK_CLOUD_TASKS_CERTS_URL"
 """Where a server that stands in for Cloud Tasks shows the certificates of its tokens."""
+
+HERE = re.compile(r"http://127\.0\.0\.1:\d{1,5}(/[A-Za-z0-9/._~-]*)?")
+"""The one place where that may be, and where nobody is in a deployment. Who serves the certificates says who calls: one
+that is left over from a test, at an address of some network, would let in whoever answers there, and this one lets in
+nobody."""
 
 ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 
@@ -164,7 +169,17 @@ def _checked_claims(library: Any, token: str) -> Mapping[str, Any]:
     return claims
 
 
+def certificates_url() -> str:
+    """Google's, or what WDK_CLOUD_TASKS_CERTS_URL names. Raises WorldConfigurationError for one beyond this machine."""
+    url = os.environ.get(CERTIFICATES_VARIABLE, "").strip()
+    if url and not HERE.fullmatch(url):
+        raise WorldConfigurationError(
+            f"{CERTIFICATES_VARIABLE}={url!r} is refused: it is for tests, with a server at http://127.0.0.1:PORT; "
+            "unset it where Google calls"
+        )
+    return url or CERTIFICATES
+
+
 def callers_of(invoker: str, clock: Clock, *, verified_before: bool) -> Callers:
-    """With Google's certificates, or those that WDK_CLOUD_TASKS_CERTS_URL names."""
-    url = os.environ.get(CERTIFICATES_VARIABLE, "").strip() or CERTIFICATES
-    return Callers(invoker, Certificates(url, clock, fetched), verified_before=verified_before)
+    """Raises WorldConfigurationError."""
+    return Callers(invoker, Certificates(certificates_url(), clock, fetched), verified_before=verified_before)

@@ -12,7 +12,7 @@ from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.http.roles import role_of
 from wdk_cloud.worker import checked_settings, warn_of_hash_seed
 from wdk_cloud.world.opening import use_world
-from wdk_gcp.callers import callers_of
+from wdk_gcp.callers import callers_of, certificates_url
 from wdk_gcp.deliveries import Deliveries
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Instance:
         self.role = role_of(os.environ.get("WDK_ROLE") or "all")
         self.settings = checked_settings(self.parts.settings)
         self.world = self.parts.world()
-        _ = self.world.settings.split  # or it is told now
+        _ = self.world.settings.split, certificates_url()  # or it is told now
         self.telemetry = self.parts.telemetry(self.world)
         self.engines = Engines(lambda: self.world, self._given, self.parts.settings)
         self.deliveries = Deliveries(self)
