@@ -490,21 +490,3 @@ def test_the_module_is_valid_for_the_google_provider(tmp_path):
     shutil.copytree(FOLDER, tmp_path / "module")
     terraform(tmp_path / "module", "init", "-backend=false", "-input=false", f"-plugin-dir={provider()}")
     terraform(tmp_path / "module", "validate")
-
-
-# --- what runs elsewhere ----------------------------------------------------------------------------------------------
-
-
-def test_a_machine_with_providers_runs_what_this_one_cannot(made):
-    text = (ROOT / ".github/workflows/terraform-gcp.yml").read_text()
-    for command in ("terraform init", "terraform validate", "terraform test", "terraform fmt", "tflint"):
-        assert command in text
-    for folder in (FOLDER, *(FOLDER / "examples" / name for name in EXAMPLES)):
-        assert str(folder.relative_to(ROOT)) in text
-    tests = (FOLDER / "tests/modes.tftest.hcl").read_text()
-    # What it asserts is of things that there are.
-    named = set(re.findall(r"\b(google_\w+)\.(\w+)", tests))
-    assert named and all(name in made.of_type(kind) for kind, name in named)
-    assert set(re.findall(r"^ {4}(\w+) += ", tests, re.M)) - {"condition", "error_message", "defaults"} <= set(
-        made.variables
-    )
