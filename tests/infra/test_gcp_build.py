@@ -266,6 +266,31 @@ def test_an_import_that_is_in_no_requirement_is_named_and_the_folder_stays(tmp_p
     assert files_of(folder) == files_of(here.folder)
 
 
+def test_a_module_of_the_app_that_is_not_packed_is_named(tmp_path):
+    (tmp_path / "store/tests").mkdir(parents=True)
+    for name, text in {
+        "__init__.py": "import store.tests.tools\nfrom . import rows",
+        "rows.py": "",
+        "tests/tools.py": "",
+    }.items():
+        (tmp_path / "store" / name).write_text(text)
+    with pytest.raises(WorldConfigurationError) as raised:
+        context.check_imports(Project(tmp_path, "store:app"), set())
+    assert str(raised.value).splitlines()[1:-1] == ["store/__init__.py:1 imports store.tests.tools, which is not there"]
+
+
+def test_wheels_of_a_folder_here_are_refused_as_the_image_has_no_such_folder(tmp_path):
+    wheels = project(tmp_path, "", f"--find-links {tmp_path}\nidna\n")
+    with pytest.raises(WorldConfigurationError, match=r"^'--find-links \S+' names wheels of this machine"):
+        context.build(wheels, HERE, tmp_path / "image", silently)
+    assert not (tmp_path / "image").exists()
+
+
+def test_a_package_is_known_by_its_version_or_its_url():
+    text = "idna==3.10 \\\n    --hash=sha256:00\nsix @ https://example.com/six.whl \\\n    --hash=sha256:01\n"
+    assert context.PINNED.findall(text) == ["idna", "six"]
+
+
 def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
     folder = tmp_path / "image"
     folder.mkdir()

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -216,6 +217,74 @@ def test_the_app_brings_its_packages_whole_and_what_they_import_beside_them(tmp_
         _ = Project(folder, "shop.flows:app", include=("../x",)).files
     with pytest.raises(WorldConfigurationError, match="which app"):
         _ = Project(folder, "").modules
+
+
+def test_links_are_followed_but_into_circles_and_nowhere(tmp_path):
+    folder = written(
+        tmp_path / "project",
+        {
+            "shop/__init__.py": "import shop.build.parts, shop.shared",
+            "shop/build/__init__.py": "",
+            "shop/build/parts.py": "",
+            "shop/dist/shop.whl": "",
+            "shop/one/x.txt": "",
+            "shop/two/y.txt": "",
+        },
+    )
+    written(tmp_path / "elsewhere", {"__init__.py": "", "prices.json": "{}"})
+    for link, to in {
+        "itself": ".",
+        "again": ".",
+        "one/two": "../two",
+        "two/one": "../one",
+        "gone": "nowhere",
+        "shared": "../../elsewhere",
+    }.items():
+        (folder / "shop" / link).symlink_to(to)
+    os.mkfifo(folder / "shop/pipe")
+    assert sorted(Project(folder, "shop:app").files) == [
+        "shop/__init__.py",
+        "shop/build/__init__.py",
+        "shop/build/parts.py",
+        "shop/one/two/y.txt",
+        "shop/one/x.txt",
+        "shop/shared/__init__.py",
+        "shop/shared/prices.json",
+        "shop/two/one/x.txt",
+        "shop/two/y.txt",
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
+    folder = written(tmp_path, {"shop.py": ""})
+
+    def denied(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", denied)  # whoever runs the tests may be root, whom no mode keeps out
+    with pytest.raises(WorldConfigurationError, match=r"^the folder \S+ cannot be read: Permission denied; it lies in"):
+        _ = Project(folder, "shop:app").files
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("requirements.txt", "httpx\n".encode("utf-16"), r"requirements\.txt is not written in UTF-8"),
+        ("requirements.txt", b"idna @ file:///home/me/idna.whl\n", "'idna @ file:///home/me/idna.whl' is a folder of"),
+        ("pyproject.toml", "# caf\u00e9".encode("latin-1"), r"pyproject\.toml is not valid TOML: 'utf-8' codec"),
+        ("pyproject.toml", b"project = []\n", r"no list `dependencies` in a table `\[project\]`"),
+        ("pyproject.toml", b"[project]\ndependencies = 'httpx'\n", "no list `dependencies`"),
+    ],
+)
+def test_requirements_that_cannot_be_read_are_said(tmp_path, file, content, said):
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(WorldConfigurationError, match=said):
+        _ = Project(tmp_path, "x").depends_on
+
+
+def test_requirements_that_name_each_other_are_read_once(tmp_path):
+    written(tmp_path, {"requirements.txt": "httpx\n-r more.txt\n", "more.txt": "-r requirements.txt\nidna\n"})
+    assert Project(tmp_path, "x").depends_on == ["httpx", "idna"]
 
 
 def test_dependencies_come_from_requirements_or_else_from_the_project_file(tmp_path):

@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.packaging.imports import Modules, every
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-NOT_CODE = frozenset(("__pycache__", "build", "dist", "node_modules", "test", "tests", "venv"))
+NOT_CODE = frozenset(("__pycache__", "node_modules", "test", "tests", "venv"))
 """Folders that nothing which is deployed needs; those whose name begins with a dot are others."""
+
+MADE = frozenset(("build", "dist"))
+"""What builds write, unless it is a package of that name."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -70,50 +73,88 @@ class Project:
         if file is not None:
             return list(_lines(file))
         declared = self.folder / "pyproject.toml"
-        if not declared.exists():
-            return []
-        try:
-            document: dict[str, Any] = tomllib.loads(declared.read_text("utf-8"))
-        except tomllib.TOMLDecodeError as error:
-            raise WorldConfigurationError(
-                f"{declared} is not valid TOML: {error}; write it so that pip, too, can read it"
-            ) from None
-        return list(document.get("project", {}).get("dependencies", []))
+        return _declared(declared) if declared.exists() else []
 
 
 def _below(folder: Path) -> dict[str, Path]:
-    """The files of a folder that may be code or data of it, by their paths in it."""
+    """The files of a folder that may be code or data of it, by their paths in it.
+
+    Links are followed, but for one that leads nowhere, and one back to a folder that it lies in: that has no end.
+    """
     found: dict[str, Path] = {}
-    waiting = [folder] if folder.is_dir() else []
+    waiting = [(folder, frozenset((folder.resolve(),)))] if folder.is_dir() else []
     while waiting:
-        for path in waiting.pop().iterdir():
+        inside, above = waiting.pop()
+        for path in _listed(inside):
             if path.name.startswith(".") or path.suffix == ".pyc":
                 continue
             if path.is_file():
                 found[path.relative_to(folder).as_posix()] = path
-            elif path.name not in NOT_CODE and not (path / "pyvenv.cfg").exists():
-                waiting.append(path)
+            elif path.is_dir() and _may_be_code(path) and (real := path.resolve()) not in above:
+                waiting.append((path, above | {real}))
     return found
 
 
-def _lines(file: Path) -> Iterator[str]:
-    """Of a requirements file, with those of the files that it names, without comments and hashes."""
+def _may_be_code(folder: Path) -> bool:
+    if folder.name in NOT_CODE or (folder / "pyvenv.cfg").exists():
+        return False
+    return folder.name not in MADE or (folder / "__init__.py").exists()
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise WorldConfigurationError(
+            f"the folder {folder} cannot be read: {error.strerror}; it lies in the project, whose files are packed"
+        ) from None
+
+
+def _declared(file: Path) -> list[str]:
+    """What a pyproject.toml says that the project depends on."""
+    try:
+        document = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WorldConfigurationError(
+            f"{file} is not valid TOML: {error}; write it so that pip, too, can read it"
+        ) from None
+    project: object = document.get("project", {})
+    said: object = cast("dict[str, Any]", project).get("dependencies", []) if isinstance(project, dict) else None
+    if not isinstance(said, list):
+        raise WorldConfigurationError(
+            f"{file} has no list `dependencies` in a table `[project]`; write it so that pip, too, can read it"
+        )
+    return [str(line) for line in cast("list[object]", said)]
+
+
+def _lines(file: Path, above: frozenset[Path] = frozenset()) -> Iterator[str]:
+    """Of a requirements file, with those of the files that it names, without comments and hashes. `above` are the files
+    by which it was named: pip, too, reads each once."""
+    real = file.resolve()
+    if real in above:
+        return
     try:
         text = file.read_text("utf-8")
     except OSError as error:
         raise WorldConfigurationError(
             f"the requirements file {file} cannot be read: {error.strerror}; name one that can, with --requirements"
         ) from None
+    except UnicodeDecodeError:
+        raise WorldConfigurationError(
+            f"the requirements file {file} is not written in UTF-8, as PowerShell writes what `>` is given; save it as "
+            "UTF-8, or name another one with --requirements"
+        ) from None
     for raw in text.replace("\\\n", " ").splitlines():
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
         line = re.sub(r"\s--hash=\S+", "", line).strip()
         other = re.fullmatch(r"(?:-r|--requirement)[ =](.+)", line)
         if other is not None:
-            yield from _lines(file.parent / other[1].strip())
-        elif line.startswith(("-e", "--editable", ".", "/", "file:")):
+            yield from _lines(file.parent / other[1].strip(), above | {real})
+        elif line.startswith(("-e", "--editable", ".", "/", "file:")) or re.search(r"\s@\s*file:", line):
             raise WorldConfigurationError(
-                f"{file}: {line!r} is a folder of this machine, and the function is for another one; build a wheel of "
-                "it and name its folder with --find-links, or let the app import it from the project's own folder"
+                f"{file}: {line!r} is a folder of this machine, and what is built is for another one; let the app "
+                "import it from the project's own folder, or, for AWS, build a wheel of it and name its folder with "
+                "--find-links"
             )
         elif line:
             yield line

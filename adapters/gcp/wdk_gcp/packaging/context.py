@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wdk_cloud import bundle
 from wdk_cloud.errors import WorldConfigurationError
-from wdk_cloud.packaging.imports import imports_of, top_of
+from wdk_cloud.packaging.imports import Modules, imports_of, top_of
 from wdk_cloud.packaging.project import normalized
 from wdk_cloud.packaging.stamp import code_version
 from wdk_gcp.packaging import dockerfile, pinning
@@ -35,6 +35,9 @@ UNFINISHED = ".unfinished"
 
 MOST_FAULTS = 20
 """Lines of one error: more of them say nothing new."""
+
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:==| @ )", re.MULTILINE)
+"""A package of the image's requirements.txt, by its version or its URL."""
 
 Contents = dict[str, "Path | bytes"]
 
@@ -65,7 +68,7 @@ def build(
     lines = pinning.all_requirements(list(project.depends_on), list(extras))
     with progress(f"finding {len(lines)} packages and what they need", None):
         pinned = pinning.pinned(lines, python)
-    names = {normalized(found) for found in re.findall(r"^([A-Za-z0-9._-]+)==", pinned, re.MULTILINE)}
+    names = {normalized(found) for found in PINNED.findall(pinned)}
     check_imports(project, names)
     version = code_version(project.files, project.folder)
     contents: Contents = {
@@ -85,7 +88,7 @@ def read(folder: Path) -> Context:
     try:
         said = json.loads((folder / APP / bundle.FILE).read_bytes())
         contents: Contents = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-        packages = len(re.findall("^[A-Za-z0-9._-]+==", (folder / "requirements.txt").read_text("utf-8"), re.MULTILINE))
+        packages = len(PINNED.findall((folder / "requirements.txt").read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise WorldConfigurationError(f"{folder} is nothing that `wdk build gcp` has made: {error}") from None
     sha256, size = _digest(contents)
@@ -105,14 +108,18 @@ def check_imports(project: Project, packages: set[str]) -> None:
 
     The app was imported here, so that this environment knows which distribution a module comes from."""
     known = metadata.packages_distributions()
-    present = {*sys.stdlib_module_names, *OURS.values(), *map(top_of, project.files)}
+    present, own = {*sys.stdlib_module_names, *OURS.values()}, set(map(top_of, project.files))
+    modules = Modules(project.files, lambda name: project.files[name].read_bytes())
     faults: list[str] = []
     for name, path in sorted(project.files.items()):
         for found in imports_of(path.read_bytes(), name) if name.endswith(".py") else ():
             top = found.name.partition(".")[0]
             if found.optional or top in present or packages & {normalized(one) for one in known.get(top, ())}:
                 continue
-            if top in known or not found.lazy:
+            if top in own:
+                if not modules.has(found.name):
+                    faults.append(f"{name}:{found.line} imports {found.name}, which is not there")
+            elif top in known or not found.lazy:
                 faults.append(f"{name}:{found.line} imports {found.name}, which no requirement brings")
     if faults:
         more = f"\n… and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""

@@ -24,6 +24,9 @@ GLIBC = 28
 LAST_LINES = 12
 """Of what a tool said before it gave up; there it names the package."""
 
+OF_FOLDERS = ("--find-links", "-f ")
+"""How a line of requirements begins that names a folder of wheels."""
+
 OF_THE_COMMAND_LINE: frozenset[str] = frozenset()
 """Nothing of what our distributions ask for is left out: `wdk` works in the image, too."""
 
@@ -35,8 +38,15 @@ def all_requirements(of_project: list[str], extras: list[str]) -> list[str]:
 def pinned(lines: list[str], python: str) -> str:
     """The content of the image's requirements.txt.
 
-    Raises WorldUnavailableError with what the tool said, WorldConfigurationError when there is no tool.
+    Raises WorldUnavailableError with what the tool said, WorldConfigurationError when there is no tool, or for wheels
+    that the image would not get.
     """
+    for line in lines:
+        if line.startswith(OF_FOLDERS):
+            raise WorldConfigurationError(
+                f"{line!r} names wheels of this machine, and the image is made where they are not; let the app import "
+                "what is in them from the project's own folder"
+            )
     with tempfile.TemporaryDirectory(prefix="wdk-build-") as folder:
         wanted, known = Path(folder, "requirements.in"), Path(folder, "constraints.txt")
         wanted.write_text("".join(f"{line}\n" for line in lines), "utf-8")
