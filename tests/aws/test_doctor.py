@@ -5,6 +5,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import zipfile
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -223,14 +224,26 @@ def test_a_deployment_as_the_template_makes_it_is_well(here):
         ("bucket", "doctor is there"),
         ("bucket-lifecycle", "objects of doctor expire after 60 days"),
         ("scheduler-group", "doctor is there"),
-        ("scheduler-role", "doctor-timers trusts Scheduler for that group, and may send to the queues"),
+        (
+            "scheduler-role",
+            (
+                "doctor-timers trusts Scheduler for that group, and its policies let it send to the queues; policies of the "
+                "resources themselves are not looked at"
+            ),
+        ),
         ("queue-consumer", "doctor-flow: doctor-worker"),
         ("queue-consumer", "doctor-step-dead: doctor-worker"),
         ("queue-visibility", "doctor-step: 960 s, above the 900 s of doctor-worker"),
         ("queue-retention", "doctor-flow keeps a message for 14 days"),
         ("dead-letters", "doctor-step: to doctor-step-dead after 1,000 receives"),
         ("recursion", "doctor-worker: RecursiveLoop is Allow"),
-        ("rights", "the policies of doctor-worker, the role of doctor-worker, allow what a worker needs"),
+        (
+            "rights",
+            (
+                "the policies of doctor-worker, the role of doctor-worker, allow what a worker needs; policies of the "
+                "resources themselves are not looked at"
+            ),
+        ),
         ("app", "1 workflow"),
     } <= found
 
@@ -371,13 +384,19 @@ CASES = {
             "arn:aws:scheduler:eu-west-1:000000000000:schedule-group/doctor: it cannot send with it"
         ),
     ),
-    no_sending: ("scheduler-role", "the role doctor-timers may not send to the flow queue and the step queue"),
+    no_sending: (
+        "scheduler-role",
+        (
+            "the policies of the role doctor-timers do not let it send to the flow queue and the step queue (policies of the "
+            "resources themselves are not looked at)"
+        ),
+    ),
     no_index: ("table-indexes", "the table doctor has no index active, and runs are found through it"),
     no_right: (
         "rights",
         (
-            "the policies of doctor-worker, the role of doctor-worker, do not allow what a worker needs: s3:PutObject on the "
-            "objects, scheduler:CreateSchedule on the schedules"
+            "the policies of doctor-worker, the role of doctor-worker, do not allow what a worker needs (policies of the "
+            "resources themselves are not looked at): s3:PutObject on the objects, scheduler:CreateSchedule on the schedules"
         ),
     ),
     too_little_reserved: (
@@ -413,6 +432,44 @@ def test_one_thing_that_is_wrong_is_said_and_its_command_mends_it(here, account,
         assert text == seen
     typed(mend, client)
     assert wrong(account) == []
+
+
+@pytest.mark.parametrize(
+    ("role_name", "slug", "who", "action", "on", "arns"),
+    [
+        (
+            "doctor-worker",
+            "rights",
+            "the policies of doctor-worker, the role of doctor-worker,",
+            "s3:PutObject",
+            ("objects",),
+            ["arn:aws:s3:::doctor/*"],
+        ),
+        (
+            "doctor-timers",
+            "scheduler-role",
+            "the policies of the role doctor-timers",
+            "sqs:SendMessage",
+            ("flow queue", "step queue"),
+            ["arn:aws:sqs:eu-west-1:000000000000:doctor-flow", "arn:aws:sqs:eu-west-1:000000000000:doctor-step"],
+        ),
+    ],
+)
+def test_what_a_policy_denies_no_grant_mends(here, account, role_name, slug, who, action, on, arns):
+    deny = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": action, "Resource": "*"}]}
+    here.clients.iam.put_role_policy(RoleName=role_name, PolicyName="deny", PolicyDocument=json.dumps(deny))
+    try:
+        ((said, seen, mend),) = wrong(account)
+    finally:
+        here.clients.iam.delete_role_policy(RoleName=role_name, PolicyName="deny")
+    denied = ", ".join(f"{action} on the {each}" for each in on)
+    assert (said, seen) == (slug, f"{who} deny what is needed, whatever else allows it: {denied}")
+    source = f"arn:aws:iam::000000000000:role/{role_name}"
+    assert mend == (
+        f"aws iam simulate-principal-policy --policy-source-arn {source} --action-names {action} --resource-arns "
+        f"{shlex.join(arns)} --query 'EvaluationResults[].MatchedStatements'"
+    )
+    checked(mend)
 
 
 # -- what is not there, and what cannot be looked at -------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from wdk_aws import inside, policies
 from wdk_aws.checkup.account import quoted
@@ -25,39 +25,67 @@ PASSED = {"ContextKeyName": "iam:PassedToService", "ContextKeyValues": [SCHEDULE
 """Under which condition a role is passed: without it no policy that names it would allow that."""
 
 
-def simulated(function: Function, place: Place, account: Account) -> Finding:
+UNSEEN = "policies of the resources themselves are not looked at"
+"""A simulation reads those of a role alone, and IAM simulates no others for roles (SimulatePrincipalPolicy,
+`ResourcePolicy`). One of a queue, a bucket or a table of this account may give a role what its own do not, and may deny
+what they allow."""
+
+
+class Simulated(NamedTuple):
+    """What IAM does not say yes to."""
+
+    unmentioned: set[Use]
+    """No policy of the role has it, and one of the resource may."""
+    denied: set[Use]
+    """A policy says no, whatever another one says."""
+
+
+def simulated(function: Function, place: Place, account: Account) -> list[Finding]:
     """What IAM says that the role of a function may do: all of it, and not only what the function can try by itself.
 
-    Rights on keys are left to the function: a key's own policy gives some, and a simulation does not read it.
+    Rights on keys are left to the function: mostly it is a key's own policy that gives them.
     """
     role = "worker" if function.works else "receiver"
     needed = {use for use in policies.uses(role) if use.on != "key"}
-    refused = sorted(_refused(function.role_arn, needed, place, account))
+    unmentioned, denied = _simulated(function.role_arn, needed, place, account)
     name = function.role_arn.rpartition("/")[2]
-    if not refused:
-        return Finding("rights", f"the policies of {name}, the role of {function.name}, allow what a {role} needs")
-    lacking = ", ".join(f"{use.action} on the {use.on}" for use in refused)
-    return Finding(
-        "rights",
-        f"the policies of {name}, the role of {function.name}, do not allow what a {role} needs: {lacking}",
-        inside.grant(refused, place, name),
-    )
+    of_role = f"the policies of {name}, the role of {function.name},"
+    found = [_denying("rights", f"{of_role} deny", function.role_arn, denied, place)] if denied else []
+    if unmentioned:
+        seen = f"{of_role} do not allow what a {role} needs ({UNSEEN}): {_named(unmentioned)}"
+        found.append(Finding("rights", seen, inside.grant(sorted(unmentioned), place, name)))
+    return found or [Finding("rights", f"{of_role} allow what a {role} needs; {UNSEEN}")]
 
 
-def _refused(role_arn: str, uses: Iterable[Use], place: Place, account: Account) -> set[Use]:
+def _denying(slug: str, who: str, role_arn: str, denied: set[Use], place: Place) -> Finding:
+    """No grant helps against it: the statement has to go, and the command shows which one it is."""
+    actions = sorted({use.action for use in denied})
+    arns = sorted({arn for use in denied for arn in place.arns(use.on)})
+    show = ("aws", "iam", "simulate-principal-policy", "--policy-source-arn", role_arn, "--action-names", *actions)
+    statements = ("--resource-arns", *arns, "--query", "EvaluationResults[].MatchedStatements")
+    return Finding(slug, f"{who} what is needed, whatever else allows it: {_named(denied)}", quoted(*show, *statements))
+
+
+def _named(uses: Iterable[Use]) -> str:
+    return ", ".join(f"{use.action} on the {use.on}" for use in sorted(uses))
+
+
+def _simulated(role_arn: str, uses: Iterable[Use], place: Place, account: Account) -> Simulated:
     """One question for each resource: of several at once the answers say less."""
     by_resource: dict[Resource, list[str]] = {}
     for use in sorted(uses):
         by_resource.setdefault(use.on, []).append(use.action)
-    found: set[Use] = set()
+    found = Simulated(set(), set())
     for on, actions in by_resource.items():
         context: Any = [PASSED] if "iam:PassRole" in actions else []
         for arn in place.arns(on):
             said: Any = account.iam.simulate_principal_policy(
                 PolicySourceArn=role_arn, ActionNames=actions, ResourceArns=[arn], ContextEntries=context
             )
-            results = said["EvaluationResults"]
-            found |= {Use(one["EvalActionName"], on) for one in results if one["EvalDecision"] != "allowed"}
+            for one in said["EvaluationResults"]:
+                if one["EvalDecision"] != "allowed":
+                    among = found.denied if one["EvalDecision"] == "explicitDeny" else found.unmentioned
+                    among.add(Use(one["EvalActionName"], on))
     return found
 
 
@@ -79,17 +107,21 @@ def of_scheduler(role_arn: str, group_arn: str, queues: Iterable[Resource], plac
             "scheduler-role", seen, quoted("aws", "iam", "update-assume-role-policy", "--role-name", name, *trust)
         )
     sending = {Use("sqs:SendMessage", queue) for queue in queues}
-    lacking: list[Resource] = sorted(use.on for use in _refused(role_arn, sending, place, account))
-    if lacking:
+    unmentioned, denied = _simulated(role_arn, sending, place, account)
+    if denied:
+        return _denying("scheduler-role", f"the policies of the role {name} deny", role_arn, denied, place)
+    if unmentioned:
+        lacking: list[Resource] = sorted(use.on for use in unmentioned)
         arns = [arn for queue in lacking for arn in place.arns(queue)]
         allow = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arns}
         put = ("aws", "iam", "put-role-policy", "--role-name", name, "--policy-name", "timers", "--policy-document")
         return Finding(
             "scheduler-role",
-            f"the role {name} may not send to the {' and the '.join(lacking)}",
+            f"the policies of the role {name} do not let it send to the {' and the '.join(lacking)} ({UNSEEN})",
             quoted(*put, json.dumps({"Version": "2012-10-17", "Statement": [allow]})),
         )
-    return Finding("scheduler-role", f"{name} trusts Scheduler for that group, and may send to the queues")
+    seen = f"{name} trusts Scheduler for that group, and its policies let it send to the queues; {UNSEEN}"
+    return Finding("scheduler-role", seen)
 
 
 def _trust(group_arn: str) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Round:
 
         looks: dict[str, Callable[[], list[Finding]]] = {
             "function": asked,
-            "rights": lambda: [roles.simulated(function, place, account)],
+            "rights": lambda: roles.simulated(function, place, account),
         }
         if function.works:
             looks["recursion"] = lambda: [functions.recursion(function, account)]
