@@ -257,6 +257,23 @@ def test_an_erasure_leaves_id_and_times_alone(bench: Bench) -> None:
     assert left.keys() == {"b", "c", "st", "f", "e", "wb", schema.EXPIRES, schema.LISTED, schema.SWEPT}
 
 
+def test_a_log_that_is_too_large_for_one_commit_is_erased_in_several(bench: Bench) -> None:
+    runs = bench.fresh()
+
+    async def fill_and_erase() -> None:
+        await started(runs)
+        for at in range(1, 14):  # 13 MB, and a commit takes 10 MiB
+            await runs.append(RUN, BIRTH, a_batch(at, data=bytes(1_000_000)))
+        await runs.bury(RUN, BIRTH, holder="message-1", fence=1, now=NOW)
+        await runs.erase([(RUN, BIRTH)])
+
+    before = bench.server.calls["Commit"]
+    asyncio.run(fill_and_erase())
+    assert len(bench.documents()) == 1
+    # The head twice, 13 batches, the tombstone and its closing; 13 deletions that are refused, then 6 of them, and 7.
+    assert bench.server.calls["Commit"] - before == 2 + 13 + 2 + 3
+
+
 def test_orders_are_found_by_their_digest_while_their_run_is_there(bench: Bench) -> None:
     runs = bench.fresh()
 

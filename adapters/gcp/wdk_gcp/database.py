@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from google.api_core.exceptions import AlreadyExists, FailedPrecondition, NotFound
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from google.cloud.firestore import DELETE_FIELD, FieldFilter
 
 from wdk_cloud.errors import WorldUnavailableError
@@ -215,7 +215,16 @@ class Database:
             batch = self._client.batch()
             for path in some:
                 batch.delete(self._client.document(path))
-            batch.commit(retry=RETRY, timeout=WITHIN)
+            try:
+                batch.commit(retry=RETRY, timeout=WITHIN)
+            except InvalidArgument:
+                # "Transaction too big": 10 MiB at most, which the documents that go count towards, and nobody has
+                # asked how large those are.
+                if len(some) == 1:
+                    raise
+                middle = len(some) // 2
+                delete(some[:middle])
+                delete(some[middle:])
 
         for start in range(0, len(paths), AT_ONCE):
             await self._clients.ask(_DATABASE, delete, paths[start : start + AT_ONCE])

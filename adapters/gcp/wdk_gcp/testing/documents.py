@@ -12,6 +12,8 @@ from google.cloud.firestore_v1 import types
 
 from wdk_gcp.testing.messages import Message, copied, micros, raw
 from wdk_gcp.testing.values import (
+    LARGEST,
+    LARGEST_COMMIT,
     LIST,
     NAN,
     NUMBER,
@@ -19,6 +21,7 @@ from wdk_gcp.testing.values import (
     Value,
     check_document,
     check_name,
+    document_size,
     drop_at,
     field_path,
     found_at,
@@ -113,12 +116,20 @@ class Documents:
             name: _stored(name, document, None if name in anew else self._named.get(name), at)
             for name, document in made.items()
         }
+        self._check_size(stored)
         self._time = at
         for name, each in stored.items():
             self._keep(name, each)
         deletes = sum(1 for write in writes if write.delete)
         self.charge(deletes=deletes, writes=len(writes) - deletes)
         return [_result(stored[name], results) for name, results in zip(names, transformed, strict=True)], at
+
+    def _check_size(self, stored: dict[str, Stored | None]) -> None:
+        if len(stored) * LARGEST <= LARGEST_COMMIT:
+            return
+        written = [each or self._named.get(name) for name, each in stored.items()]
+        if sum(document_size(each.document) for each in written if each is not None) > LARGEST_COMMIT:
+            invalid("Transaction too big. Decrease transaction size.")
 
     def charge(self, **units: int) -> None:
         """Beside all others, and as a part of the request that this thread is at."""

@@ -29,6 +29,9 @@ NAME_FIELD = "__name__"
 LARGEST = 1 << 20
 """Bytes of a document at most, by the rules below."""
 
+LARGEST_COMMIT = 10 << 20
+"""Bytes of the documents of a commit at most, those that it deletes among them."""
+
 LARGEST_VALUE = LARGEST - 89
 """Bytes of a text or of bytes in a field at most."""
 
@@ -168,11 +171,15 @@ def check_document(document: Message) -> None:
     for name, value in document.fields.items():
         _check_field(name)
         _check_value(name, value, 1)
-    size = name_size(document.name) + fields_size(document.fields) + 32
+    size = document_size(document)
     if size > LARGEST:
         invalid(
             f"Document cannot be written because its size ({size:,} bytes) exceeds the maximum of {LARGEST:,} bytes."
         )
+
+
+def document_size(document: Message) -> int:
+    return name_size(document.name) + fields_size(document.fields) + 32
 
 
 def _check_field(name: str) -> None:
