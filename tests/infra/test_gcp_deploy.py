@@ -372,6 +372,17 @@ def test_a_copy_of_the_module_that_lacks_what_a_deployment_needs_is_refused(clou
     assert "build/gcp/terraform is where a deployment copies its Terraform to, and would be written over" in said
 
 
+def test_terraform_of_somebody_else_is_not_written_over(cloud):
+    copied()
+    Path("terraform").rename("cloud")
+    Path("terraform").mkdir()
+    Path("terraform/network.tf").write_text("# mine")
+    shutil.copytree("build/gcp/image", "image")
+    said = cloud.deploy(*NAMED, "--terraform", "cloud", "--output", ".", "--yes", code=2)
+    assert "nothing was deployed or changed: terraform has Terraform that no deployment has put there" in said
+    assert cloud.calls == [] and [path.name for path in Path("terraform").iterdir()] == ["network.tf"]
+
+
 def test_what_a_deployment_needs_of_the_module_is_in_it(tmp_path):
     assert described.folder_of(tmp_path, MODULE, tmp_path / "build") == MODULE
     assert described.folder_of(tmp_path, None, tmp_path / "build") == MODULE

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wdk_gcp.deploying.image import Builder, Image
 
-BACKEND, VARIABLES, PLAN = "backend.tf.json", "wdk.auto.tfvars.json", "wdk.tfplan"
+BACKEND, PLAN = "backend.tf.json", "wdk.tfplan"
 
 STATE = ".wdk/gcp"
 """Where the state lies unless a bucket is named: below the folder of the project."""
@@ -95,11 +95,12 @@ class Deployment:
     def _write(self) -> None:
         """The module as a root, with the state's place; what Terraform has fetched there stays."""
         backend = {"terraform": {"backend": self.state.backend()}}
-        self.state.file.parent.mkdir(parents=True, exist_ok=True)
-        described.copy(self.module, self.folder)
-        (self.folder / BACKEND).write_text(json.dumps(backend, indent=1), "utf-8")
         variables = {**self.variables, "image": self.image.path}
-        (self.folder / VARIABLES).write_text(json.dumps(variables, indent=1), "utf-8")
+        for folder in (self.state.file.parent, self.folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / described.VARIABLES).write_text(json.dumps(variables, indent=1), "utf-8")
+        (self.folder / BACKEND).write_text(json.dumps(backend, indent=1), "utf-8")
+        described.copy(self.module, self.folder)
 
     def _refuse(self, lines: list[str], consent: Consent) -> None:
         if consent.delete_data:

@@ -22,6 +22,9 @@ NEEDED = frozenset(
 )
 """What a deployment gives to it, and what it asks of it in the end."""
 
+VARIABLES = "wdk.auto.tfvars.json"
+"""What a deployment writes beside its copy before all else: a folder without it is somebody else's."""
+
 _OURS = re.compile(r'^\s*audience\s*=\s*"wdk-cloud"$', re.MULTILINE)
 """In each copy of the module, as nothing that is deployed works with another audience."""
 
@@ -41,6 +44,11 @@ def folder_of(project: Path, named: Path | None, copied_to: Path) -> Path:
         raise UsageError(
             f"nothing was deployed or changed: {own} is where a deployment copies its Terraform to, and would be "
             "written over; keep it elsewhere, or name another folder with --output"
+        )
+    if any(copied_to.glob("*.tf")) and not (copied_to / VARIABLES).exists():
+        raise UsageError(
+            f"nothing was deployed or changed: {copied_to} has Terraform that no deployment has put there, and would "
+            "be written over; name another folder with --output"
         )
     text = "\n".join(file.read_text("utf-8", "replace") for file in sorted(own.glob("*.tf")))
     if named is None and not _OURS.search(text):
