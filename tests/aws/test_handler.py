@@ -306,6 +306,22 @@ def test_a_step_whose_code_is_not_here_is_put_off_and_fails_after_a_day(
     played(scenario, app)
 
 
+@pytest.mark.parametrize("namespace", ["a#b", "Shop", "n" * 33, "../up"])
+def test_a_namespace_that_there_cannot_be_is_none_of_ours(
+    played: Played, caplog: pytest.LogCaptureFixture, namespace: str
+) -> None:
+    async def scenario(hands: Hands) -> None:
+        run = await start(hands.instance.engines.apps()[0].workflows["greet"], "a")
+        (record,) = hands.received("wdk-flow")
+        body = json.dumps({**json.loads(record["body"]), "ns": namespace})
+        assert await hands.invoke({"Records": [{**record, "body": body}]}) == {"batchItemFailures": []}
+        assert (await run.status(), hands.telemetry.counts) == ("pending", {"ForeignMessages": 1})
+
+    played(scenario, greeting())
+    assert "is none of ours and is dropped: it is of no namespace that there can be" in caplog.text
+    assert namespace not in caplog.text
+
+
 def test_a_namespace_that_nobody_serves_is_handed_on(played: Played) -> None:
     theirs = Workflows("theirs")
 

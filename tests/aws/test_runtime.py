@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -117,6 +118,21 @@ def test_an_answer_that_fails_in_its_middle_says_so_in_its_trailers():
     assert answer.trailers["lambda-runtime-function-error-type"] == "ValueError"
     body = json.loads(base64.b64decode(answer.trailers["lambda-runtime-function-error-body"]))
     assert body["errorMessage"] == "the rest is gone"
+
+
+def test_an_answer_that_nobody_reads_any_more_is_not_the_end_of_the_process():
+    def stream(event: Any, _context: runtime.Context, answer: StreamedAnswer) -> bool:
+        if event != "left alone":
+            return False
+        answer.begin(200, [])
+        connection: Any = answer._connection
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        answer.write(b"first")
+        raise AssertionError("it was written to nobody")
+
+    with client(stream=stream) as api:
+        api.begin("left alone")
+        assert api.invoke("next").document["event"] == "next"
 
 
 def test_an_answer_that_fails_before_it_begins_is_an_error_as_any_other():

@@ -14,6 +14,7 @@ import msgspec
 
 from wdk_aws import deadletters, events, messages
 from wdk_aws.schedules import DEAD
+from wdk_cloud.app import NAMESPACE
 from wdk_cloud.codec.refusal import NewerFormatError
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.world.records import Delivery
@@ -79,6 +80,8 @@ async def work(instance: Instance, event: Mapping[str, Any], time: TimeLeft) -> 
 def _read(instance: Instance, record: events.Record, time: TimeLeft) -> Received:
     """Raises `ValueError` for what is none of ours."""
     namespace, message = messages.decode(record.body)
+    if namespace and not NAMESPACE.fullmatch(namespace):  # it would become a part of keys
+        raise ValueError("it is of no namespace that there can be")
     source = _source_of(instance, record)
     if message.kind == "step" and _is_of_flow(instance, record):
         raise ValueError("a step is ordered in the queue for steps alone")

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from importlib import import_module
@@ -129,7 +130,8 @@ def serve(api: RuntimeApi, function: Function) -> None:
         except Exception as error:
             traceback.print_exc()
             if answer.begun:
-                answer.fail(error)
+                with suppress(OSError):  # nobody reads that answer any more; the next event may come all the same
+                    answer.fail(error)
             else:
                 api.fail(context.aws_request_id, error)
             continue
