@@ -156,6 +156,15 @@ def test_a_queue_that_would_be_another_one_is_named_by_its_setting(
         create_resources()
 
 
+def test_a_profile_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "gone")
+    monkeypatch.setenv("WDK_AWS_TABLE", "wdk")
+    with pytest.raises(
+        WorldConfigurationError, match=r"profile \(gone\) could not be found; set AWS_PROFILE to one that"
+    ):
+        create_resources()
+
+
 def test_a_bucket_that_cannot_be_is_named_by_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WDK_AWS_BUCKET", "X")
     with pytest.raises(WorldConfigurationError, match="WDK_AWS_BUCKET"):

@@ -166,6 +166,22 @@ def test_a_first_deployment_shows_what_comes_and_tells_what_a_client_needs(accou
     assert state(account, "first") == before  # not even the empty change set
 
 
+def test_a_profile_that_is_not_there_is_said_with_who_names_it(account, monkeypatch):
+    written(SMALL)
+    config = Path("samconfig.toml")
+    config.write_text('[default.deploy.parameters]\nstack_name = "shop"\nprofile = "work"\n')
+    assert "profile (work) could not be found; " + f"{config.absolute()} names it" in complaint(
+        *DEPLOY, "--yes", code=2
+    )
+    config.unlink()
+    monkeypatch.setenv("AWS_PROFILE", "gone")
+    said = complaint(*DEPLOY, "--stack", "shop", "--yes", code=2)
+    assert (
+        "nothing was deployed or changed: " in said
+        and "profile (gone) could not be found; AWS_PROFILE names it" in said
+    )
+
+
 def test_what_takes_data_away_is_refused_by_name_until_it_is_meant(deployed):
     queue = boto3.client("sqs").get_queue_url(QueueName="stands-flow")["QueueUrl"]
     boto3.client("sqs").send_message(QueueUrl=queue, MessageBody="wake", DelaySeconds=900)
@@ -332,6 +348,15 @@ def test_the_stage_of_samconfig_is_what_sam_takes_it_for(tmp_path):
         ("[default.deploy.parameters]", "default", "names no stack_name for the stage 'default'"),
         ("[default", "default", "cannot be read"),
         (CONFIG.replace("Stage=prod", "Stage prod"), "default", "'Stage' is no parameter; write NAME=VALUE"),
+        (CONFIG.replace("words'", "words"), "default", "are no parameters: No closing quotation; write NAME=VALUE"),
+        (
+            CONFIG.replace('["Stage=staging", "Alarms=no"]', "5"),
+            "staging",
+            ": 5 are no parameters; write text or a list",
+        ),
+        ("default = 3", "default", r"there is no stage 'default' in .*; there are: none"),
+        ("version = 0.1", "version", r"there is no stage 'version' in .*; there are: none"),
+        ("[default]\ndeploy = 1", "default", r"samconfig\.toml: default\.deploy is 1, and has to be a table"),
         (None, "default", r"which stack\? There is no .*samconfig\.toml: name the stack with --stack"),
         (None, "staging", "--stage staging is one of .*, and there is no such file"),
     ],

@@ -64,16 +64,21 @@ class Clients(Asking):
         return translated(error, setting)
 
     def _made(self, service: str, **more: Any) -> Any:
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ProfileNotFound
 
         with self._making:
-            if self._session is None:
-                from boto3.session import Session
-
-                self._session = Session()
-            session: Any = self._session  # its types know each service by a literal of its own
             try:
+                if self._session is None:
+                    from boto3.session import Session
+
+                    self._session = Session()
+                session: Any = self._session  # its types know each service by a literal of its own
                 return session.client(service, config=_config(), **more)
+            except ProfileNotFound as error:
+                raise WorldConfigurationError(
+                    f"a client for {service} cannot be made: {error}; set AWS_PROFILE to one that there is, or not at "
+                    "all (aws configure list-profiles)"
+                ) from error
             except (BotoCoreError, ValueError) as error:
                 raise WorldConfigurationError(
                     f"a client for {service} cannot be made: {error}; set AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL "

@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 
 from wdk_aws.deploying import changes, changesets, losses, preflight, sam, stacks, templates
 from wdk_aws.deploying.preflight import Plan
@@ -71,9 +71,7 @@ class Deployment:
     async def run(self, consent: Consent) -> None:
         """Raises CommandError or WorldConfigurationError that says what is not as it has to be, and UsageError when
         data would go; then the account is as it was."""
-        from boto3.session import Session
-
-        session = Session(profile_name=self.stage.profile, region_name=self.stage.region)
+        session = self._session()
         parameters = self._declared()
         with progress("looking whether all is well"):
             preflight.refuse(Plan(self.stage.stack, self.template, parameters, self.stage.bucket), session)
@@ -82,6 +80,18 @@ class Deployment:
         except (BotoCoreError, ClientError) as error:
             raise translated(error, f"the stack {self.stage.stack}") or CommandError(
                 f"the stack {self.stage.stack} was not deployed: {error}"
+            ) from None
+
+    def _session(self) -> Session:
+        """With the profile and the region of the stage, where it names them."""
+        from boto3.session import Session
+
+        try:
+            return Session(profile_name=self.stage.profile, region_name=self.stage.region)
+        except ProfileNotFound as error:
+            names = f"{self.config} names it" if self.stage.profile else "AWS_PROFILE names it"
+            raise UsageError(
+                f"nothing was deployed or changed: {error}; {names}, and these are there: aws configure list-profiles"
             ) from None
 
     def _declared(self) -> dict[str, str]:

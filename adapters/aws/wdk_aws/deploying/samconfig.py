@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from wdk_cloud.cli.console import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
 NAME = "samconfig.toml"
@@ -46,12 +46,12 @@ def read(file: Path, stage: str, stack: str | None) -> Stage:
             raise UsageError(f"which stack? There is no {file}: name the stack with --stack")
         return Stage(stage, stack)
     document = _document(file)
-    if stage not in document:
-        stages = ", ".join(name for name in document if name != "version") or "none"
+    if not isinstance(document.get(stage), dict):
+        stages = ", ".join(name for name, said in document.items() if isinstance(said, dict)) or "none"
         raise UsageError(f"there is no stage {stage!r} in {file}; there are: {stages}")
     said: dict[str, Any] = {}
     for of_command in ("global", "deploy"):
-        said |= document[stage].get(of_command, {}).get("parameters", {})
+        said |= _table(document, (stage, of_command, "parameters"), file)
     named = stack or said.get("stack_name")
     if not named:
         raise UsageError(f"{file} names no stack_name for the stage {stage!r}; write one, or name it with --stack")
@@ -68,7 +68,14 @@ def read(file: Path, stage: str, stack: str | None) -> Stage:
 
 def parameters(said: object, where: str) -> dict[str, str]:
     """As `sam` takes them: text or a list, each `NAME=VALUE` or `ParameterKey=NAME,ParameterValue=VALUE`."""
-    words = shlex.split(said) if isinstance(said, str) else [str(word) for word in cast("Iterable[object]", said)]
+    if not isinstance(said, str | list):
+        raise UsageError(f"{where}: {said!r} are no parameters; write text or a list of NAME=VALUE")
+    try:
+        words = shlex.split(said) if isinstance(said, str) else [str(word) for word in cast("list[object]", said)]
+    except ValueError as error:  # a quotation mark that stands alone
+        raise UsageError(
+            f"{where}: {said!r} are no parameters: {error}; write NAME=VALUE, or NAME='SOME VALUE'"
+        ) from None
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -77,6 +84,17 @@ def parameters(said: object, where: str) -> dict[str, str]:
         if not equals or not name:
             raise UsageError(f"{where}: {word!r} is no parameter; write NAME=VALUE")
         found[name] = value
+    return found
+
+
+def _table(document: dict[str, Any], path: Sequence[str], file: Path) -> dict[str, Any]:
+    """What the file says there, which may be nothing. Raises UsageError for what is no table."""
+    found = document
+    for depth, name in enumerate(path, 1):
+        said: object = found.get(name, {})
+        if not isinstance(said, dict):
+            raise UsageError(f"{file}: {'.'.join(path[:depth])} is {said!r}, and has to be a table of TOML")
+        found = cast("dict[str, Any]", said)
     return found
 
 
