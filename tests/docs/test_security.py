@@ -22,7 +22,7 @@ from wdk_cloud.engine.orders import StepOrder
 from wdk_cloud.testing import workflow_env
 from wdk_cloud.world.ports import Message
 from wdk_gcp import messages as gcp_messages
-from wdk_gcp.testing.environment import cloud_run_env
+from wdk_gcp.testing import cloud_run_env
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text()

@@ -39,7 +39,10 @@ def stream_response(
 async def astream_response(
     stream: ReadableStream[Any] | sync.ReadableStream[Any], *, last_event_id: str | None = None, raw: bool = False
 ) -> HttpResponseBase:
-    """As `stream_response`, for async views under ASGI. It keeps no thread, and ends at once with its client."""
+    """As `stream_response`, with its `stream`, `last_event_id` and `raw`, for async views under ASGI.
+
+    It keeps no thread, and ends at once with its client.
+    """
     try:
         source = live.Live(live.of_a_run(stream), last_event_id, raw=raw)
         await source.open()

@@ -384,6 +384,8 @@ class Receiver(Protocol):
 
 
 class Handle(Protocol):
+    """A call that a clock was asked for, and that may be cancelled."""
+
     def cancel(self) -> None: ...
 
 

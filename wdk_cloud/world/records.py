@@ -7,11 +7,16 @@ from typing import Literal, TypedDict
 import msgspec
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "deleted"]
+"""Of a run, as its head has it; `deleted` is a tombstone."""
+
 ENDED: frozenset[Status] = frozenset(("completed", "failed", "cancelled", "deleted"))
+"""Those of runs in which nothing will happen any more."""
 
 MessageKind = Literal["wake", "timer", "continue", "step", "sweep"]
+"""What a message is for: to look, that a time has come, to go on, an order, to send again what is outstanding."""
 
-RETIRED_KEPT = 16  # exchanged messages that a record remembers; PROTOCOL.md, "Records"
+RETIRED_KEPT = 16
+"""How many exchanged messages a record remembers; PROTOCOL.md, "Records"."""
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -242,5 +247,7 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeadPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a listing, and where the next one begins; no `cursor`: it is the last one."""
+
     heads: list[Head]
     cursor: str | None

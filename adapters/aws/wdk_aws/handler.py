@@ -30,7 +30,8 @@ class Handler(Protocol):
 def lambda_handler(*apps: Workflows, authenticator: Authenticator | None = None) -> Function:
     """A handler that serves these apps; without any, those that WDK_APP names.
 
-    `authenticator` is that of `wdk_cloud.http.app`: it is asked with each request to the API.
+    `authenticator` is that of `wdk_cloud.http.app`: it is asked with each request to the API. Raises `TypeError` for
+    what is no `Workflows`.
     """
     for app in apps:
         from wdk_cloud.app import Workflows
@@ -86,3 +87,4 @@ class Function:
 
 
 handler = lambda_handler()
+"""The entry of the function: it serves the apps that WDK_APP names."""

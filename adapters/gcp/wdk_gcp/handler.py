@@ -27,7 +27,7 @@ def cloud_run_app(*apps: Workflows, authenticator: Authenticator | None = None) 
     """An ASGI app that serves these apps; without any, those that WDK_APP names.
 
     `authenticator` is that of `wdk_cloud.http.app`: it is asked with each request to the API. Queues and schedules are
-    let in by their tokens, whatever it says.
+    let in by their tokens, whatever it says. Raises `TypeError` for what is no `Workflows`.
     """
     for app in apps:
         from wdk_cloud.app import Workflows

@@ -134,6 +134,7 @@ class Deployed:
         return functionurls.client(self.account.url, base, self.account.session)
 
     def close(self) -> None:
+        """Close the clients `public` and `api`. The stack stays."""
         for name in ("public", "api"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
@@ -152,12 +153,12 @@ class Deployed:
         return json.loads(body)
 
     def run(self, workflow: Workflow[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a run of it, which the function works on. Raises as `Run.return_value`, `TimeoutError` after
+        """The result of a run of `workflow`, which the function works on. Raises as `Run.return_value`, `TimeoutError` after
         two minutes."""
         return asyncio.run(self.arun(workflow, *args, **kwargs))
 
     async def arun(self, workflow: Workflow[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `run`, in a coroutine."""
+        """As `run` of this `workflow`, in a coroutine."""
         world = self.world()
         try:
             with use_world(world):
@@ -167,7 +168,8 @@ class Deployed:
             await world.close()
 
     def lines(self, output: str = "WorkerLogs") -> list[Line]:
-        """Of the log, oldest first; those of an invocation come when it has ended. `ReceiverLogs` are the others."""
+        """Of the log, oldest first; those of an invocation come when it has ended. `output` names it: the worker's, or
+        with `ReceiverLogs` the receiver's."""
         logs, found, more = self.account.client("logs"), list[Line](), dict[str, str]()
         while True:
             page = logs.filter_log_events(logGroupName=self.outputs[output], **more)
@@ -177,12 +179,12 @@ class Deployed:
             more = {"nextToken": page["nextToken"]}
 
     def counted(self, metric: str) -> int:
-        """The sum of a metric in the worker's log, where CloudWatch takes them from."""
+        """The sum of a `metric` in the worker's log, where CloudWatch takes them from."""
         documents = [line.document for line in self.lines()]
         return sum(sum(_numbers(one.get(metric, 0))) for one in documents if "_aws" in one)
 
     def refusals(self, output: str = "WorkerLogs") -> list[Line]:
-        """Lines that tell of a right that a role lacks."""
+        """Lines that tell of a right that a role lacks, in the log that `output` names."""
         return [line for line in self.lines(output) if "AccessDenied" in line.text]
 
     def messages(self) -> dict[str, int]:
@@ -208,9 +210,11 @@ def deploy(
     parameters: Mapping[str, str] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Deployed:
-    """Make a stack, or change the one of that name, of what `wdk build aws` wrote into the folder `built`.
+    """Make a stack in the stand-in `account`, or change the one of that `name`, of what `wdk build aws` wrote into the
+    folder `built`.
 
-    Raises WorldConfigurationError that says which resource was refused, and why.
+    `parameters` are the template's; `variables` more ones for the functions. Raises WorldConfigurationError that says
+    which resource was refused, and why.
     """
     zipped = (built / ZIP).read_bytes()
     key = f"{sha256(zipped).hexdigest()}.zip"

@@ -40,13 +40,18 @@ def build(
     extras: Sequence[str] = (),
     template: Path | None = None,
 ) -> Built:
-    """The zip for this machine and the template, as `wdk build aws` makes them, into the folder."""
+    """The zip of the `project` for this machine and the template, as `wdk build aws` makes them, into the `folder`.
+
+    `extras` are those of wdk-cloud beside what the project asks for, `template` one of yours in place of ours;
+    `progress` is told what is being done. Raises `WorldConfigurationError` for what cannot be built.
+    """
     return making.make(Order(project, here(), template, folder, extras), progress).built
 
 
 @contextmanager
 def account(folder: Path | None = None) -> Generator[Account]:
-    """A stand-in of its own, which ends with the block. Its log and the functions' files lie in `folder`."""
+    """A stand-in for an account, ministack, which ends with the block. Its log and the functions' files lie in
+    `folder`, by default one that ends with it."""
     home = ministack.environment()
     with (
         tempfile.TemporaryDirectory(prefix="wdk-rehearsal-") as own,
@@ -66,7 +71,8 @@ def rehearsed(
 ) -> Generator[Deployed]:
     """Build the app (`module:app`) whose code lies in `folder`, and deploy it into a stand-in that ends with the block.
 
-    `parameters` are the template's; `variables` more ones for the functions.
+    `extras` are those of wdk-cloud beside what the project asks for; `parameters` are the template's; `variables` more
+    ones for the functions.
     """
     with tempfile.TemporaryDirectory(prefix="wdk-rehearsal-") as built, account() as made:
         build(Project(Path(folder).absolute(), app), Path(built), extras=extras)

@@ -28,8 +28,11 @@ class Attempt:
     """One delivery of a task, when it has ended."""
 
     task: str
+    """Its full name."""
     url: str
+    """Where it was sent."""
     retry_count: int
+    """Of earlier deliveries that ended without success."""
     at: float
     """When it began, by the server's clock."""
     status: int | None

@@ -50,7 +50,8 @@ class FirestoreServer:
 
     Commits are atomic, and their times rise strictly. There are all databases that are asked for, empty at first; those
     of `datastore_mode` answer as a database in Datastore mode does. With `indexes` queries that would need others are
-    refused. Transactions, listeners, vectors and aggregations other than counts are not there.
+    refused. Times are those of `clock`, by default the machine's; `mischief` are its faults. Transactions, listeners,
+    vectors and aggregations other than counts are not there.
     """
 
     def __init__(
@@ -80,22 +81,22 @@ class FirestoreServer:
         self._grpc.stop()
 
     def client(self, project: str = PROJECT, database: str | None = None) -> Client:
-        """A new client of this server."""
+        """A new client of this server, for the `database` of this `project`; by default the one named `(default)`."""
         from google.cloud.firestore import Client
 
         with named_by_environment(self.address):
             return Client(project, AnonymousCredentials(), database)
 
     def async_client(self, project: str = PROJECT, database: str | None = None) -> AsyncClient:
-        """A new client of this server, for the loop that uses it first."""
+        """As `client` for asyncio (`project`, `database`), for the loop that uses it first."""
         from google.cloud.firestore import AsyncClient
 
         with named_by_environment(self.address):
             return AsyncClient(project, AnonymousCredentials(), database)
 
     def expire(self, collection: str, field: str) -> int:
-        """Delete the documents of all collections of this id whose time in this field has passed, as a TTL policy does
-        within a day. How many there were; nobody is charged for them here."""
+        """Delete the documents of all collections of the id `collection` whose time in `field` has passed, as a TTL
+        policy does within a day. How many there were; nobody is charged for them here."""
         with self._lock:
             return self._documents.expire(collection, field)
 

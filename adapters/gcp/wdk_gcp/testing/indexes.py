@@ -23,7 +23,7 @@ Ordered = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index that is declared: of several fields, or of one for a collection group."""
+    """An index that is declared: of several `fields`, or of one for a `collection` group."""
 
     collection: str
     fields: tuple[str, ...]
@@ -32,6 +32,7 @@ class Index:
     """For queries of all collections of this id."""
 
     def ordered(self) -> Ordered:
+        """Its fields with their directions."""
         return tuple((name.removeprefix("-"), -1 if name.startswith("-") else 1) for name in self.fields)
 
 
@@ -41,9 +42,11 @@ class Indexes:
 
     declared: Collection[Index] = ()
     exempt: Mapping[str, Collection[str]] = field(default_factory=dict[str, "Collection[str]"])
+    """By the ids of collections, the fields that are exempt from indexing."""
 
     def check(self, collection: str, equal: Collection[str], orders: Ordered, *, group: bool) -> None:
-        """Refuse a query that asks these fields for equality and goes in this order, if it would need another index."""
+        """Refuse a query of the `collection` (with `group`, of all of this id) that asks the fields `equal` for
+        equality and goes by `orders`, if it would need another index."""
         asked = frozenset(equal) - {NAME_FIELD}
         orders = _without_name(orders)
         if not orders:

@@ -38,7 +38,7 @@ class CloudKmsServer:
             kms.create("projects/p/locations/l/keyRings/r/cryptoKeys/k")
             client = kms.client()
 
-    Keys are made, rotated and disabled by the methods of the server, not by requests.
+    Keys are made, rotated and disabled by the methods of the server, not by requests. `mischief` are its faults.
     """
 
     def __init__(self, *, mischief: Mischief | None = None) -> None:
@@ -66,15 +66,17 @@ class CloudKmsServer:
         return KeyManagementServiceClient(transport=KeyManagementServiceGrpcTransport(channel=channel))
 
     def create(self, name: str) -> None:
+        """Make the key of this full `name`, with one version."""
         with self._lock:
             self._keys[name] = CryptoKey()
 
     def rotate(self, name: str) -> None:
-        """What is encrypted from now on is so by a new version; the others still decrypt."""
+        """What is encrypted by the key `name` from now on is so by a new version; the others still decrypt."""
         with self._lock:
             self._keys[name].versions.append(AESGCM.generate_key(256))
 
     def enable(self, name: str, enabled: bool) -> None:
+        """Whether the key `name` is `enabled`; one that is not refuses to decrypt, too."""
         with self._lock:
             self._keys[name].enabled = enabled
 

@@ -19,6 +19,7 @@ Fault = Literal[
     "reordered",  # a task that is due is delivered after others that are due later
     "unacknowledged",  # the answer to a delivery does not arrive, so that the task comes back
 ]
+"""What may go wrong; docs/gcp-testing.md has what each does."""
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
@@ -26,8 +27,8 @@ FAULTS: tuple[Fault, ...] = get_args(Fault)
 class Mischief:
     """The faults of a server. `rates` says how often each happens to each request that it can happen to, from 0 to 1.
 
-    Chance is drawn for each kind of request apart, so that more requests of one kind do not change what others meet;
-    within a kind it goes by the order in which they arrive.
+    Chance comes from `seed`, so that it can be repeated. It is drawn for each kind of request apart, so that more
+    requests of one kind do not change what others meet; within a kind it goes by the order in which they arrive.
     """
 
     def __init__(self, seed: int = 0, rates: Mapping[Fault, float] | None = None) -> None:
@@ -40,7 +41,7 @@ class Mischief:
         self._chances: dict[str, Random] = {}
 
     def plan(self, call: str, *faults: Fault | None) -> None:
-        """The next requests of this kind meet these faults, one each; None: a request that goes well.
+        """The next requests of the kind `call` meet these `faults`, one each; None: a request that goes well.
 
         The kinds are the servers' `calls`: `CreateTask`, `Commit`, `objects.insert`, and `dispatch` for a delivery.
         """
@@ -48,7 +49,7 @@ class Mischief:
             self._planned[call].extend(faults)
 
     def draw(self, call: str, among: tuple[Fault, ...]) -> Fault | None:
-        """The fault that this request meets."""
+        """The fault, of those `among` which it may be, that this request of the kind `call` meets."""
         with self._lock:
             planned = self._planned[call]
             fault = planned.popleft() if planned else self._by_chance(call, among)

@@ -54,7 +54,8 @@ class CloudStorageServer:
             bucket = storage.client().create_bucket("runs")
 
     `url` is also what `STORAGE_EMULATOR_HOST` wants. Writes are atomic and strongly consistent, with preconditions on
-    generations; requests that come at the same time are served from threads. It keeps live objects only (no earlier
+    generations; requests that come at the same time are served from threads. Times are those of `clock`, by default the
+    machine's; `mischief` are its faults. It keeps live objects only (no earlier
     generations), and knows no access control, no signed URLs and no compose.
     """
 

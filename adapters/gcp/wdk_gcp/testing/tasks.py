@@ -40,8 +40,10 @@ class CloudTasksServer:
 
     Tasks that are due are posted to their URLs with the documented headers, and with an OIDC token where they ask for
     one; what answers other than 2xx comes back after the back-off of its queue. With a `VirtualClock` of
-    `wdk_cloud.world.clock` tasks become due when it is moved: `next_due()` says until when, `idle()` waits for what
-    the move began. There are no App Engine tasks, and dispatches per second are stored but not obeyed.
+    `wdk_cloud.world.clock` for its `clock` tasks become due when it is moved: `next_due()` says until when, `idle()`
+    waits for what the move began. `mischief` are its faults, `signer` makes its tokens, `deliveries` brings tasks to
+    their receivers: by HTTP, unless another kind is given. There are no App Engine tasks, and dispatches per second are
+    stored but not obeyed.
     """
 
     def __init__(
@@ -52,7 +54,6 @@ class CloudTasksServer:
         signer: TokenSigner | None = None,
         deliveries: Callable[..., Deliveries] = Deliveries,
     ) -> None:
-        """`deliveries`: what brings tasks to their receivers, by HTTP unless another kind is given."""
         self.clock: Clock = SystemClock() if clock is None else clock
         self.mischief = Mischief() if mischief is None else mischief
         self.signer = TokenSigner() if signer is None else signer
@@ -120,7 +121,7 @@ class CloudTasksServer:
         return min((due for due in dues if due is not None), default=None)
 
     def idle(self, timeout: float = 30.0) -> None:
-        """Wait until nothing is due or under way. Raises TimeoutError after so many (real) seconds."""
+        """Wait until nothing is due or under way. Raises TimeoutError after `timeout` (real) seconds."""
         with self._lock:
             if not self._lock.wait_for(self.deliveries.idle, timeout):
                 raise TimeoutError(f"tasks are still due or being delivered after {timeout} s")
@@ -278,12 +279,12 @@ class CloudTasksServer:
 
 
 def tasks_client(address: str) -> CloudTasksClient:
-    """A client of the server at this address, which may be another process's."""
+    """A client of the server at this `address`, which may be another process's."""
     return CloudTasksClient(transport=CloudTasksGrpcTransport(channel=grpc.insecure_channel(address)))
 
 
 def async_tasks_client(address: str) -> CloudTasksAsyncClient:
-    """The same for asyncio; made on the loop that uses it."""
+    """A client for asyncio of the server at this `address`; made on the loop that uses it."""
     return CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=grpc.aio.insecure_channel(address)))
 
 

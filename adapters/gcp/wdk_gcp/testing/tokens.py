@@ -22,7 +22,7 @@ LIFETIME = 3600.0
 
 
 class TokenSigner:
-    """Signs ID tokens (RS256). The key is made at first use: it costs a tenth of a second.
+    """Signs ID tokens (RS256) by a key named `key_id`. It is made at first use, which costs a tenth of a second.
 
     Times are the machine's, also beside a virtual clock: the libraries that verify tokens know no other one.
     """
@@ -43,7 +43,8 @@ class TokenSigner:
         lifetime: float = LIFETIME,
         **claims: object,
     ) -> str:
-        """A token for this audience in the name of this service account; `claims` replace what it would say."""
+        """A token for this `audience` in the name of the service account `email`, `issued` at this time (now) and good
+        for `lifetime` seconds; `claims` replace what it would say."""
         at = int(SystemClock().now() if issued is None else issued)
         payload: dict[str, object] = {
             "iss": self.issuer,
