@@ -153,8 +153,8 @@ class Deployed:
         return json.loads(body)
 
     def run(self, workflow: Workflow[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a run of `workflow`, which the function works on. Raises as `Run.return_value`, `TimeoutError` after
-        two minutes."""
+        """The result of a run of `workflow`, which the function works on. Raises as `Run.return_value`, `TimeoutError`
+        after two minutes."""
         return asyncio.run(self.arun(workflow, *args, **kwargs))
 
     async def arun(self, workflow: Workflow[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
