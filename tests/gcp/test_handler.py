@@ -134,6 +134,30 @@ def test_a_body_of_nobody_is_dropped_without_its_content(
         assert "4000" not in caplog.text
 
 
+def test_an_order_of_a_step_in_the_queue_of_runs_is_dropped(gcp_stage: Stage) -> None:
+    """Or whoever may put tasks there, as the public receiver may, could have steps called with arguments of theirs."""
+    order = messages.encode(msgspec.structs.replace(STRANGER, kind="step", step_id="say#1"))
+
+    async def scenario(hands: Hands) -> None:
+        flow, steps = (
+            name.rpartition("/")[2]
+            for name in (hands.env.world.settings.flow_queue, hands.env.world.settings.step_queue)
+        )
+        told: list[str] = []
+
+        async def deliver(_namespace: str, delivery: Any) -> bool:
+            told.append(delivery.message.kind)
+            return True
+
+        hands.instance.engines.deliver = deliver  # type: ignore[method-assign]
+        answer = await hands.bring(order, X_CloudTasks_QueueName=flow)
+        assert (answer.status_code, told, hands.telemetry.counts) == (200, [], {"ForeignMessages": 1})
+        answer = await hands.bring(order, X_CloudTasks_QueueName=steps)
+        assert (answer.status_code, told, hands.telemetry.counts) == (200, ["step"], {"ForeignMessages": 1})
+
+    handed(gcp_stage, scenario, greeting())
+
+
 def test_what_names_no_task_comes_from_no_queue(gcp_stage: Stage) -> None:
     async def scenario(hands: Hands) -> None:
         answer = await hands.service.post("flow", messages.encode(STRANGER))
