@@ -228,6 +228,17 @@ def test_what_stays_in_the_account_is_said_to_be_lost_to_the_app_all_the_same():
     )
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes", "days"),
+    [("365", "30", 60), ("90", "60", 120), ("30", "7", None), ("30", "90", None), ("x", "7", None)],
+)
+def test_a_retention_for_which_objects_of_live_runs_are_too_old_is_refused(was, becomes, days):
+    before, after = ([{"ParameterKey": "RetentionDays", "ParameterValue": value}] for value in (was, becomes))
+    lines = losses.found([], {"Parameters": before}, after, boto3.Session())
+    said = f"RetentionDays was {was} and becomes {becomes}: large values and streams that are older than {days} days go"
+    assert lines == ([f"{said}, those of runs that live among them"] if days else [])
+
+
 def say_no(terminal, _asked):
     os.write(terminal, b"n\n")
 

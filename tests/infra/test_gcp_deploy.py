@@ -208,6 +208,25 @@ def test_what_would_take_data_away_is_refused_unless_it_is_said(cloud, loss, sai
     assert "terraform apply wdk.tfplan" in cloud.verbs
 
 
+def bucket(*ages, actions=("update",), before=(730,)):
+    rules = [[{"action": [{"type": "Delete"}], "condition": [{"age": age}]} for age in each] for each in (before, ages)]
+    states = [{"name": "my-project-wdk", "lifecycle_rule": each} for each in rules]
+    told = dict(zip(("before", "after"), states, strict=True))
+    return {**change("google_storage_bucket", list(actions)), "change": {"actions": list(actions), **told}}
+
+
+def test_a_bucket_that_keeps_objects_for_less_time_takes_some_of_live_runs_away():
+    (line,) = losses.found({"resource_changes": [bucket(60)]})
+    assert line == (
+        "google_storage_bucket.x keeps objects for 60 days, and no longer for 730: large values and streams that are "
+        "older go, those of runs that live among them"
+    )
+    (line,) = losses.found({"resource_changes": [bucket(60, before=())]})
+    assert "for 60 days, and no longer for ever" in line
+    kept = [bucket(730), bucket(), bucket(60, before=(60,)), bucket(730, before=(60,)), bucket(60, actions=["no-op"])]
+    assert losses.found({"resource_changes": kept}) == []
+
+
 def test_what_holds_no_data_may_go():
     others = [
         change("google_cloud_run_v2_service", ["delete", "create"]),

@@ -255,6 +255,14 @@ def test_links_are_followed_but_into_circles_and_nowhere(tmp_path):
     ]
 
 
+def test_names_are_those_below_the_project_and_are_written_in_utf_8(tmp_path):
+    folder = written(tmp_path, {"shop.py": "", "prix/été.json": "{}"})
+    assert sorted(Project(folder, "shop:app", include=(".",)).files) == ["prix/été.json", "shop.py"]
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("")
+    with pytest.raises(WorldConfigurationError, match=r"^the name 'caf\\udce9\.txt' of a file is not written in UTF-8"):
+        _ = Project(folder, "shop:app").files
+
+
 def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
     folder = written(tmp_path, {"shop.py": ""})
 

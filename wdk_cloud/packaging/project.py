@@ -62,8 +62,10 @@ class Project:
             raise WorldConfigurationError(
                 f"{given} of --include is nothing that lies in the project's folder {self.folder}; name what does"
             )
-        name = path.relative_to(self.folder.resolve()).as_posix()
-        return {name: path} if path.is_file() else {f"{name}/{inner}": file for inner, file in _below(path).items()}
+        inside = path.relative_to(self.folder.resolve())
+        if path.is_file():
+            return {inside.as_posix(): path}
+        return {(inside / inner).as_posix(): file for inner, file in _below(path).items()}
 
     @cached_property
     def depends_on(self) -> list[str]:
@@ -89,10 +91,19 @@ def _below(folder: Path) -> dict[str, Path]:
             if path.name.startswith(".") or path.suffix == ".pyc":
                 continue
             if path.is_file():
-                found[path.relative_to(folder).as_posix()] = path
+                found[_name_of(path.relative_to(folder))] = path
             elif path.is_dir() and _may_be_code(path) and (real := path.resolve()) not in above:
                 waiting.append((path, above | {real}))
     return found
+
+
+def _name_of(path: Path) -> str:
+    name = path.as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise WorldConfigurationError(f"the name {name!r} of a file is not written in UTF-8; rename it") from None
+    return name
 
 
 def _may_be_code(folder: Path) -> bool:

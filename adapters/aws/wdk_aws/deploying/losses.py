@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from wdk_aws.attributes import DAY, object_days
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -26,6 +28,9 @@ HOLDS = {
 KEY = "KmsKeyArn"
 """The template's parameter: with another key, or none, the functions may not open what the last one has sealed."""
 
+RETENTION = "RetentionDays"
+"""Of which the template makes the age at which objects go."""
+
 WAITING = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible")
 
 
@@ -34,10 +39,17 @@ def found(
 ) -> list[str]:
     """A line for each; `before` is the stack as it is, `parameters` are those that it would have."""
     lines = [line for change in changes if change.takes_away and (line := _line(change, session)) is not None]
-    was, becomes = _value((before or {}).get("Parameters", ())), _value(parameters)
+    values, new_values = _values((before or {}).get("Parameters", ())), _values(parameters)
+    was, becomes = values.get(KEY, ""), new_values.get(KEY, "")
     if was and was != becomes:
         new = f"becomes {becomes}" if becomes else "is left out"
         lines.append(f"{KEY} was {was} and {new}: payloads of the runs that are there cannot be opened any more")
+    days, left = _days(values), _days(new_values)
+    if days is not None and left is not None and left < days:
+        lines.append(
+            f"{RETENTION} was {values[RETENTION]} and becomes {new_values[RETENTION]}: large values and streams that "
+            f"are older than {left} days go, those of runs that live among them"
+        )
     return lines
 
 
@@ -66,6 +78,11 @@ def _messages(url: str, session: Session) -> str:
     return f"{number:,}" if number else ""
 
 
-def _value(parameters: Iterable[ParameterTypeDef]) -> str:
-    values = {each.get("ParameterKey"): each.get("ParameterValue", "") for each in parameters}
-    return values.get(KEY, "")
+def _values(parameters: Iterable[ParameterTypeDef]) -> dict[str, str]:
+    return {each.get("ParameterKey", ""): each.get("ParameterValue", "") for each in parameters}
+
+
+def _days(values: Mapping[str, str]) -> int | None:
+    """The age at which objects go; None where no parameter of ours says that."""
+    said = values.get(RETENTION, "")
+    return object_days(int(said) * DAY) if said.isdecimal() else None

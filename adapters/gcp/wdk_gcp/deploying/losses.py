@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+BUCKET = "google_storage_bucket"
+
 HOLDS = {
     "google_cloud_tasks_queue": "the messages that wait in it",
     "google_firestore_database": "the runs",
-    "google_storage_bucket": "large values and streams",
+    BUCKET: "large values and streams",
 }
 
 RIGHT_TO_OPEN = ("google_kms_crypto_key_iam_member", "worker")
@@ -26,6 +29,7 @@ def _lines(changes: list[Mapping[str, Any]]) -> Iterator[str]:
     for change in changes:
         actions: list[str] = change["change"]["actions"]
         if "delete" not in actions:
+            yield from _aged(change)
             continue
         verb = "is replaced by another one" if "create" in actions else "is removed"
         named = change["address"]
@@ -34,6 +38,24 @@ def _lines(changes: list[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{named} ({before.get('name', 'whose name is not known')}) {verb}: {HOLDS[change['type']]}"
         elif (change["type"], change.get("name")) == RIGHT_TO_OPEN:
             yield f"{named} {verb}: payloads of the runs that are there cannot be opened any more"
+
+
+def _aged(change: Mapping[str, Any]) -> Iterator[str]:
+    """Of a bucket whose objects go sooner than before."""
+    was, left = _days(change["change"].get("before")), _days(change["change"].get("after"))
+    if change["type"] == BUCKET and change["change"]["actions"] == ["update"] and left < was:
+        before = f"for {was:g}" if math.isfinite(was) else "for ever"
+        yield (
+            f"{change['address']} keeps objects for {left:g} days, and no longer {before}: large values and streams "
+            "that are older go, those of runs that live among them"
+        )
+
+
+def _days(bucket: Mapping[str, Any] | None) -> float:
+    """After which its objects go by themselves."""
+    rules: list[dict[str, list[dict[str, Any]] | None]] = (bucket or {}).get("lifecycle_rule") or []
+    ages = [condition.get("age") for rule in rules for condition in rule.get("condition") or ()]
+    return min((float(age) for age in ages if age), default=math.inf)
 
 
 def _changes(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
