@@ -14,6 +14,8 @@ from tests.infra.hcl import Module, module, references
 from tests.infra.sam_in_hcl import differences
 from tests.infra.sam_words import snake
 from wdk_aws import attributes, policies, schema
+from wdk_aws.deploying.names import BUCKETS_KEPT
+from wdk_aws.packaging import starting
 from wdk_aws.settings import TEMPLATE, VARIABLES
 
 ROOT = Path(__file__).parents[2]
@@ -322,6 +324,24 @@ WRONG = {
         "ValidationException: Invalid Schedule Expression.",
     ),
 }
+
+
+@pytest.mark.parametrize("name", ["xn--shop", "sthree-shop", "amzn-s3-demo-shop", "s" * 37, "s"])
+def test_names_that_no_bucket_may_have_are_refused_wherever_they_are_chosen(made, name):
+    (rule,) = made.variables["name"]["validation"]
+    assert f'regex("{starting.NAMES}", var.name)' in rule["condition"]
+    assert f'!can(regex("^({"|".join(BUCKETS_KEPT)})", var.name))' in rule["condition"]
+    assert [pattern for pattern in starting.LONGEST | starting.RESERVED if not re.search(pattern, name)]
+
+
+def test_the_longest_name_leaves_room_for_what_is_put_behind_it(made):
+    """Terraform's provider takes 37 characters before the 26 that it adds to the name of a bucket."""
+    (digits,) = re.findall(r"\{0,(\d+)\}", starting.NAMES)
+    longest = "n" * (int(digits) + 2)
+    assert made.of_type("aws_s3_bucket")["objects"]["bucket_prefix"] == "${var.name}-" and len(f"{longest}-") == 37
+    text = "\n".join(path.read_text() for path in FOLDER.glob("*.tf"))
+    named = set(re.findall(r'^ +name += "\$\{var\.name\}(-[\w-]+)"', text, re.M))
+    assert max(len(longest + more) for more in named) <= 64 and "-timers" in named
 
 
 def test_each_validation_has_a_case(made):

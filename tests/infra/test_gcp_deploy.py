@@ -257,6 +257,9 @@ def test_what_holds_data_is_in_the_module():
         (("--gcp-project", "My Project", "--location", "europe-west1"), "project='My Project' is no id of a project"),
         (("--gcp-project", "my-project", "--location", "eur3"), "location='eur3' is no region"),
         ((*NAMED, "--var", "name=Orders"), "name='Orders' cannot begin the names of accounts"),
+        ((*NAMED, "--var", "bucket=Things"), "bucket='Things' is no name of a bucket (Invalid bucket name): 3 to 63"),
+        ((*NAMED, "--var", "name=my-google"), f"bucket='my-project-my-google' {naming.RESTRICTED}; unless it is named"),
+        ((*NAMED, "--var", "bucket=goog-1"), "bucket='goog-1' cannot be in the name of a bucket (Use of this bucket"),
     ],
 )
 def test_names_and_regions_that_google_would_refuse_are_refused(cloud, words, said):
@@ -264,6 +267,11 @@ def test_names_and_regions_that_google_would_refuse_are_refused(cloud, words, sa
     told = cloud.deploy(*words, "--yes", code=2)
     assert "nothing was deployed or changed" in told and said in told
     assert cloud.calls == [] and not Path("build").exists()
+
+
+def test_a_bucket_of_another_name_lets_the_app_have_its_own():
+    naming.check({"project": "my-project", "location": "europe-west1", "name": "my-google", "bucket": "things-of-mine"})
+    naming.check({"project": "my-project", "location": "europe-west1", "bucket": ""})
 
 
 def test_patterns_of_names_are_those_of_the_module():

@@ -15,6 +15,7 @@ from tests.infra.hcl import decoded, module, references
 from wdk_cloud import direct, telemetry
 from wdk_cloud.http.roles import Role
 from wdk_gcp import queue, rights, schema
+from wdk_gcp.deploying import naming
 from wdk_gcp.settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
@@ -375,6 +376,17 @@ output "all" {
 }
 """
 
+BUCKET = """
+output "bucket" {
+  value = local.bucket_name
+  precondition {
+    condition     = CONDITION
+    error_message = "MESSAGE"
+  }
+}
+"""
+"""The check of the bucket's name, which asks no provider either."""
+
 
 @pytest.fixture
 def pure(tmp_path):
@@ -456,6 +468,27 @@ WRONG = {
 
 def test_each_validation_has_a_case(made):
     assert set(WRONG) == {name for name, one in made.variables.items() if one.get("validation")}
+
+
+@needs_terraform
+def test_a_name_that_no_bucket_may_have_is_refused_before_anything_is_made(made, pure):
+    bucket = only(made, "google_storage_bucket")
+    (rule,) = bucket["lifecycle"][0]["precondition"]
+    assert bucket["name"] == "${local.bucket_name}" and f'"{naming.FORBIDDEN}"' in rule["condition"]
+    stub = BUCKET.replace("CONDITION", rule["condition"][2:-1]).replace("MESSAGE", rule["error_message"])
+    (pure / "bucket.tf").write_text(stub)
+    for given, name in FORBIDDEN_BUCKETS:
+        said = " ".join(re.sub(r"[│╷╵]", " ", said_of(pure, code=1, **given)).split())
+        assert f"invalid: Use of this bucket name is restricted: '{name}'. None begins with goog" in said
+    said_of(pure, name="google-sync", bucket="sync-of-mine")
+
+
+FORBIDDEN_BUCKETS = [
+    ({"name": "google-sync"}, "my-project-google-sync"),
+    ({"name": "g0ogle"}, "my-project-g0ogle"),
+    ({"project": "goose-goog", "bucket": "goog-1"}, "goog-1"),
+    ({"project": "google-like-app"}, "google-like-app-wdk"),
+]
 
 
 @needs_terraform

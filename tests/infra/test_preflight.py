@@ -134,6 +134,16 @@ def test_names_that_the_template_makes_of_that_of_the_stack():
     assert [slug for slug, _, _ in found(Plan("a" * 71, TEMPLATE))] == ["name"] * 5
 
 
+def test_the_name_that_a_bucket_gets_of_the_stack(template):
+    seen = (
+        "the name of Bucket will begin with that of the stack, 'Sthree-app', and S3 keeps those that begin with sthree- for "
+        "itself (InvalidBucketName: The specified bucket is not valid)"
+    )
+    assert found(Plan("Sthree-app", TEMPLATE)) == [("stack-name", seen, "wdk deploy aws --stack my-Sthree-app")]
+    path = template("Resources: { Store: { Type: AWS::S3::Bucket, Properties: { BucketName: my-own } } }")
+    assert found(Plan("sthree-app", path)) == []
+
+
 def test_a_name_that_stands_in_the_template(template):
     path = template(
         """

@@ -75,9 +75,15 @@ def test_a_project_for_aws_with_terraform_has_the_module_of_the_package_as_it_is
     assert "night-shop" in values["name"]
     (rule,) = module(here).variables["name"]["validation"]
     assert f'regex("{starting.NAMES}", var.name)' in rule["condition"]
-    for name in ("s", "s" * 38):
+    for name in ("s", "s" * 37):
         said = refused(name, "--cloud", "aws", "--iac", "terraform")
-        assert f"nothing was written: '{name}' cannot begin the name of a bucket: 2 to 37 lowercase letters" in said
+        assert (
+            f"nothing was written: '{name}' {starting.INVALID}: 2 to 36 lowercase letters, digits and hyphens" in said
+        )
+    wdk("init", "s" * 36, "--cloud", "aws", "--iac", "terraform")
+    for iac in ("sam", "terraform"):
+        said = refused("sthree-shop", "--cloud", "aws", "--iac", iac)
+        assert f"nothing was written: 'sthree-shop' {starting.INVALID}: S3 keeps those that begin with xn--" in said
     assert set(values) - {"__comments__"} <= set(module(here).variables)
 
 
@@ -102,6 +108,9 @@ def test_a_name_that_the_cloud_would_refuse_is_refused_before_anything_is_writte
         said = refused(name, "--cloud", "gcp")
         assert f"nothing was written: '{name}' cannot begin the names of accounts: 2 to 21 lowercase letters" in said
     wdk("init", "a-shop-of-21-letters2", "--cloud", "gcp")
+    for name in ("google-shop", "my-g00gle"):
+        said = refused(name, "--cloud", "gcp")
+        assert f"nothing was written: '{name}' cannot be in the name of a bucket (Use of this bucket name is" in said
 
 
 def version():

@@ -4,8 +4,8 @@ variable "name" {
   default     = "wdk"
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,35}[a-z0-9]$", var.name))
-    error_message = "InvalidBucketName: The specified bucket is not valid. The name has 2 to 37 lowercase letters, digits and hyphens, begins with a letter and does not end with a hyphen."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,34}[a-z0-9]$", var.name)) && !can(regex("^(xn--|sthree-|amzn-s3-demo-)", var.name))
+    error_message = "InvalidBucketName: The specified bucket is not valid. The name has 2 to 36 lowercase letters, digits and hyphens, begins with a letter and does not end with a hyphen; those that begin with xn--, sthree- or amzn-s3-demo- are kept by S3."
   }
 }
 

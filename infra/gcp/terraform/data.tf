@@ -61,7 +61,7 @@ resource "google_storage_bucket" "objects" {
   #checkov:skip=CKV_GCP_78:What is erased is to be gone; earlier versions of an object would stay.
   #checkov:skip=CKV_GCP_62:Names of objects hold ids of runs; a log of accesses is for the owner of the project to ask for.
   project                     = var.project
-  name                        = coalesce(var.bucket, "${var.project}-${var.name}")
+  name                        = local.bucket_name
   location                    = coalesce(var.data_location, var.location)
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
@@ -90,4 +90,11 @@ resource "google_storage_bucket" "objects" {
   }
 
   depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.disk]
+
+  lifecycle {
+    precondition {
+      condition     = !can(regex("^goog|g[o0][o0]gle", local.bucket_name))
+      error_message = "invalid: Use of this bucket name is restricted: '${local.bucket_name}'. None begins with goog, or has google in it, or what looks like that; unless `bucket` is set the name is PROJECT-NAME."
+    }
+  }
 }

@@ -82,6 +82,9 @@ locals {
   # For listings by workflow, status and version: the field, then the place in the listing, newest first.
   listings = ["w", "st", "v"]
 
+  # All buckets of the world share one space of names; with the id of a project in it, it is free.
+  bucket_name = coalesce(var.bucket, "${var.project}-${var.name}")
+
   # Objects of live runs are written anew in time; the others go by themselves: after 60 days, or twice the retention.
   object_days = max(60, 2 * var.retention_days)
 

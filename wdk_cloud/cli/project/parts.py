@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -37,15 +37,15 @@ class Part:
     """The end of the Makefile."""
     reading: str = ""
     """The end of the README."""
-    pattern: str = ""
-    """What the cloud takes as the project's name, where it takes less than `wdk init` does."""
-    refusal: str = ""
-    """What it says of another one; the name stands before it."""
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Patterns of the names that the cloud takes, where it takes fewer than `wdk init` does, and what it says of
+    others; the name stands before that."""
 
     def check(self, name: Name) -> None:
         """Raises UsageError for a name that the cloud would refuse when it is deployed."""
-        if not re.search(self.pattern, name.project):
-            raise UsageError(f"nothing was written: {name.project!r} {self.refusal}")
+        for pattern, refusal in self.names.items():
+            if not re.search(pattern, name.project):
+                raise UsageError(f"nothing was written: {name.project!r} {refusal}")
 
 
 HERE = Part("http", {})

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wdk_aws.deploying import samconfig
+from wdk_aws.deploying import described, samconfig
 from wdk_aws.deploying.deployment import Consent, Deployment, built_for
 from wdk_aws.packaging import making, options
 from wdk_aws.packaging.command import print_made
@@ -56,6 +56,8 @@ async def deploy_aws(
     A deployment that is refused or declined leaves nothing behind.
     """
     consent = Consent(yes=yes, dry_run=dry_run, delete_data=delete_data)
+    if template is None:
+        described.refuse_a_second_system(folder)
     consent.check()  # before minutes of work
     config = folder.absolute() / samconfig.NAME
     stage = samconfig.read(config, stage_name, stack)

@@ -42,12 +42,16 @@ _WORD = ("[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores")
 
 STACK = Rule("a stack", "", 128, "[A-Za-z][A-Za-z0-9-]*", "letters, digits and hyphens, a letter first")
 
+BUCKETS_KEPT = ("xn--", "sthree-", "amzn-s3-demo-")
+"""Beginnings that S3 keeps for itself ("Bucket naming rules" of its guide)."""
+
 BUCKET = Rule(
     "a bucket",
     "BucketName",
     63,
-    # No IP address, and none of the beginnings and ends that S3 keeps for itself ("Bucket naming rules" of its guide).
-    r"(?!xn--|sthree-|amzn-s3-demo-)(?!\d+\.\d+\.\d+\.\d+$)(?!.*(?:-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$)"
+    # No IP address, and none of the beginnings and ends that S3 keeps.
+    rf"(?!{'|'.join(BUCKETS_KEPT)})"
+    r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*(?:-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$)"
     r"[a-z0-9](?:[a-z0-9-]|\.(?!\.))*[a-z0-9]",
     "small letters, digits, hyphens and single dots, a letter or digit first and last",
     least=3,
@@ -92,7 +96,7 @@ def examine(template: Data, place: Path, known: Mapping[str, str]) -> list[Findi
     if (why := STACK.broken_by(stack)) is not None:
         shorter = re.sub("[^A-Za-z0-9-]", "-", stack)[: STACK.longest].lstrip("-0123456789") or "wdk-app"
         return [Finding("stack-name", f"the stack's name {stack!r} {why}", f"wdk deploy aws --stack {shorter}")]
-    found: list[Finding] = []
+    found = list(_unnamed_buckets(template, stack))
     for resource, kind, name in named(template, known):
         rule = RULES[kind]
         if (why := rule.broken_by(name)) is None:
@@ -105,3 +109,19 @@ def examine(template: Data, place: Path, known: Mapping[str, str]) -> list[Findi
         else:
             found.append(Finding("name", seen, f"${{EDITOR:-vi}} {shlex.quote(str(place))}"))
     return found
+
+
+def _unnamed_buckets(template: Data, stack: str) -> Iterator[Finding]:
+    """CloudFormation begins the name of a bucket that has none with the stack's, in small letters."""
+    kept = next((beginning for beginning in BUCKETS_KEPT if stack.lower().startswith(beginning)), None)
+    if kept is None:
+        return
+    resources: dict[str, Data] = template["Resources"]
+    for resource, part in resources.items():
+        properties: Data = part.get("Properties") or {}
+        if part.get("Type") == "AWS::S3::Bucket" and not properties.get("BucketName"):
+            seen = (
+                f"the name of {resource} will begin with that of the stack, {stack!r}, and S3 keeps those that begin "
+                f"with {kept} for itself (InvalidBucketName: The specified bucket is not valid)"
+            )
+            yield Finding("stack-name", seen, f"wdk deploy aws --stack my-{stack}")

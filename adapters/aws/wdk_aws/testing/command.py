@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from wdk_aws.deploying import described
 from wdk_aws.packaging import archive, making, options
 from wdk_aws.packaging.making import ZIP
 from wdk_aws.testing import deployment, rehearsal
@@ -65,6 +66,8 @@ async def rehearse_aws(
         except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from None
     given = dict(_parameter(word) for word in parameter or [])
+    if template is None and (copy := described.own(folder)) is not None:
+        _say("template", _in_place_of(copy))
     with tempfile.TemporaryDirectory(prefix="wdk-rehearsal-") as built:
         with progress("preparing the stand-in"):
             home = rehearsal.ministack.environment()
@@ -92,6 +95,14 @@ def _parameter(word: str) -> tuple[str, str]:
 
 def _say(what: str, text: str) -> None:
     err.print(f"{what:<9} {text}", soft_wrap=True)
+
+
+def _in_place_of(copy: Path) -> str:
+    """What a project whose deployment is Terraform's is told: the stand-in takes templates."""
+    text = f"that of SAM, which describes the same system as the module in {copy}"
+    if changed := described.changed(copy):
+        return f"{text}; what you have changed there is not rehearsed: {', '.join(changed)}"
+    return text
 
 
 def _look(deployed: Deployed) -> None:

@@ -18,9 +18,6 @@ from wdk_gcp.packaging.command import Extra, ImagePython, Include, Output, Requi
 FILE = "gcp.tfvars.json"
 """Values of the module's variables, beside the app, so that each deployment is like the last."""
 
-NAME = "wdk"
-"""The module's default for `name`."""
-
 
 def add_to(program: typer.Typer) -> None:
     program.command("gcp", epilog="Example: wdk deploy gcp --gcp-project my-project --location europe-west1")(
@@ -86,7 +83,7 @@ async def deploy_gcp(
     root = output / "terraform"
     module = described.folder_of(folder, terraform, root)
     tools.refuse_missing(("terraform", "gcloud", *(("docker",) if builder == "docker" else ())))
-    here, name = folder.absolute(), str(variables.get("name", NAME))
+    here, name = folder.absolute(), str(variables.get("name", naming.NAME))
     state = State(here / STATE / f"{name}.tfstate", state_bucket, name)
     state.backend()  # it says what is wrong with it
     known = ["gcloud", "projects", "describe", variables["project"], "--format", "value(projectId)"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wdk_cloud.cli.project.parts import Part, text_of
 from wdk_gcp.deploying.command import FILE
 from wdk_gcp.deploying.described import MODULE, OWN
-from wdk_gcp.deploying.naming import RULES
+from wdk_gcp.deploying.naming import LIKE_GOOGLE, RESTRICTED, RULES
 
 OURS = "wdk_gcp.packaging"
 
@@ -17,6 +17,5 @@ def terraform() -> Part:
         {**described, FILE: text_of(OURS, FILE)},
         text_of(OURS, "Makefile"),
         text_of(OURS, "README.md"),
-        RULES["name"].pattern,
-        RULES["name"].said,
+        {RULES["name"].pattern: RULES["name"].said, f"^(?!.*{LIKE_GOOGLE})": RESTRICTED},
     )
