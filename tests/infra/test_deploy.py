@@ -385,3 +385,10 @@ def test_a_folder_without_a_build_is_refused(tmp_path, monkeypatch):
     said = complaint(*DEPLOY, "--stack", "shop", "--yes", code=2)
     assert "build/aws/function.zip is nothing that `wdk build aws` has made" in said
     assert "deploy without --no-build" in said
+    for content in ({}, {"python": "3.13"}, []):  # as of a build for another cloud
+        Path("build/aws").mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile("build/aws/function.zip", "w") as built:
+            built.writestr("wdk_build.json", json.dumps(content))
+        assert "function.zip is nothing that `wdk build aws` has made" in complaint(
+            *DEPLOY, "--stack", "shop", "--yes", code=2
+        )

@@ -415,6 +415,15 @@ def test_what_a_deployment_needs_of_the_module_is_in_it(tmp_path):
     assert described.folder_of(tmp_path, None, tmp_path / "build") == MODULE
 
 
+def test_a_build_that_ended_half_way_is_none(cloud):
+    for path in ("build/gcp/schedules.auto.tfvars.json", "build/gcp/image/app/wdk_build.json"):
+        for content in ("{}", "[]", "{", None):
+            Path(path).write_text(content) if content else Path(path).unlink()
+            assert "is nothing that `wdk build gcp` has made: " in cloud.deploy(*NAMED, code=2)
+        Path(path).write_text('{"schedules": [], "code_version": "1.abc"}')
+    assert cloud.deploy(*NAMED, "--dry-run").endswith("nothing was changed\n")
+
+
 def test_without_a_build_there_has_to_be_one(cloud):
     shutil.rmtree("build")
     assert "is nothing that `wdk build gcp` has made" in cloud.deploy(*NAMED, code=2)

@@ -202,6 +202,9 @@ def test_a_template_that_is_none(template, tmp_path):
     (absent,) = found(Plan("app", tmp_path / "none.yaml"))
     build = f"wdk build aws --output {tmp_path}"
     assert absent == ("template", f"the template {tmp_path}/none.yaml cannot be read: No such file or directory", build)
+    (tmp_path / "latin.yaml").write_bytes(f"{QUEUE}# caf\u00e9".encode("latin-1"))
+    (latin,) = found(Plan("app", tmp_path / "latin.yaml"))
+    assert latin == ("template", f"the template {tmp_path}/latin.yaml is not written in UTF-8; save it so", build)
     (broken,) = found(Plan("app", template("Resources: [")))
     assert broken[1].startswith(f"the template {tmp_path}/template.yaml is no YAML: while parsing")
     (other,) = found(Plan("app", template("a: 1")))

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 from wdk_aws.deploying import changes, changesets, losses, preflight, sam, stacks, templates
 from wdk_aws.deploying.preflight import Plan
 from wdk_aws.failures import translated
+from wdk_aws.packaging import sealing
 from wdk_aws.packaging.making import ZIP
 from wdk_cloud import bundle
 from wdk_cloud.cli.console import CommandError, UsageError, agreed, out
@@ -96,7 +97,7 @@ class Deployment:
 
     def _declared(self) -> dict[str, str]:
         """The parameters without those of the build that a template of somebody's own does not have."""
-        text = self.template.read_text("utf-8") if self.template.exists() else "{Resources: {}}"
+        text = sealing.read(self.template) if self.template.exists() else "{Resources: {}}"
         declared: dict[str, Any] = templates.parse(text, f"the template {self.template}").get("Parameters") or {}
         of_build = built_for(self.template.parent)
         return {name: value for name, value in self.parameters.items() if name in declared or name not in of_build}
@@ -157,11 +158,11 @@ def built_for(folder: Path) -> dict[str, str]:
     try:
         with zipfile.ZipFile(file) as opened:
             said = json.loads(opened.read(bundle.FILE))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        return {"Architecture": said["architecture"], "PythonVersion": said["python"]}
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{file} is nothing that `wdk build aws` has made: {error}; deploy without --no-build"
         ) from None
-    return {"Architecture": said["architecture"], "PythonVersion": said["python"]}
 
 
 def _show(name: str, before: StackTypeDef | None, found: Sequence[Change]) -> None:

@@ -55,10 +55,11 @@ def examine(plan: Plan, session: Session | None = None) -> list[Finding]:
 
     session = Session() if session is None else session
     try:
-        template = _read(plan.template)
+        text = sealing.read(plan.template)
+        template = templates.parse(text, f"the template {plan.template}")
     except WorldConfigurationError as error:
         return [Finding("template", str(error), f"wdk build aws --output {shlex.quote(str(plan.template.parent))}")]
-    if sealing.is_edited(plan.template.read_text("utf-8")):
+    if sealing.is_edited(text):
         seen = f"the template {plan.template} was edited since it was built: the next build would undo what you deploy"
         own = f"mv {shlex.quote(str(plan.template))} template.yaml && wdk build aws"
         return [Finding("template", seen, own)]
@@ -80,14 +81,6 @@ def refuse(plan: Plan, session: Session | None = None) -> None:
     if found:
         lines = "\n".join(f"{finding.seen}\n  $ {finding.mend}" for finding in found)
         raise WorldConfigurationError(f"nothing was deployed or changed:\n{lines}")
-
-
-def _read(path: Path) -> Data:
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise WorldConfigurationError(f"the template {path} cannot be read: {error.strerror}") from None
-    return templates.parse(text, f"the template {path}")
 
 
 def _tools() -> list[Finding]:

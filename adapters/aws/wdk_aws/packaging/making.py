@@ -60,7 +60,7 @@ def make(order: Order, progress: Progress = progress) -> Made:
     """Raises UsageError or WorldConfigurationError that says what is wrong; then the zip is the one of before."""
     apps = load_apps(order.project)
     entries = ticking.entries_of(apps)
-    text = ticking.written_into(_read(order.template or template_of(order.project.folder)), entries)
+    text = ticking.written_into(sealing.read(order.template or template_of(order.project.folder)), entries)
     _keep_edits(order.output / DEPLOYED)
     namespaces = sorted({each.namespace for each in apps if each.namespace})
     output = order.output / ZIP
@@ -78,7 +78,7 @@ def _variables(target: Target, entries: list[Entry]) -> str:
 
 def _keep_edits(path: Path) -> None:
     """Raises UsageError where a build would write over what somebody has changed by hand."""
-    if path.is_file() and sealing.is_edited(path.read_text("utf-8")):
+    if path.is_file() and sealing.is_edited(sealing.read(path)):
         raise UsageError(
             f"{path} was edited since it was built, and a build would write over that; nothing was changed. Keep the "
             f"changes as the project's own template (mv {path} {DEPLOYED}), or drop them (rm {path})"
@@ -96,10 +96,3 @@ def load_apps(project: Project) -> list[Workflows]:
     project.modules  # noqa: B018 -- it says what is wrong with the spec
     sys.path.insert(0, str(project.folder))
     return sources.load_apps(project.spec)
-
-
-def _read(template: Path) -> str:
-    try:
-        return template.read_text("utf-8")
-    except OSError as error:
-        raise UsageError(f"the template {template} cannot be read: {error.strerror}") from None

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from wdk_cloud.errors import WorldConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SEAL = "# Built by wdk-cloud: edit the project's own template.yaml instead. SHA-256 of all above: "
+
+
+def read(template: Path) -> str:
+    """Its text. Raises WorldConfigurationError."""
+    try:
+        return template.read_text("utf-8")
+    except OSError as error:
+        raise WorldConfigurationError(f"the template {template} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise WorldConfigurationError(f"the template {template} is not written in UTF-8; save it so") from None
 
 
 def sealed(text: str) -> str:

@@ -13,6 +13,7 @@ from wdk_cloud.cli.console import command, out
 from wdk_cloud.cli.jsonout import print_json
 from wdk_cloud.cli.options import AppSpec, Json
 from wdk_cloud.cli.progress import progress
+from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.packaging.project import Project
 from wdk_gcp.packaging import context, ticking
 from wdk_gcp.packaging.context import Context
@@ -83,8 +84,13 @@ def build(
 
 def built_before(output: Path) -> tuple[Context, list[dict[str, str]]]:
     """What lies there. Raises WorldConfigurationError."""
-    found = context.read(output / IMAGE)
-    return found, json.loads((output / VARIABLES).read_text("utf-8"))["schedules"]
+    found, file = context.read(output / IMAGE), output / VARIABLES
+    try:
+        return found, json.loads(file.read_text("utf-8"))["schedules"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise WorldConfigurationError(
+            f"{file} is nothing that `wdk build gcp` has made: {error}; deploy without --no-build"
+        ) from None
 
 
 def load_apps(project: Project) -> list[Workflows]:

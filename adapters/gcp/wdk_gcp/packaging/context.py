@@ -86,13 +86,13 @@ def build(
 def read(folder: Path) -> Context:
     """What an earlier build has made. Raises WorldConfigurationError."""
     try:
-        said = json.loads((folder / APP / bundle.FILE).read_bytes())
+        version = json.loads((folder / APP / bundle.FILE).read_bytes())["code_version"]
         contents: Contents = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
         packages = len(PINNED.findall((folder / "requirements.txt").read_text("utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise WorldConfigurationError(f"{folder} is nothing that `wdk build gcp` has made: {error}") from None
     sha256, size = _digest(contents)
-    return Context(folder, sha256, len(contents), size, packages, said["code_version"])
+    return Context(folder, sha256, len(contents), size, packages, version)
 
 
 def refuse_foreign(folder: Path) -> None:
