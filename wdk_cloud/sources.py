@@ -23,11 +23,16 @@ def load_apps(spec: str | None) -> list[Workflows]:
     """
     if not spec or not spec.strip(" ,"):
         raise WorldConfigurationError("which app? Set WDK_APP=module:app, or pass one")
+    search_this_folder()
+    parts = [part.strip() for part in spec.split(",") if part.strip()]
+    return list(dict.fromkeys(_load(part) for part in parts))
+
+
+def search_this_folder() -> None:
+    """Import from the current folder first, as `python -m` does."""
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    parts = [part.strip() for part in spec.split(",") if part.strip()]
-    return list(dict.fromkeys(_load(part) for part in parts))
 
 
 def named(apps: Sequence[Workflows], name: str) -> list[Workflow[..., Any]]:

@@ -297,6 +297,8 @@ def test_the_same_idempotency_key_gives_the_same_run():
         (["checkout"], "missing a required argument: 'order'"),
         (["checkout", "a", "1", "2"], "too many positional arguments"),
         (["checkout", "a", "--arg", "size=1"], "got an unexpected keyword argument 'size'"),
+        (["checkout", "a", "dear"], "amount: 'dear' (str) does not fit its annotation float"),
+        (["checkout", "--arg", "order=a", "--arg", "amount={"], "amount: '{' (str) does not fit its annotation float"),
         (["nap", "--delay", "5 parsecs"], "delay '5 parsecs' is not understood"),
         (["nap", "--run-id", "no good"], "a run id is 1 to 128 of A-Z a-z 0-9 _ -, not 'no good'"),
         (["fly"], "there is no workflow 'fly' in the app; there are: checkout, nap"),
@@ -312,6 +314,15 @@ def test_a_start_that_cannot_work_is_wrong_usage_and_leaves_nothing(words, messa
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_factory_of_worlds_is_found_in_the_current_folder(shop, monkeypatch):
+    monkeypatch.delenv("WDK_APP")
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder != str(shop)])
+    (shop / "houses.py").write_text(
+        "from wdk_cloud.world.local import LocalWorld\n\n\ndef make():\n    return LocalWorld('house.db')\n"
+    )
+    assert f"{shop}/house.db does not exist" in complaint("inspect", "runs", "--world", "houses:make", code=1)
 
 
 def test_a_reader_in_the_wrong_folder_is_told_so_and_makes_no_file(shop):

@@ -76,7 +76,7 @@ def test_more_runs_than_a_page_has_are_all_asked(monkeypatch):
         (["--status", "completed", "--yes"], "only runs that are pending or running can be asked to end"),
         (["--version", "", "--yes"], "--version is empty"),
         (["--since", "soon", "--yes"], "--since 'soon' is not understood"),
-        (["--status", "pending"], "1 run would be asked to end; nobody can be asked here, so say --yes"),
+        (["--status", "pending"], "1 run is not asked to end: nobody can be asked here; add --yes"),
     ],
 )
 def test_what_names_no_runs_or_nobody_agreed_to_is_wrong_usage_and_asks_none(words, message):
@@ -85,13 +85,12 @@ def test_what_names_no_runs_or_nobody_agreed_to_is_wrong_usage_and_asks_none(wor
     assert not asked(run)
 
 
-@pytest.mark.parametrize(("said", "code", "ended"), [("y", 0, True), ("n", 1, False)])
-def test_on_a_terminal_it_asks_first(said, code, ended):
-    (run,) = started("checkout")
+def typed(said, *words):
+    """What the command says on a terminal where somebody types an answer."""
     ours, theirs = pty.openpty()
     os.write(ours, f"{said}\n".encode())
     done = subprocess.run(
-        [sys.executable, "-m", "wdk_cloud.cli", "cancel", "--status", "pending"],
+        [sys.executable, "-m", "wdk_cloud.cli", *words],
         stdin=theirs,
         capture_output=True,
         text=True,
@@ -101,10 +100,29 @@ def test_on_a_terminal_it_asks_first(said, code, ended):
     )
     os.close(ours)
     os.close(theirs)
-    assert "Ask 1 run to end? [y/N]" in done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "told"), [("y", 0, "1 run is asked to end\n"), ("n", 1, "error: 1 run is not asked to end\n")]
+)
+def test_on_a_terminal_it_asks_first(said, code, told):
+    (run,) = started("checkout")
+    done = typed(said, "cancel", "--status", "pending")
+    assert done.stderr.startswith("Ask 1 run to end? [y/N]:")
     assert done.returncode == code, done.stderr
-    assert done.stdout == ("1 run is asked to end\n" if ended else "")
-    assert asked(run) is ended
+    assert (done.stderr + done.stdout.lstrip()).endswith(told)  # the prompt's last blank goes to stdout
+    assert asked(run) is (code == 0)
+
+
+def test_erasing_asks_in_the_same_way():
+    (run,) = started("checkout")
+    done = typed("n", "delete", run)
+    assert done.stderr == (
+        f"Erase {run} of workflow//shop//checkout (pending)? This cannot be undone. [y/N]:error: {run} is not erased\n"
+    )
+    assert done.returncode == 1
+    assert document("inspect", "run", run)["status"] == "pending"
 
 
 def test_progress_is_seen_on_a_terminal_and_leaves_nothing_in_a_file():

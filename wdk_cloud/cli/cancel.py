@@ -1,13 +1,12 @@
 """`wdk cancel`: ask for the end of one run, or of many by filter."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli.console import CommandError, UsageError, command, err, open_world, out
+from wdk_cloud.cli.console import UsageError, command, confirm, open_world, out
 from wdk_cloud.cli.options import AppSpec, Namespace, OfVersion, OfWorkflow, RunStatus, Since, Until, WorldName
 from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.reading import run_of
@@ -64,7 +63,7 @@ async def cancel(
                 out.print(f"\n{_runs(len(found))} would be asked to end")
             return
         if not yes:
-            _confirm(found)
+            confirm(f"Ask {_runs(len(found))} to end?", f"{_are(len(found))} not asked to end")
         await _cancel_many(found, reason, seen)
 
 
@@ -99,15 +98,6 @@ async def _cancel_one(run_id: str, reason: str | None, namespace: str, *, dry_ru
         out.print(f"{run_id} is asked to end", soft_wrap=True)
 
 
-def _confirm(found: Sequence[RunInfo]) -> None:
-    """Raises when nobody is there to be asked, or says no."""
-    if not sys.stdin.isatty():
-        raise UsageError(f"{_runs(len(found))} would be asked to end; nobody can be asked here, so say --yes")
-    err.print(f"Ask {_runs(len(found))} to end? [y/N] ", end="")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CommandError("no run was asked to end")
-
-
 async def _cancel_many(found: Sequence[RunInfo], reason: str | None, namespace: str) -> None:
     room, asked = asyncio.Semaphore(AT_ONCE), list[str]()
     with progress("cancelling", len(found)) as advance:
@@ -124,8 +114,12 @@ async def _cancel_many(found: Sequence[RunInfo], reason: str | None, namespace: 
         async with asyncio.TaskGroup() as group:
             for info in found:
                 group.create_task(ask(info))
-    out.print(f"{_runs(len(asked))} {'is' if len(asked) == 1 else 'are'} asked to end")
+    out.print(f"{_are(len(asked))} asked to end")
 
 
 def _runs(number: int) -> str:
     return f"{number:,} run{'s' * (number != 1)}"
+
+
+def _are(number: int) -> str:
+    return f"{_runs(number)} {'is' if number == 1 else 'are'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 
 from wdk_cloud.errors import WorkflowError, WorldConfigurationError
+from wdk_cloud.sources import search_this_folder
 from wdk_cloud.world.opening import make_world, use_world
 
 if TYPE_CHECKING:
@@ -66,6 +68,17 @@ def _code(error: Exception) -> int:
     return WRONG_USAGE if isinstance(error, WorldConfigurationError) else FAILED
 
 
+def confirm(question: str, unchanged: str) -> None:
+    """Go on only when somebody who sits here agrees; raises with `unchanged`, which says what is as it was.
+
+    Where nobody can be asked (in a script, in CI), consent is given beforehand: `--yes`.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"{unchanged}: nobody can be asked here; add --yes")
+    if not agreed(question):
+        raise CommandError(unchanged)
+
+
 def agreed(question: str) -> bool:
     """Asks whoever sits there. Ctrl-C ends the command at once, and what it has begun is cleared away on the way out.
 
@@ -89,6 +102,8 @@ async def open_world(name: str | None, *, serving: bool = False, must_exist: boo
 
     With `must_exist`, a database file that is not there is an error: a reader in the wrong folder should not make one.
     """
+    if name is not None and ":" in name:
+        search_this_folder()  # where an app would be found, a factory of worlds is, too
     world = make_world(name or "local")
     if world.name == "memory" and not serving:
         raise UsageError("the memory world ends with the process that made it; name another with --world or WDK_WORLD")

@@ -1,11 +1,10 @@
 """`wdk wake`, `wdk delete` and `wdk sweep`."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli.console import UsageError, agreed, command, err, open_world, out
+from wdk_cloud.cli.console import command, confirm, err, open_world, out
 from wdk_cloud.cli.options import AppSpec, Namespace, RunId, WorldName
 from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.reading import read_run, run_of
@@ -50,10 +49,7 @@ async def delete(
         if not yes:
             info = await handle.info()
             question = f"Erase {run} of {info.workflow_name} ({info.status})? This cannot be undone."
-            if not sys.stdin.isatty():
-                raise UsageError(f"{run} is not erased: nobody can be asked here; add --yes")
-            if not agreed(question):
-                raise typer.Abort
+            confirm(question, f"{run} is not erased")
         await handle.delete()
         out.print(f"{run} is erased", soft_wrap=True)
 

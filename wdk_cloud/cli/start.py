@@ -13,7 +13,7 @@ from wdk_cloud.cli.console import UsageError, command, err, open_world, out
 from wdk_cloud.cli.jsonout import print_json
 from wdk_cloud.cli.options import AppSpec, Json, WorldName
 from wdk_cloud.cli.sources import find_workflow, load_apps
-from wdk_cloud.errors import WorkflowRunCancelledError, WorkflowRunFailedError
+from wdk_cloud.errors import SerializationError, WorkflowRunCancelledError, WorkflowRunFailedError
 
 
 def add_to(program: typer.Typer) -> None:
@@ -43,12 +43,16 @@ async def start(
     as_json: Json = False,
 ) -> None:
     """Start a run and print its id; with --wait, print its result instead."""
+    from wdk_cloud.codec.values import decode_arguments
+
     found = find_workflow(load_apps(app), workflow)
     positional, named = arguments(found, args or [], arg or [])
     ready = found.with_options(run_id=run_id, idempotency_key=idempotency_key, delay=delay)
     try:
-        admission.check_start(ready, tuple(positional), named)  # before a file is made for the run
-    except (TypeError, ValueError) as error:
+        data, _, _ = admission.check_start(ready, tuple(positional), named)  # before a file is made for the run
+        # A worker would find it out, and the run would fail: who sits here can be told at once.
+        decode_arguments(data, found.annotations, known=found.app.known)
+    except (TypeError, ValueError, SerializationError) as error:
         raise UsageError(str(error)) from None
     async with open_world(world) as opened:
         by = "its function works on it" if opened.receiver is None else "a worker has to run: wdk dev"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wdk_cloud.cli.console import CommandError, UsageError, agreed, err, out
+from wdk_cloud.cli.console import UsageError, confirm, err, out
 from wdk_cloud.cli.progress import progress
 from wdk_gcp.deploying import described, losses, tools
 
@@ -116,10 +115,7 @@ class Deployment:
     def _ask(self, counts: Mapping[str, int]) -> None:
         """Raises when nobody is there to be asked, or says no."""
         what = ", ".join(f"{number} to {verb}" for verb, number in counts.items() if number)
-        if not sys.stdin.isatty():
-            raise UsageError("nothing was changed: nobody can be asked here; add --yes")
-        if not agreed(f"Deploy this to the project {self.image.project} ({what})?"):
-            raise CommandError("nothing was changed")
+        confirm(f"Deploy this to the project {self.image.project} ({what})?", "nothing was changed")
 
     def _tell(self) -> None:
         """Where it answers, and what a client types to reach it."""
