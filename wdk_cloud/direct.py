@@ -162,6 +162,6 @@ async def _sweep(engines: Engines, telemetry: Telemetry) -> int:
         swept = [engines.without_code("")]
     woken = sum([await sweep(engine) for engine in swept])
     if woken:
-        log.warning("the sweep woke %s runs that showed no progress", woken)
+        log.warning("the sweep woke %s run%s that showed no progress", woken, "s" * (woken != 1))
         telemetry.count("SweptRuns", woken)
     return woken

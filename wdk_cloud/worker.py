@@ -181,9 +181,13 @@ async def serving(
 
 
 async def sweep_each_minute(workers: Sequence[Worker]) -> None:
-    """The safety net: whatever it wakes should have been woken by a message, and is worth a line."""
+    """The safety net: whatever it wakes should have been woken by a message, and is worth a warning.
+
+    The first sweep of a process is the exception: while nobody worked, no run could show progress.
+    """
     from wdk_cloud.engine.sweep import sweep
 
+    level, why = logging.INFO, "waited for a worker"
     while True:
         for one in workers:
             try:
@@ -192,7 +196,8 @@ async def sweep_each_minute(workers: Sequence[Worker]) -> None:
                 log.warning("the sweep could not look, it tries again in %s s: %s", SWEEP_EVERY, error)
                 continue
             if woken:
-                log.warning("the sweep woke %s runs that showed no progress", woken)
+                log.log(level, "the sweep woke %s run%s that %s", woken, "s" * (woken != 1), why)
+        level, why = logging.WARNING, "showed no progress"
         await asyncio.sleep(SWEEP_EVERY)
 
 
