@@ -90,4 +90,12 @@ def test_a_command_that_cannot_be_loaded_says_why_and_leaves_the_others_alone():
 
 def test_a_command_that_nobody_brings_is_wrong_usage():
     assert "No such command 'fly'" in complaint("fly", code=2)
-    assert "No such command 'gcp'" in complaint("build", "gcp", code=2)
+    assert "No such command 'mars'" in complaint("build", "mars", code=2)
+
+
+def test_a_command_of_an_adapter_that_is_not_installed_says_what_to_install():
+    said = complaint("deploy", code=2)
+    assert "`wdk deploy` comes with an adapter, and none that has it is installed: pip install" in said
+    assert '"wdk-cloud[aws]" or pip install "wdk-cloud[gcp]"' in said
+    assert complaint("rehearse", "aws", code=2).endswith('is installed: pip install "wdk-cloud[aws]"')
+    assert complaint("build", "gcp", code=2).endswith('is installed: pip install "wdk-cloud[gcp]"')

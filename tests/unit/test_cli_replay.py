@@ -134,4 +134,5 @@ def test_without_an_app_there_is_nothing_to_compare_with(monkeypatch):
 
 def test_an_unknown_run_is_a_failure():
     wdk("start", "nap")
-    assert "run nobody does not exist" in complaint("replay", "nobody", code=1)
+    said = complaint("replay", "nobody", code=1)
+    assert "run nobody does not exist" in said and "There is no file or folder nobody here either" in said

@@ -129,6 +129,15 @@ def test_a_part_of_a_stream_is_shown(words, shown):
     assert [json.loads(line)["index"] for line in lines] == shown
 
 
+def test_a_stream_that_was_never_written_is_said_beside_those_that_were():
+    run_id = written([1])
+    assert wdk("inspect", "stream", run_id, "nothing").stderr == (
+        "nothing was written to a stream nothing; streams of the run: default\n"
+    )
+    assert wdk("inspect", "stream", run_id, "--start-index", "99").stderr == ""
+    assert "streams of the run: none" in wdk("inspect", "stream", written([])).stderr
+
+
 def test_what_is_not_there_or_makes_no_sense_is_said():
     run_id = written([1])
     for command in ("stream", "streams"):

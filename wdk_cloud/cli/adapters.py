@@ -32,6 +32,13 @@ ABOUT = {
 """What the groups are for; adapters share them, so their text is here."""
 
 
+CLOUDS = ("aws", "gcp")
+"""The adapters of ours, by their extras."""
+
+FOR_EACH_CLOUD = ("build", "deploy")
+"""The groups in which each of them has a command that is called as its cloud is."""
+
+
 class Commands(TyperGroup):
     """Our commands, and behind them those of the adapters that are installed."""
 
@@ -42,6 +49,16 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return super().get_command(ctx, cmd_name) or _command(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """What our documentation types, and no adapter is here to bring, is no misspelling."""
+        first, second = [*args, "", ""][:2]
+        one_of_many = first in FOR_EACH_CLOUD and second in CLOUDS and f"{first}.{second}" not in _found()
+        if first in ABOUT and (one_of_many or self.get_command(ctx, first) is None):
+            wanted = [cloud for cloud in CLOUDS if cloud in (first, second)] or CLOUDS
+            extras = " or ".join(f'pip install "wdk-cloud[{cloud}]"' for cloud in wanted)
+            ctx.fail(f"`wdk {first}` comes with an adapter, and none that has it is installed: {extras}")
+        return super().resolve_command(ctx, args)
 
 
 @cache

@@ -19,7 +19,7 @@ from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.reading import find_head, read_log
 from wdk_cloud.cli.sources import load_apps, namespace_of
 from wdk_cloud.cli.tables import plain, print_table, short, state, table_of
-from wdk_cloud.errors import CorruptedEventLogError, NondeterminismError
+from wdk_cloud.errors import CorruptedEventLogError, NondeterminismError, WorkflowRunNotFoundError
 from wdk_cloud.testing import histories
 from wdk_cloud.world.ports import Head, World
 
@@ -143,7 +143,11 @@ async def _compare_runs(
     async with open_world(world, must_exist=True) as opened:
         scoped = opened.scoped(namespace)
         for run_id in run_ids:
-            yield await compare_run(apps, scoped, await find_head(scoped, run_id))
+            try:
+                head = await find_head(scoped, run_id)
+            except WorkflowRunNotFoundError as error:
+                raise CommandError(f"{error}. There is no file or folder {run_id} here either") from None
+            yield await compare_run(apps, scoped, head)
 
 
 async def compare_run(apps: Sequence[Workflows], world: World, head: Head) -> Compared:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wdk_cloud.cli import jsonout, tables
-from wdk_cloud.cli.console import CommandError, UsageError, command, open_world, out
+from wdk_cloud.cli.console import CommandError, UsageError, command, err, open_world, out
 from wdk_cloud.cli.options import AppSpec, Cursor, Decrypt, Json, Limit, Namespace, RunId, WorldName
 from wdk_cloud.cli.reading import find_head, page_of, run_of
 from wdk_cloud.cli.sources import namespace_of
@@ -81,8 +81,9 @@ async def stream(
         head = await find_head(scoped, run)
         if head.data_key is not None and not decrypt:
             raise CommandError(f"the chunks of run {run} are encrypted; pass --decrypt, which needs WDK_ENCRYPTION_KEY")
+        handle = run_of(run, scoped.namespace)
         try:
-            wanted: ReadableStream[Any] = run_of(run, scoped.namespace).readable(name, start_index)
+            wanted: ReadableStream[Any] = handle.readable(name, start_index)
         except ValueError as error:
             raise UsageError(str(error)) from None
         printer = _Printer(as_json=as_json)
@@ -93,7 +94,10 @@ async def stream(
                 left = None if left is None else left - len(batch[:left])
                 if left == 0:
                     break
-    printer.end()
+        printer.end()
+        if not printer.used and name not in (written := await handle.list_streams()):
+            there = ", ".join(map(tables.plain, written)) or "none"
+            err.print(f"nothing was written to a stream {name}; streams of the run: {there}", soft_wrap=True)
 
 
 class _Printer:
@@ -103,6 +107,7 @@ class _Printer:
         self._as_json = as_json
         self._terminal = sys.stdout.isatty()
         self._last = b"\n"
+        self.used = False
 
     def print(self, batch: list[Indexed]) -> None:
         text = b"".join(map(_line if self._as_json else Indexed.as_bytes, batch))
@@ -115,6 +120,7 @@ class _Printer:
 
     def _write(self, text: bytes) -> None:
         self._last = text[-1:] or self._last
+        self.used = True
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
 

@@ -86,7 +86,10 @@ class WorkflowEnv:
                     return await run.return_value()
                 due = self.clock.next_due()
                 if due is None:
-                    raise AssertionError(f"run {run.run_id} waits for something that no time brings")
+                    raise AssertionError(
+                        f"run {run.run_id} waits for something that no time brings, a hook or a webhook perhaps: in a "
+                        "test with workflow_env send it that (resume_hook, resume_webhook), then call run_to_end"
+                    )
                 self.clock.advance_to(due)
 
     async def settle(self) -> None:
