@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from google.api_core import exceptions
-from google.cloud.firestore import DocumentReference
+from google.cloud.firestore import DocumentReference, Query
 
 from tests.contract.records import (
     BIRTH,
@@ -288,6 +288,34 @@ def test_orders_are_found_by_their_digest_while_their_run_is_there(bench: Bench)
         assert await runs.order(RUN, BIRTH, digest) is None
 
     asyncio.run(story())
+
+
+def test_a_log_that_takes_longer_than_a_request_may_is_read_on_where_its_answer_was_cut_off(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, asked = bench.fresh(), list[int]()
+    stream, most = Query.stream, 3
+
+    def cut_off(query: Query, **how: Any) -> Iterator[Any]:
+        asked.append(0)
+        for snapshot in stream(query, **how):
+            if asked[-1] == most:
+                raise exceptions.DeadlineExceeded("504 Deadline Exceeded")
+            asked[-1] += 1
+            yield snapshot
+
+    async def fill() -> None:
+        await started(runs)
+        for at in range(1, 11):
+            await runs.append(RUN, BIRTH, a_batch(at))
+
+    asyncio.run(fill())
+    monkeypatch.setattr(Query, "stream", cut_off)
+    assert [batch.at for batch in asyncio.run(runs.read(RUN, BIRTH, 0))] == list(range(1, 11))
+    assert asked == [3, 3, 3, 1]
+    most = 0
+    with pytest.raises(WorldUnavailableError):
+        asyncio.run(runs.read(RUN, BIRTH, 0))
 
 
 # -- what is wrong with the database ------------------------------------------------------------------------------------
