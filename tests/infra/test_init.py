@@ -55,6 +55,9 @@ def steps_of_ci(project):
 def test_a_new_project_passes_what_its_ci_asks_for(fresh, options, tmp_path):
     run(["wdk", "init", "night-shop", *options], tmp_path, fresh)
     project = tmp_path / "night-shop"
+    for folder in (".wdk/ministack/lib", "build/aws"):  # what a rehearsal and a build leave there is not the project's
+        (project / folder).mkdir(parents=True)
+        (project / folder / "foreign.py").write_text("import os, sys")
     steps = steps_of_ci(project)
     assert [command[1] for command in steps] == ["install", "lint", "types", "test", "replay"]
     said = {command[1]: run(command, project, fresh) for command in steps}

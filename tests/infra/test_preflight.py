@@ -301,6 +301,26 @@ def test_all_that_is_wrong_is_one_error(monkeypatch):
     ]
 
 
+def test_what_no_build_can_change_is_said_before_the_build(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "workflows.py").write_text("import absent\n")  # the build would stumble over that
+    said = wdk("deploy", "aws", "--app", "workflows:app", "--stack", "wdk-app", "--dry-run", code=2).stderr
+    assert said.splitlines() == [
+        "error: nothing was deployed or changed:",
+        "the AWS SAM CLI, `sam`, is not in the PATH, and it deploys",
+        "  $ pipx install aws-sam-cli",
+        "no region is chosen: neither AWS_DEFAULT_REGION nor the profile says one",
+        "  $ export AWS_DEFAULT_REGION=eu-west-1",
+        "there are no credentials for AWS: no AWS_PROFILE or AWS_ACCESS_KEY_ID, and no other place where boto3 looks",
+        "  $ aws configure",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "workflows.py"]
+
+
 # --- in the account ---------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import shutil
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -85,6 +86,19 @@ def test_a_project_for_aws_with_terraform_has_the_module_of_the_package_as_it_is
         said = refused("sthree-shop", "--cloud", "aws", "--iac", iac)
         assert f"nothing was written: 'sthree-shop' {starting.INVALID}: S3 keeps those that begin with xn--" in said
     assert set(values) - {"__comments__"} <= set(module(here).variables)
+
+
+def test_a_deployment_with_terraform_begins_with_the_question_whether_it_is_there(adapters, tmp_path):
+    adapters.append(TERRAFORM)
+    wdk("init", "shop", "--cloud", "aws", "--iac", "terraform")
+    make = shutil.which("make")
+    done = subprocess.run(
+        [make, "deploy"], cwd=tmp_path / "shop", env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 2 and done.stdout == ""  # nothing was built
+    assert done.stderr.startswith(
+        "terraform is not in the PATH: https://developer.hashicorp.com/terraform/install\nmake: ***"
+    )
 
 
 def test_a_project_for_google_cloud_has_the_module_of_the_package_as_it_is(tmp_path):

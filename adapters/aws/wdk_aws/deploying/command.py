@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from wdk_aws.deploying import described, samconfig
-from wdk_aws.deploying.deployment import Consent, Deployment, built_for
+from wdk_aws.deploying import described, preflight, samconfig
+from wdk_aws.deploying.deployment import Consent, Deployment, built_for, session_of
 from wdk_aws.packaging import making, options
 from wdk_aws.packaging.command import print_made
 from wdk_aws.packaging.making import ARCHITECTURE, DEPLOYED, HERE, Order
@@ -63,6 +63,7 @@ async def deploy_aws(
     stage = samconfig.read(config, stage_name, stack)
     given = {**stage.parameters, **samconfig.parameters(parameter or [], "--parameter")}
     if build:
+        preflight.refuse_unequipped(session_of(stage, config))
         target = Target.of(
             python or given.get("PythonVersion", HERE), architecture or given.get("Architecture", ARCHITECTURE)
         )

@@ -60,6 +60,19 @@ class Consent:
             raise UsageError("nothing was changed: nobody can be asked here; add --yes, or --dry-run to look")
 
 
+def session_of(stage: Stage, config: Path) -> Session:
+    """With the profile and the region of the stage, where it names them."""
+    from boto3.session import Session
+
+    try:
+        return Session(profile_name=stage.profile, region_name=stage.region)
+    except ProfileNotFound as error:
+        names = f"{config} names it" if stage.profile else "AWS_PROFILE names it"
+        raise UsageError(
+            f"nothing was deployed or changed: {error}; {names}, and these are there: aws configure list-profiles"
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     stage: Stage
@@ -72,7 +85,7 @@ class Deployment:
     async def run(self, consent: Consent) -> None:
         """Raises CommandError or WorldConfigurationError that says what is not as it has to be, and UsageError when
         data would go; then the account is as it was."""
-        session = self._session()
+        session = session_of(self.stage, self.config)
         parameters = self._declared()
         with progress("looking whether all is well"):
             preflight.refuse(Plan(self.stage.stack, self.template, parameters, self.stage.bucket), session)
@@ -81,18 +94,6 @@ class Deployment:
         except (BotoCoreError, ClientError) as error:
             raise translated(error, f"the stack {self.stage.stack}") or CommandError(
                 f"the stack {self.stage.stack} was not deployed: {error}"
-            ) from None
-
-    def _session(self) -> Session:
-        """With the profile and the region of the stage, where it names them."""
-        from boto3.session import Session
-
-        try:
-            return Session(profile_name=self.stage.profile, region_name=self.stage.region)
-        except ProfileNotFound as error:
-            names = f"{self.config} names it" if self.stage.profile else "AWS_PROFILE names it"
-            raise UsageError(
-                f"nothing was deployed or changed: {error}; {names}, and these are there: aws configure list-profiles"
             ) from None
 
     def _declared(self) -> dict[str, str]:

@@ -77,7 +77,15 @@ def examine(plan: Plan, session: Session | None = None) -> list[Finding]:
 
 def refuse(plan: Plan, session: Session | None = None) -> None:
     """Raises WorldConfigurationError with all that is wrong, and what to type for each."""
-    found = examine(plan, session)
+    _refuse(examine(plan, session))
+
+
+def refuse_unequipped(session: Session) -> None:
+    """Raises it for what no build can change, so that nobody waits for one first."""
+    _refuse([*_tools(), *_region(session), *_credentials(session)])
+
+
+def _refuse(found: list[Finding]) -> None:
     if found:
         lines = "\n".join(f"{finding.seen}\n  $ {finding.mend}" for finding in found)
         raise WorldConfigurationError(f"nothing was deployed or changed:\n{lines}")
@@ -87,6 +95,14 @@ def _tools() -> list[Finding]:
     if shutil.which("sam") is not None:
         return []
     return [Finding("sam", "the AWS SAM CLI, `sam`, is not in the PATH, and it deploys", "pipx install aws-sam-cli")]
+
+
+def _credentials(session: Session) -> list[Finding]:
+    there: Any = session.get_credentials()
+    if there is not None:
+        return []
+    seen = "there are no credentials for AWS: no AWS_PROFILE or AWS_ACCESS_KEY_ID, and no other place where boto3 looks"
+    return [Finding("credentials", seen, "aws configure")]
 
 
 def _region(session: Session) -> list[Finding]:
