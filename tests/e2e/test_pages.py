@@ -18,6 +18,7 @@ README = ROOT / "README.md"
 IN_A_CLOUD = {
     "aws.md": "tests/aws/test_docs.py",
     "gcp.md": "tests/gcp/test_resources.py",
+    "gcp-operations.md": "tests/infra/test_operations.py",
     "operations.md": "tests/infra/test_operations.py",
     "quickstart-aws.md": "tests/docs/test_quickstarts.py",
     "quickstart-gcp.md": "tests/docs/test_quickstarts.py",

@@ -60,7 +60,7 @@ locals {
       threshold  = 0
     }
     missing_code = {
-      says       = "Runs wait for code that is not deployed or cannot be imported; docs/operations.md#missing-code"
+      says       = "The code of the app cannot be imported; docs/operations.md#missing-code"
       namespace  = "wdk-cloud"
       metric     = "MissingCode"
       dimensions = { service = var.name }

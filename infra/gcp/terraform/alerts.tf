@@ -34,7 +34,7 @@ locals {
     missing-code = {
       filter    = "${local.of_services} AND jsonPayload.wdk_count=\"MissingCode\""
       threshold = 0
-      says      = "Runs wait for code that is not deployed or cannot be imported"
+      says      = "The code of the app cannot be imported"
     }
     failed-ticks = {
       filter    = "resource.type=\"cloud_scheduler_job\" AND resource.labels.location=\"${local.scheduler_location}\" AND resource.labels.job_id=~\"^${var.name}-\" AND severity>=ERROR"
