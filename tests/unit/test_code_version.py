@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,29 @@ def test_the_version_is_computed_anew_when_the_app_declares_more(versioned):
     async def more() -> None: ...
 
     assert version_of(module.app) not in ("", version)
+
+
+def test_a_folder_is_looked_through_once_however_many_steps_and_apps_it_declares(tmp_path, monkeypatch):
+    """Each process that starts waits for it, a cold function among them."""
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").write_text("from shop.one import app as one\nfrom shop.two import app as two\n")
+    steps = "".join(f"\n@app.step\nasync def step_{number}() -> None: ...\n" for number in range(20))
+    for name in ("one", "two"):
+        (package / f"{name}.py").write_text(SOURCE + steps)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    looked, rglob = [], Path.rglob
+    monkeypatch.setattr(Path, "rglob", lambda folder, pattern: looked.append(folder) or rglob(folder, pattern))
+    shop = importlib.import_module("shop")
+    try:
+        both = code_version([shop.one, shop.two])
+        assert looked == [package]
+        assert both == code_version([shop.one]) == code_version([shop.two])
+        (package / "three.py").write_text("# not imported, and of the package all the same\n")
+        assert code_version([shop.one]).partition(".")[2] != both.partition(".")[2]
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize(

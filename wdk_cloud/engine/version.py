@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def code_version(apps: Sequence[Workflows]) -> str:
     """Of the sources of the packages in which the apps' workflows and steps are declared."""
-    files = sorted({file for app in apps for file in _sources(app)})
+    files = sorted(_sources(apps))
     digest, newest = hashlib.sha256(), 0.0
     for file in files:
         try:
@@ -45,15 +45,18 @@ def version_of(app: Workflows) -> str:
     return known[1]
 
 
-def _sources(app: Workflows) -> set[Path]:
+def _sources(apps: Sequence[Workflows]) -> set[Path]:
     found: set[Path] = set()
-    for declared in (*app.steps.values(), *app.workflows.values()):
+    folders: set[str] = set()
+    for declared in (each for app in apps for each in (*app.steps.values(), *app.workflows.values())):
         module = sys.modules.get((declared.fn.__module__ or "").partition(".")[0])
         package = getattr(module, "__path__", None)
         if package is not None:
-            found.update(file for folder in package for file in Path(folder).rglob("*.py"))
+            folders.update(package)
         else:
             found.add(Path(declared.fn.__code__.co_filename))
+    for folder in folders:  # once, however much is declared in it: each process that starts waits for this
+        found.update(Path(folder).rglob("*.py"))
     return found
 
 
