@@ -13,7 +13,8 @@ import sys
 
 from tests.canonical import MARK_AGE, app, sequence
 from wdk_cloud import start, worker
-from wdk_cloud.engine import delivery, follower, turn  # noqa: F401 - what the first delivery would import
+from wdk_cloud.engine import delivery, follower, keeper, service, turn  # noqa: F401 - else imported by the first run
+from wdk_cloud.engine.settings import Settings
 from wdk_cloud.world.local import LocalWorld
 from wdk_cloud.world.opening import use_world
 
@@ -25,7 +26,7 @@ def say(word: str) -> None:
 async def serve() -> None:
     """A worker, and no sweep; until the test goes away."""
     follower.MARK_AGE = MARK_AGE
-    world = LocalWorld()
+    world = LocalWorld(visibility=Settings.from_environment().lease)
     await world.open()
     with use_world(world):
         async with worker(app):

@@ -5,6 +5,7 @@ not come back at once may come back in a few tries.
 """
 
 import asyncio
+import math
 import os
 import random
 import sys
@@ -31,7 +32,11 @@ LONGEST_LIFE = 0.4  # seconds; a run takes about as long
 WORK = "0.02"  # seconds in each step, so that many deaths fall into one
 
 PATIENCE = 25.0
-"""Seconds until all runs have ended after the last death: less than a lease, whose end nobody may have to wait for."""
+"""Seconds until all runs have ended after the last death: the worker needs one and a half of them for itself."""
+
+LEASE = 3600.0
+"""Seconds of a lease, of a claim and of a message's invisibility: nobody may have to wait for the end of one, or for a
+renewal, which comes after a third. On a machine however busy nobody takes the one for the other then."""
 
 CLIENTS_KILLED = 10
 KEYS = [f"order-{number}" for number in range(200)]
@@ -59,6 +64,7 @@ class Crowd:
             "WDK_LOCAL_PATH": str(self.world.path),
             "WDK_TEST_JOURNAL": str(self.journal),
             "WDK_TEST_WORK": WORK,
+            "WDK_LEASE": str(LEASE),
         }
 
     async def prepare(self, *words: str) -> asyncio.subprocess.Process:
@@ -140,8 +146,8 @@ class Batch:
     async def in_flight(self) -> int:
         return sum([await run.status() == "running" for _, run in self.runs])
 
-    async def end(self) -> None:
-        """Wait for all of them."""
+    async def end(self, worker: asyncio.subprocess.Process) -> None:
+        """Wait for all of them to be worked on."""
         try:
             async with asyncio.timeout(PATIENCE):
                 for canonical, run in self.runs:
@@ -150,11 +156,23 @@ class Batch:
                         await asyncio.sleep(0.01)  # until another process has written its note
                     await how_it_ended(run, PATIENCE)
         except TimeoutError as error:
+            error.add_note(
+                f"the last worker had {cpu_seconds(worker.pid)} s of CPU; of {PATIENCE} s, load {os.getloadavg()}"
+            )
             for _, run in self.runs:
                 head = await self.crowd.world.runs.head(run.run_id)
                 if head is not None and not head.ended:
                     error.add_note(f"not ended: {head}; its inbox: {await self.crowd.world.runs.items(*_key(head))}")
             raise
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has worked: of one that had none all the while, the machine was too busy."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return math.nan
+    of_user, of_system = stat.read_text().rpartition(")")[2].split()[11:13]  # proc(5), fields 14 and 15
+    return (int(of_user) + int(of_system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _key(head):
@@ -178,7 +196,7 @@ def test_workers_killed_at_random_moments_leave_no_trace(tmp_path, rng):
                 await kill(process)
                 assert process.returncode == -9
                 deaths += 1
-            await batch.end()
+            await batch.end(process)
             notes = read_journal(crowd.journal)
             aftermath = Aftermath(crowd.world, await all_runs(), notes)
             lost = [await aftermath.check(*one) for one in batch.runs]
