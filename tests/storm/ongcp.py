@@ -41,7 +41,7 @@ at once, over and over until it is later."""
 
 DUPLICATES = 0.05
 """The share of tasks that come twice at once, where any do. Of a message whose run or step is held each delivery sends a
-copy for later, so that copies multiply by this much for each lease that a long step lasts."""
+copy for later, so that copies multiply by this much for each lease that a long step lasts (docs/decisions/023)."""
 
 
 @dataclass

@@ -121,6 +121,13 @@ async def claim(bench: Bench, delivery: Delivery, identity: str = "other", secon
     return item
 
 
+async def renew(bench: Bench, delivery: Delivery, held: StepItem, seconds: float) -> None:
+    message, until = delivery.message, bench.clock.now() + seconds
+    assert message.step_id is not None and held.holder is not None
+    asked = (message.run_id, message.birth, message.step_id)
+    assert bench.world.runs.renew_step(*asked, attempt=held.attempt, identity=held.holder, until=until)
+
+
 async def visible_in(bench: Bench, kind: str) -> list[float]:
     """Seconds until the messages of this kind can be received, those in somebody's hands left out."""
     now, queue = bench.clock.now(), bench.world.queue
@@ -180,6 +187,36 @@ def test_a_live_claim_of_the_same_message_delays_a_copy_to_its_end() -> None:
         assert await bench.work(delivery)
         assert await visible_in(bench, "step") == [20]
         assert ran == []
+
+    run(test)
+
+
+def test_copies_of_a_held_message_become_more_only_by_duplicates_and_all_go_when_the_step_has_ended() -> None:
+    """docs/decisions/023: what a queue delivers twice at once is two copies, each lease anew."""
+
+    async def test() -> None:
+        bench = Bench(app)
+        _, delivery = await sent(bench)
+        held = await claim(bench, delivery, delivery.message.identity)
+        assert await bench.work(delivery)
+        assert await bench.work(delivery)  # the queue's duplicate, not counted
+        assert await visible_in(bench, "step") == [30, 30]
+        for copies in (2, 2, 3, 3):
+            await renew(bench, delivery, held, seconds=60)
+            bench.clock.advance_to(bench.clock.now() + 30)
+            coming = [await bench.receive() for _ in await visible_in(bench, "step")]
+            for each in [*coming, *([coming[0]] if copies > len(coming) else [])]:
+                assert await bench.work(each)
+            assert await visible_in(bench, "step") == [30] * copies
+        message = delivery.message
+        assert message.step_id is not None
+        assert await bench.world.runs.end_step(message.run_id, message.birth, message.step_id, attempt=1, end=b"end")
+        bench.clock.advance_to(bench.clock.now() + 30)
+        for _ in range(3):
+            step = await bench.receive()
+            assert step.message.kind == "step" and await bench.work(step)
+        assert await visible_in(bench, "step") == [] and ran == []
+        assert await visible_in(bench, "wake") == [0, 0, 0]  # each that finds the end tells the run
 
     run(test)
 
