@@ -13,6 +13,7 @@ from tests.aws.invoking import SETTINGS, stage_at
 from tests.components import dynoxide  # noqa: F401  # pyright: ignore[reportUnusedImport] -- a fixture
 from wdk_aws.mapping import Context
 from wdk_aws.serving import Instance, Parts
+from wdk_aws.settings import AwsSettings
 from wdk_aws.testing.environment import AwsEnv, on_stage
 from wdk_aws.testing.expire import expire
 from wdk_aws.world import AwsWorld
@@ -275,3 +276,11 @@ def test_a_deleted_run_leaves_its_tombstone_until_that_goes_by_itself(live: Live
         assert isinstance(requests.gone(days.env.world, run.run_id), RunExpiredError)
 
     live(scenario)
+
+
+@pytest.mark.parametrize(("retention", "days"), [("1 day", 60), ("30 days", 60), ("45.5 days", 91)])
+def test_a_world_keeps_things_for_twice_the_retention(
+    retention: str, days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WDK_RETENTION", retention)
+    assert AwsWorld(AwsSettings()).runs.keeps == days * refreshing.DAY

@@ -37,6 +37,7 @@ from wdk_gcp.database import Step
 from wdk_gcp.settings import GcpSettings
 from wdk_gcp.store import KEEP, FirestoreStore
 from wdk_gcp.testing import FirestoreServer
+from wdk_gcp.world import GcpWorld
 
 
 @pytest.fixture(scope="module")
@@ -431,3 +432,11 @@ def test_who_is_always_too_late_tries_again_after_pauses_and_then_leaves_it_for_
         assert (tries, head.length) == (5, 5)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(("retention", "days"), [("1 day", 60), ("30 days", 60), ("45.5 days", 91)])
+def test_a_world_keeps_things_for_twice_the_retention(
+    retention: str, days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WDK_RETENTION", retention)
+    assert GcpWorld(GcpSettings(project="wdk-testing")).runs.keeps == days * schema.DAY
