@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from wdk_cloud.packaging import zipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,14 +19,6 @@ MOST_UNZIPPED = 250 * MEGABYTE
 
 MOST_SENT = 50 * MEGABYTE
 """Of a zip that is given to Lambda's API itself, the same page says; `sam deploy` goes through S3, which has none."""
-
-BEGINNING = (1980, 1, 1, 0, 0, 0)
-"""The first time that a zip can name; what a file's own is says nothing about its content."""
-
-PLAIN, PROGRAM = 0o100644 << 16, 0o100755 << 16
-"""Everybody may read a file, since Lambda runs the code as a user of its own; and run one that begins with `#!`."""
-
-UNIX = 3
 
 NAMED = 5
 """Packages that are named when a zip is too large: the one to leave out is among them."""
@@ -48,14 +41,11 @@ def write(path: Path, contents: Mapping[str, Path | bytes], done: Callable[[], N
     """Calls `done` for each file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sizes: dict[str, int] = {}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipped.opened(path) as archive:
         for name in sorted(contents):
             content = contents[name]
             data = content if isinstance(content, bytes) else content.read_bytes()
-            entry = zipfile.ZipInfo(name, BEGINNING)
-            entry.create_system, entry.compress_type = UNIX, zipfile.ZIP_DEFLATED
-            entry.external_attr = PROGRAM if data.startswith(b"#!") else PLAIN
-            archive.writestr(entry, data)
+            zipped.add(archive, name, data)
             top = name.partition("/")[0]
             sizes[top] = sizes.get(top, 0) + len(data)
             done()

@@ -6,20 +6,14 @@ import base64
 import hashlib
 import importlib
 import io
-import zipfile
 from importlib import metadata
 from pathlib import Path
 
+from wdk_cloud.packaging import zipped
 from wdk_cloud.packaging.project import normalized
 
 OURS = {"wdk-cloud": "wdk_cloud", "wdk-cloud-gcp": "wdk_gcp"}
 """Distributions with the package of each."""
-
-BEGINNING = (1980, 1, 1, 0, 0, 0)
-"""The first time that a zip can name; what a file's own is says nothing about its content."""
-
-READABLE = 0o100644 << 16
-UNIX = 3
 
 KEPT = ("METADATA", "entry_points.txt")
 
@@ -61,11 +55,9 @@ def _files(package: str) -> dict[str, bytes]:
 
 def _zipped(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipped.opened(buffer) as archive:
         for name in sorted(files):
-            entry = zipfile.ZipInfo(name, BEGINNING)
-            entry.create_system, entry.compress_type, entry.external_attr = UNIX, zipfile.ZIP_DEFLATED, READABLE
-            archive.writestr(entry, files[name])
+            zipped.add(archive, name, files[name])
     return buffer.getvalue()
 
 
