@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from google.api_core import exceptions
 
+from tests.keys import check_that_keys_are_kept
 from wdk_cloud import SerializationError, ThrottleError, WorldConfigurationError, WorldUnavailableError
-from wdk_cloud.codec import unwrapped
 from wdk_cloud.codec.keys import LocalKeyService
 from wdk_cloud.encryption import keys_of
 from wdk_gcp.clients import Clients
@@ -71,30 +71,7 @@ def test_two_keys_of_a_run_differ_and_a_key_that_is_there_costs_no_request_more(
 def test_a_process_unwraps_a_key_once_and_again_when_it_has_grown_old_or_made_room(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def test() -> None:
-        service = bench.service()
-        monkeypatch.setattr(unwrapped, "KEPT", 2)
-        wrapped = {run: (await service.generate(run)).wrapped for run in "abc"}
-
-        async def asked(*runs: str) -> int:
-            before = bench.server.calls["Decrypt"]
-            for run in runs:
-                await service.unwrap(run, wrapped[run])
-            return bench.server.calls["Decrypt"] - before
-
-        assert await asked("a", "a", "b", "a", "b") == 2
-        assert await asked("a", "c", "a", "c") == 1  # the one that was used longest ago made room
-        assert await asked("b") == 1
-        now = unwrapped.time.monotonic()
-        monkeypatch.setattr(unwrapped, "time", Frozen(now + unwrapped.KEPT_FOR))
-        assert await asked("b", "b") == 1
-
-    asyncio.run(test())
-
-
-class Frozen:
-    def __init__(self, now: float) -> None:
-        self.monotonic: Callable[[], float] = lambda: now
+    asyncio.run(check_that_keys_are_kept(bench.service(), lambda: bench.server.calls["Decrypt"], monkeypatch))
 
 
 def test_a_key_that_the_setting_no_longer_names_and_one_that_was_rotated_open_what_they_have_wrapped(
