@@ -1,6 +1,6 @@
 """Tests that must not pass, for what they do is not the same whichever way they are played; and some that must.
 
-`test_three_ways.py` runs them, in sessions of their own; by its name no other session collects this module.
+`test_ways.py` runs them, in sessions of their own; by its name no other session collects this module.
 """
 
 import os
