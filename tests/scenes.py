@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from wdk_cloud import (
     ReadableStream,
     Request,
     Response,
+    Run,
     StepFailedError,
+    WorkflowRunCancelledError,
     Workflows,
     create_hook,
     create_webhook,
+    get_hook_by_token,
+    get_run,
     get_writable,
+    list_runs,
     remove_attributes,
     set_attributes,
     sleep,
     start,
 )
 from wdk_cloud.engine.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
 LARGE = random.Random(0).randbytes(20_000).hex()
 """Beside the log, also compressed."""
@@ -115,3 +126,28 @@ async def waiting() -> None:
 async def staying(token: str, text: str) -> str:
     await create_hook(token)
     return text
+
+
+async def operate(
+    acting: Callable[[], AbstractContextManager[Any]],
+    settle: Callable[[], Awaitable[Any]],
+    run: Run[Any],
+    waits: Run[Any],
+) -> None:
+    """What people and their programs do with runs: one of `everything` that has ended, and one that is `waiting`.
+    `acting` is the world of an operator, `settle` has all be done that can be."""
+    with acting():
+        assert await run.return_value() == LARGE
+        await run.info()
+        assert [event async for event in run.events()]
+        assert [chunk async for chunk in run.readable()] == [{"token": 1}]
+        await run.list_streams()
+        assert (await list_runs(workflow=child)).cursor is None
+        assert (await get_hook_by_token("another token")).run_id == waits.run_id
+        await waits.wake_up()
+        await waits.cancel()
+    await settle()
+    with acting(), pytest.raises(WorkflowRunCancelledError):
+        await waits.return_value()
+    with acting():
+        await get_run(run.run_id).delete()

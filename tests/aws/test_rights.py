@@ -8,11 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from tests.aws.invoking import TIMEOUT, stage_at
 from tests.contract.records import a_head
-from tests.scenes import LARGE, PAYLOADS, SETTINGS, app, child, everything, staying, tokens, waiting
+from tests.scenes import LARGE, PAYLOADS, SETTINGS, app, child, everything, operate, staying, tokens, waiting
 from wdk_aws.mapping import Context
 from wdk_aws.rights import DONE_WITHOUT, IMPLIED, RIGHTS, Kind, Use
 from wdk_aws.serving import Instance, Parts
@@ -22,10 +20,7 @@ from wdk_aws.testing.stage import Stage
 from wdk_aws.world import AwsWorld
 from wdk_cloud import (
     Run,
-    WorkflowRunCancelledError,
     get_hook_by_token,
-    get_run,
-    list_runs,
     resume_hook,
     start,
 )
@@ -114,7 +109,7 @@ async def all_scenes(found: Processes) -> None:
         await found.env.run_until_blocked()
     assert await called(found, LARGE) == 201
     assert await called(found, "nobody answers") == 502
-    await operate(found, run, waits)
+    await operate(lambda: found.acting("operator"), found.env.run_until_blocked, run, waits)
     # A worker that is late: its run is deleted.
     head = await found.env.world.runs.head(run.run_id)
     assert head is not None
@@ -146,25 +141,6 @@ async def called(found: Processes, body: str) -> int:
         await found.env.run_until_blocked()
         await asyncio.sleep(0.01)  # the caller waits in real time
     return (await answer)["statusCode"]
-
-
-async def operate(found: Processes, run: Run[Any], waits: Run[Any]) -> None:
-    """What people and their programs do with runs."""
-    with found.acting("operator"):
-        assert await run.return_value() == LARGE
-        await run.info()
-        assert [event async for event in run.events()]
-        assert [chunk async for chunk in run.readable()] == [{"token": 1}]
-        await run.list_streams()
-        assert (await list_runs(workflow=child)).cursor is None
-        assert (await get_hook_by_token("another token")).run_id == waits.run_id
-        await waits.wake_up()
-        await waits.cancel()
-    await found.env.run_until_blocked()
-    with found.acting("operator"), pytest.raises(WorkflowRunCancelledError):
-        await waits.return_value()
-    with found.acting("operator"):
-        await get_run(run.run_id).delete()
 
 
 def test_each_kind_of_process_asks_for_what_the_table_says_and_for_all_of_it(

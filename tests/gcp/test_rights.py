@@ -21,14 +21,9 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpc
 from tests.contract.records import a_head
 from tests.gcp.driving import Driver
 from tests.gcp.stage import Servers
-from tests.scenes import LARGE, PAYLOADS, SETTINGS, app, child, everything, staying, tokens, waiting
+from tests.scenes import LARGE, PAYLOADS, SETTINGS, app, child, everything, operate, staying, tokens, waiting
 from wdk_cloud import (
-    Run,
-    WorkflowRunCancelledError,
     direct,
-    get_hook_by_token,
-    get_run,
-    list_runs,
     resume_hook,
     start,
 )
@@ -144,7 +139,7 @@ async def all_scenes(found: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
         await quiet()
     assert await called(found, LARGE, monkeypatch) == 201
     assert await called(found, "nobody answers", monkeypatch) == 502
-    await operate(found, run, waits)
+    await operate(lambda: found.acting("operator"), found.driver.until_quiet, run, waits)
     # A worker that is late: its run is deleted.
     runs = found.driver.world.runs
     head = await runs.head(run.run_id)
@@ -180,25 +175,6 @@ async def called(found: Processes, body: str, monkeypatch: pytest.MonkeyPatch) -
             status = (await answer).status_code
         await instance.close()
     return status
-
-
-async def operate(found: Processes, run: Run[Any], waits: Run[Any]) -> None:
-    """What people and their programs do with runs."""
-    with found.acting("operator"):
-        assert await run.return_value() == LARGE
-        await run.info()
-        assert [event async for event in run.events()]
-        assert [chunk async for chunk in run.readable()] == [{"token": 1}]
-        await run.list_streams()
-        assert (await list_runs(workflow=child)).cursor is None
-        assert (await get_hook_by_token("another token")).run_id == waits.run_id
-        await waits.wake_up()
-        await waits.cancel()
-    await found.driver.until_quiet()
-    with found.acting("operator"), pytest.raises(WorkflowRunCancelledError):
-        await waits.return_value()
-    with found.acting("operator"):
-        await get_run(run.run_id).delete()
 
 
 def test_each_kind_of_process_asks_for_what_the_table_says_and_for_all_of_it(
