@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,8 @@ def test_the_command_says_what_it_made_and_what_is_wrong(tmp_path, monkeypatch):
     terraform = json.loads((tmp_path / "build/aws/built.tfvars.json").read_text())
     assert [(one.pop("name")[:10], one) for one in terraform.pop("schedules")] == [("TickHourly", made["schedules"][0])]
     assert terraform == {"architecture": "arm64", "python_version": "3.13"}
+    sealed = (tmp_path / "build/aws/built.sha256").read_text().split()
+    assert sealed == [sha256((tmp_path / "build/aws/built.tfvars.json").read_bytes()).hexdigest(), "built.tfvars.json"]
     with zipfile.ZipFile(made["function"]) as opened:
         assert json.loads(opened.read("wdk_build.json"))["namespaces"] == ["shop"]
     del sys.modules[name]

@@ -12,6 +12,7 @@ from wdk_aws.packaging.starting import TEMPLATE
 from wdk_cloud.cli import sources
 from wdk_cloud.cli.console import UsageError
 from wdk_cloud.cli.progress import progress
+from wdk_cloud.packaging import seals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,9 @@ ZIP, DEPLOYED = "function.zip", "template.yaml"
 
 VARIABLES = "built.tfvars.json"
 """What the Terraform module takes of a build."""
+
+SEAL = "built.sha256"
+"""Of that: JSON has no place for one."""
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -62,11 +66,14 @@ def make(order: Order, progress: Progress = progress) -> Made:
     entries = ticking.entries_of(apps)
     text = ticking.written_into(sealing.read(order.template or template_of(order.project.folder)), entries)
     _keep_edits(order.output / DEPLOYED)
+    _keep_values(order.output)
     namespaces = sorted({each.namespace for each in apps if each.namespace})
     output = order.output / ZIP
     built = building.build(order.project, order.target, output, progress, order.extras, namespaces)
     (order.output / DEPLOYED).write_text(sealing.sealed(text), "utf-8")
+    seals.unseal(order.output / SEAL)
     (order.output / VARIABLES).write_text(_variables(order.target, entries), "utf-8")
+    seals.write(order.output / SEAL, [order.output / VARIABLES])
     return Made(built, order.target, entries)
 
 
@@ -82,6 +89,16 @@ def _keep_edits(path: Path) -> None:
         raise UsageError(
             f"{path} was edited since it was built, and a build would write over that; nothing was changed. Keep the "
             f"changes as the project's own template (mv {path} {DEPLOYED}), or drop them (rm {path})"
+        )
+
+
+def _keep_values(output: Path) -> None:
+    """The same of the values that Terraform takes of a build."""
+    written = output / VARIABLES
+    if written.is_file() and seals.edited(output / SEAL, [written]):
+        raise UsageError(
+            f"{written} was edited since it was built, and a build would write over that; nothing was changed. Say it "
+            f"to the build (--architecture, --python, the schedules of the app), or drop the edits (rm {written})"
         )
 
 

@@ -82,6 +82,7 @@ async def deploy_gcp(
     naming.check(variables)
     root = output / "terraform"
     module = described.folder_of(folder, terraform, root)
+    described.refuse_edits(root)
     tools.refuse_missing(("terraform", "gcloud", *(("docker",) if builder == "docker" else ())))
     here, name = folder.absolute(), str(variables.get("name", naming.NAME))
     state = State(here / STATE / f"{name}.tfstate", state_bucket, name)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wdk_gcp.deploying.image import Builder, Image
 
-BACKEND, PLAN = "backend.tf.json", "wdk.tfplan"
+PLAN = "wdk.tfplan"
 
 STATE = ".wdk/gcp"
 """Where the state lies unless a bucket is named: below the folder of the project."""
@@ -95,11 +95,13 @@ class Deployment:
         """The module as a root, with the state's place; what Terraform has fetched there stays."""
         backend = {"terraform": {"backend": self.state.backend()}}
         variables = {**self.variables, "image": self.image.path}
+        described.unseal(self.folder)
         for folder in (self.state.file.parent, self.folder):
             folder.mkdir(parents=True, exist_ok=True)
         (self.folder / described.VARIABLES).write_text(json.dumps(variables, indent=1), "utf-8")
-        (self.folder / BACKEND).write_text(json.dumps(backend, indent=1), "utf-8")
+        (self.folder / described.BACKEND).write_text(json.dumps(backend, indent=1), "utf-8")
         described.copy(self.module, self.folder)
+        described.seal(self.folder)
 
     def _refuse(self, lines: list[str], consent: Consent) -> None:
         if consent.delete_data:

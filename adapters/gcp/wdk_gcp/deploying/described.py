@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 from wdk_cloud.cli.console import UsageError
+from wdk_cloud.packaging import seals
 
 MODULE = Path(__file__).parents[1] / "packaging/terraform"
 """The one of infra/gcp/terraform; a distribution has a copy of it here."""
@@ -21,6 +23,8 @@ NEEDED = frozenset(
     )
 )
 """What a deployment gives to it, and what it asks of it in the end."""
+
+BACKEND = "backend.tf.json"
 
 VARIABLES = "wdk.auto.tfvars.json"
 """What a deployment writes beside its copy before all else: a folder without it is somebody else's."""
@@ -60,6 +64,36 @@ def folder_of(project: Path, named: Path | None, copied_to: Path) -> Path:
         f"nothing was deployed or changed: {own} lacks {', '.join(missing)}, which a deployment needs; "
         f"write it again as in {MODULE}, or name another folder with --terraform"
     )
+
+
+def refuse_edits(into: Path) -> None:
+    """Raises UsageError for a copy in which somebody has written: the next deployment copies over that."""
+    edits = seals.edited(_seal(into), _written(into))
+    if edits:
+        raise UsageError(
+            f"nothing was deployed or changed: {', '.join(map(str, edits))} was edited since it was copied, and a "
+            f"deployment writes it anew. Write that into the project's {OWN}/ (a copy of {MODULE}) or its file of "
+            f"variables, or drop the edits: rm {shlex.quote(str(_seal(into)))}"
+        )
+
+
+def unseal(into: Path) -> None:
+    """Before anything of it is written."""
+    seals.unseal(_seal(into))
+
+
+def seal(into: Path) -> None:
+    """When all of it is."""
+    seals.write(_seal(into), _written(into))
+
+
+def _seal(into: Path) -> Path:
+    return into.with_name(f"{into.name}.sha256")
+
+
+def _written(into: Path) -> list[Path]:
+    """What a deployment writes there, or takes away; the rest stays as it is."""
+    return [*into.glob("*.tf"), *(file for file in (into / BACKEND, into / VARIABLES) if file.is_file())]
 
 
 def copy(module: Path, into: Path) -> None:

@@ -1,6 +1,7 @@
 """`wdk build gcp`."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,16 +10,17 @@ import typer
 
 from wdk_cloud.app import Workflows
 from wdk_cloud.cli import sources
-from wdk_cloud.cli.console import command, out
+from wdk_cloud.cli.console import UsageError, command, out
 from wdk_cloud.cli.jsonout import print_json
 from wdk_cloud.cli.options import AppSpec, Json
 from wdk_cloud.cli.progress import progress
 from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.packaging import seals
 from wdk_cloud.packaging.project import Project
 from wdk_gcp.packaging import context, ticking
 from wdk_gcp.packaging.context import Context
 
-IMAGE, VARIABLES = "image", "schedules.auto.tfvars.json"
+IMAGE, VARIABLES, SEAL = "image", "schedules.auto.tfvars.json", "built.sha256"
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -74,23 +76,43 @@ def build(
     project: Project, python: str, output: Path, extras: list[str] | tuple[str, ...]
 ) -> tuple[Context, list[dict[str, str]]]:
     """The context, and beside it the entries of schedules, as the module takes them."""
+    _refuse_edits(output, "a build would write over that")
     apps = load_apps(project)
     entries = ticking.entries_of(apps)
     namespaces = sorted({each.namespace for each in apps if each.namespace})
-    built = context.build(project, python, output / IMAGE, progress, extras, namespaces)
+    built = context.build(project, python, output / IMAGE, progress, extras, namespaces, output / SEAL)
     (output / VARIABLES).write_text(json.dumps({"schedules": entries}, indent=1) + "\n", "utf-8")
+    seals.write(output / SEAL, _made(output))
     return built, entries
 
 
 def built_before(output: Path) -> tuple[Context, list[dict[str, str]]]:
-    """What lies there. Raises WorldConfigurationError."""
+    """What lies there. Raises WorldConfigurationError, and UsageError for what somebody has edited."""
     found, file = context.read(output / IMAGE), output / VARIABLES
     try:
-        return found, json.loads(file.read_text("utf-8"))["schedules"]
+        entries = json.loads(file.read_text("utf-8"))["schedules"]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise WorldConfigurationError(
             f"{file} is nothing that `wdk build gcp` has made: {error}; deploy without --no-build"
         ) from None
+    _refuse_edits(output, "the next build would undo what you deploy")
+    return found, entries
+
+
+def _made(output: Path) -> list[Path]:
+    """What a build has made there, without what Python leaves where it imports something."""
+    within = [path for path in (output / IMAGE).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return [*within, *(path for path in [output / VARIABLES] if path.is_file())]
+
+
+def _refuse_edits(output: Path, why: str) -> None:
+    edits = seals.edited(output / SEAL, _made(output))
+    if edits:
+        raise UsageError(
+            f"nothing was built, deployed or changed: {', '.join(map(str, edits))} was edited since it was built, and "
+            f"{why}. Change what it is built from (the app, its requirements, the options of the build), or drop the "
+            f"edits: rm {shlex.quote(str(output / SEAL))}"
+        )
 
 
 def load_apps(project: Project) -> list[Workflows]:

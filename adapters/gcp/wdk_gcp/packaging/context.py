@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from wdk_cloud import bundle
 from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.packaging import seals
 from wdk_cloud.packaging.imports import Modules, imports_of, top_of
 from wdk_cloud.packaging.project import normalized
 from wdk_cloud.packaging.stamp import code_version
@@ -59,8 +60,10 @@ def build(
     progress: Progress,
     extras: Sequence[str] = (),
     namespaces: Sequence[str] = (),
+    seal: Path | None = None,
 ) -> Context:
-    """Write the folder. `progress` shows how far the parts are that take their time; `namespaces` are the apps'.
+    """Write the folder. `progress` shows how far the parts are that take their time; `namespaces` are the apps'; `seal`
+    is one of what is written over.
 
     Raises WorldConfigurationError or WorldUnavailableError that says what is missing; then the folder is as it was.
     """
@@ -78,6 +81,8 @@ def build(
         **{f"{APP}/{name}": path for name, path in project.files.items()},
         f"{APP}/{bundle.FILE}": _document(project, python, version, namespaces),
     }
+    if seal is not None:
+        seals.unseal(seal)
     with progress("writing the folder", len(contents)) as done:
         sha256, size = _write(folder, contents, done)
     return Context(folder, sha256, len(contents), size, len(names), version)
