@@ -2,12 +2,16 @@
 
 import importlib.metadata
 import sys
+import tomllib
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
 from tests.unit.test_cli import complaint, wdk
 from wdk_cloud.cli import adapters
+
+ROOT = Path(__file__).parents[2]
 
 SOURCE = '''
 import typer
@@ -86,6 +90,21 @@ def test_a_command_that_cannot_be_loaded_says_why_and_leaves_the_others_alone():
     assert "It cannot be loaded." in wdk("build", "--help").stdout
     said = complaint("build", "broken", code=1)
     assert "testcloud_missing:aws (wdk_cloud.commands) cannot be loaded: ModuleNotFoundError: No module named" in said
+
+
+def test_every_command_says_on_one_line_what_it_is_for():
+    for words in ([], ["inspect"]):
+        listed = wdk(*words, "--help").stdout.partition("Commands:")[2].partition("Example:")[0]
+        assert [line for line in listed.splitlines() if line.endswith("...")] == []
+    groups = {name.partition(".")[0] for name in ours() if "." in name}
+    assert groups == adapters.ABOUT.keys()
+
+
+def ours():
+    """The names of the commands that the adapters of this repository bring."""
+    for project in ("aws", "gcp"):
+        text = (ROOT / "adapters" / project / "pyproject.toml").read_text()
+        yield from tomllib.loads(text)["project"]["entry-points"]["wdk_cloud.commands"]
 
 
 def test_a_command_that_nobody_brings_is_wrong_usage():

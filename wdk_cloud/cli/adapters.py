@@ -26,6 +26,7 @@ ABOUT = {
     "aws": "A first run on AWS, without a deployment.",
     "build": "Build what a cloud is given to run.",
     "deploy": "Bring what was built to a cloud.",
+    "gcp": "A first run on Google Cloud, without a deployment.",
     "iam": "The rights that processes need.",
     "rehearse": "Deploy to a stand-in for a cloud, on this machine.",
 }

@@ -44,9 +44,9 @@ async def cancel(
     namespace: Namespace = None,
     world: WorldName = None,
 ) -> None:
-    """Ask for the end of a run, or of all live runs that filters name; it comes at their next suspension.
+    """Ask for the end of a run, or of all that filters name.
 
-    A run that has ended stays as it is.
+    It comes at their next suspension. A run that has ended stays as it is.
     """
     chosen = Filter(status, workflow, version, since, until)
     _check(run, chosen)

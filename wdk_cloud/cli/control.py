@@ -56,9 +56,10 @@ async def delete(
 
 @command
 async def sweep(app: AppSpec = None, namespace: Namespace = None, world: WorldName = None) -> None:
-    """Wake runs that show no progress, which should be none, and remove what ended longer ago than the retention.
+    """Wake runs that were forgotten, and remove old ones.
 
-    `wdk dev` and `wdk worker` do so each minute."""
+    Forgotten are runs that show no progress, which should be none; old are those that ended longer ago than the
+    retention. `wdk dev` and `wdk worker` do so each minute."""
     from wdk_cloud.engine import sweep as sweeping
     from wdk_cloud.worker import engine_for
 

@@ -55,8 +55,10 @@ async def dev(
     app: AppSpec = None,
     world: WorldName = None,
 ) -> None:
-    """Serve the app on this machine: a worker, HTTP, schedules and a sweep each minute, in one process. Ctrl-C stops
-    it."""
+    """Serve the app on this machine, with HTTP, until Ctrl-C.
+
+    A worker, its schedules, a sweep each minute and the routes of webhooks and the API, in one process.
+    """
     if reload and reloaded_by is None:
         if make_world(world or "local").name == "memory":
             raise UsageError("the memory world ends with each process: nothing would be left after a reload")
@@ -71,7 +73,10 @@ async def dev(
 
 @command
 async def serve_quietly(app: AppSpec = None, world: WorldName = None) -> None:
-    """Serve the app without HTTP: a worker, schedules and a sweep each minute."""
+    """Serve the app without HTTP.
+
+    A worker, its schedules and a sweep each minute, until Ctrl-C.
+    """
     apps = load_apps(app)
     check_workflows(apps)
     await serve(apps, world, friendly=False)

@@ -40,9 +40,9 @@ async def doctor(
     app: AppSpec = None,
     world: WorldName = None,
 ) -> None:
-    """Check the settings, here and in the cloud: what is wrong, and the command that mends it; fails if anything is.
+    """Check the settings, here and in the cloud.
 
-    It looks only: nothing is made or changed.
+    What is wrong comes with the command that mends it, and makes it fail. It looks only: nothing is made or changed.
     """
     name = world or "local"
     chosen = _doctor_of(name)

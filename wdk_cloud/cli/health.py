@@ -72,9 +72,10 @@ async def health(
     namespace: Namespace = None,
     world: WorldName = None,
 ) -> None:
-    """Check that the world can be opened and that its runs move; fails when something is wrong.
+    """Check that the world can be opened and that its runs move.
 
-    Wrong are runs that show no progress, and runs that no worker can go on with. Failed runs are only counted.
+    It fails when something is wrong: there are runs that show no progress, or that no worker can go on with. Failed
+    runs are only counted.
     """
     try:
         seconds = durations.seconds(lately)

@@ -59,7 +59,7 @@ async def hooks(
     namespace: Namespace = None,
     world: WorldName = None,
 ) -> None:
-    """List the live hooks and webhooks of one run, or of all, newest runs first. Tokens are never shown."""
+    """List the live hooks and webhooks of one run, or of all. Newest runs come first; tokens are never shown."""
     async with open_world(world, must_exist=True) as opened:
         scoped = opened.scoped(namespace_of(app, namespace))
         if run is None:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from wdk_cloud.cli.console import command, out
-from wdk_cloud.cli.project import parts, writing
+from wdk_cloud.cli.console import command, err, out
+from wdk_cloud.cli.project import origin, parts, writing
 from wdk_cloud.cli.project.naming import name_of
 
 
@@ -27,9 +27,10 @@ async def init(
         str | None, typer.Option("--iac", metavar="TOOL", help="What describes the deployment: sam, terraform.")
     ] = None,
 ) -> None:
-    """Make a new project: a workflow, its test, a stored history, a CI workflow and what a cloud is given.
+    """Make a new project, with a test, CI and what a cloud is given.
 
-    The folder is made whole or not at all.
+    A workflow, its test, a stored history of it, a Makefile and a CI workflow; for a cloud a description of all that it
+    has there. The folder is made whole or not at all.
     """
     from wdk_cloud.cli.program import current_version
 
@@ -47,3 +48,5 @@ async def init(
     }
     for what, text in lines.items():
         out.print(f"{what:<8}  {text}", soft_wrap=True)
+    if (installing := origin.to_install(part.extra, origin.read())) is not None:
+        err.print(f"in an environment of its own, before make install: {installing}", soft_wrap=True)

@@ -95,7 +95,7 @@ async def run(
     namespace: Namespace = None,
     world: WorldName = None,
 ) -> None:
-    """Show one run: its fields, the timeline of its steps, and what it waits for."""
+    """Show one run: its fields, its timeline, what it waits for."""
     async with open_world(world, must_exist=True) as opened:
         view = await read_run(opened.scoped(namespace_of(app, namespace)), run, decrypt=decrypt)
     lines = list(view.timeline.steps.values())

@@ -27,9 +27,10 @@ async def retry(
     namespace: Namespace = None,
     world: WorldName = None,
 ) -> None:
-    """Start a failed or cancelled run again, as a new run with the same input, and print its id.
+    """Start a failed or cancelled run again, with the same input.
 
-    The labels that the run was started with come along; its idempotency key does not. The old run stays as it is.
+    It is a new run, whose id is printed. The labels that the old one was started with come along, its idempotency key
+    does not; the old run stays as it is.
     """
     async with open_world(world, must_exist=True) as opened:
         scoped = opened.scoped(namespace_of(app, namespace))

@@ -42,7 +42,7 @@ async def start(
     world: WorldName = None,
     as_json: Json = False,
 ) -> None:
-    """Start a run and print its id; with --wait, print its result instead."""
+    """Start a run and print its id; with --wait, its result."""
     from wdk_cloud.codec.values import decode_arguments
 
     found = find_workflow(load_apps(app), workflow)

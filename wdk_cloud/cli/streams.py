@@ -41,7 +41,7 @@ async def streams(
     namespace: Namespace = None,
     world: WorldName = None,
 ) -> None:
-    """List the streams of a run: how many chunks each has, and whether more can come."""
+    """List the streams of a run, with the number of their chunks."""
     async with open_world(world, must_exist=True) as opened:
         scoped = opened.scoped(namespace_of(app, namespace))
         await find_head(scoped, run)
@@ -75,7 +75,10 @@ async def stream(
     namespace: Namespace = None,
     world: WorldName = None,
 ) -> None:
-    """Follow a stream live, until it is closed: text and bytes as they are, other values as lines of JSON."""
+    """Follow a stream live, until it is closed.
+
+    Text and bytes come as they are, other values as lines of JSON.
+    """
     async with open_world(world, must_exist=True) as opened:
         scoped = opened.scoped(namespace_of(app, namespace))
         head = await find_head(scoped, run)
