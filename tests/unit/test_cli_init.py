@@ -14,7 +14,7 @@ import pytest
 from tests.infra.hcl import module
 from tests.unit.test_cli import complaint, wdk
 from wdk_aws.packaging import starting
-from wdk_cloud.cli.project import parts, writing
+from wdk_cloud.cli.project import origin, parts, writing
 from wdk_cloud.cli.project.naming import name_of
 from wdk_gcp.deploying import naming
 
@@ -250,3 +250,17 @@ def test_who_dies_in_the_middle_leaves_no_project(tmp_path):
     assert left.name.startswith(".shop.")
     wdk("init", "shop", "--cloud", "none")
     assert names(tmp_path / "shop") == sorted(MADE)
+
+
+def test_whoever_installed_from_a_folder_is_told_how_another_environment_gets_the_same(tmp_path, monkeypatch):
+    clone = tmp_path / "a clone"
+    (clone / "adapters" / "aws").mkdir(parents=True)
+    url = json.dumps({"url": clone.as_uri(), "dir_info": {}})
+    assert origin.to_install("http", url) == f"pip install '{clone}[http]'"
+    assert origin.to_install("aws", url) == f"pip install '{clone}[aws]' '{clone}/adapters/aws'"
+    assert origin.to_install("http", json.dumps({"url": clone.as_uri(), "dir_info": {"editable": True}})) is None
+    assert origin.to_install("http", json.dumps({"url": "https://example.org/wdk.whl", "archive_info": {}})) is None
+    assert [origin.to_install("http", what) for what in (None, "{", "[]")] == [None] * 3
+    monkeypatch.setattr(origin, "read", lambda: url)
+    said = wdk("init", "shop", "--cloud", "none")
+    assert said.stderr == f"in an environment of its own, before make install: pip install '{clone}[http]'\n"

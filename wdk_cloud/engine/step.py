@@ -199,8 +199,8 @@ def _over_already(engine: Engine, message: Message, order: StepOrder, item: Step
     step = engine.step(order.name)
     if step is None:
         error = StepNotRegisteredError(
-            f"run {message.run_id}: step {order.name} is not registered; this code does not declare it. Deploy code "
-            "that does, or keep its old id with @app.step(name=…)"
+            f"run {message.run_id}: step {order.name} is not registered; this code does not declare it. Start or "
+            "deploy a worker that does, or keep its old id with @app.step(name=…)"
         )
         return encode_error(error, known=KnownTypes())
     if not item.interrupted or (order.max_retries and _tries(engine, item) <= order.max_retries):

@@ -42,8 +42,8 @@ class Diverged(Exception):
 def not_registered(turn: Turn) -> HandOn:
     workflow = turn.head.workflow
     error = WorkflowNotRegisteredError(
-        f"run {turn.head.run_id}: workflow {workflow} is not registered; this code does not declare it. Deploy code "
-        "that does, or keep its old id with @app.workflow(name=…)"
+        f"run {turn.head.run_id}: workflow {workflow} is not registered; this code does not declare it. Start or "
+        "deploy a worker that does, or keep its old id with @app.workflow(name=…)"
     )
     return HandOn(str(error), error)
 
