@@ -21,6 +21,7 @@
 | a copy of the module edited by hand | Google | test_the_terraform_of_the_project_is_what_is_deployed_as_it_is_now |
 | a copy of the module that lacks something | Google | test_a_copy_of_the_module_that_lacks_what_a_deployment_needs_is_refused |
 | the Terraform of a deployment edited by hand | Google | test_what_was_edited_where_a_deployment_copies_its_terraform_to_is_kept |
+| what `terraform apply` has made beside a deployment | Google | test_what_terraform_has_made_by_itself_is_not_made_once_more |
 | a built image edited by hand | Google | test_what_was_edited_in_a_built_image_is_kept |
 | variables that AWS refuses | SAM | test_a_parameter_that_cloudformation_would_refuse |
 | variables that AWS refuses | Terraform | test_what_aws_would_refuse_is_refused_before_anything_is_made |
@@ -54,7 +55,7 @@ def test_each_test_of_the_table_is_there():
     named = re.findall(r"\| (test_\w+) \|$", __doc__, re.MULTILINE)
     files = [*(ROOT / "tests/infra").glob("*.py"), ROOT / "tests/unit/test_cli_init.py"]
     known = {name for file in files for name in re.findall(r"^def (test_\w+)\(", file.read_text(), re.MULTILINE)}
-    assert len(named) == 26 and [name for name in named if name not in known] == []
+    assert len(named) == 27 and [name for name in named if name not in known] == []
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -345,6 +346,29 @@ def test_the_state_lies_in_one_place(cloud):
     told = cloud.deploy(*NAMED, "--state-bucket", "my-state", "--yes", code=2)
     assert "gs://my-state/wdk/default.tfstate" in told and "Move it first" in told
     assert cloud.calls == []
+
+
+def test_what_terraform_has_made_by_itself_is_not_made_once_more(cloud):
+    copied()
+    other, state = Path("terraform/terraform.tfstate"), Path.cwd() / ".wdk/gcp/wdk.tfstate"
+    other.write_text(json.dumps({"version": 4, "resources": [{"type": "google_firestore_database"}]}))
+    said = cloud.deploy(*NAMED, "--yes", code=2)
+    assert "terraform/terraform.tfstate says that `terraform apply` has made this app from there" in said
+    assert cloud.calls == [] and not Path(".wdk").exists()
+    (typed,) = re.findall(r"with that state: (mkdir .*)$", said)
+    assert typed == f"mkdir -p {state.parent} && mv terraform/terraform.tfstate {state}"
+    subprocess.run(typed, shell=True, check=True, env={"PATH": os.defpath})
+    cloud.deploy(*NAMED, "--dry-run")
+    backend = json.loads(Path("build/gcp/terraform/backend.tf.json").read_text())
+    assert backend == {"terraform": {"backend": {"local": {"path": str(state)}}}}
+
+
+@pytest.mark.parametrize("text", ['{"version": 4, "resources": []}', "{", "[]"])
+def test_a_state_of_terraform_in_which_there_is_nothing_is_in_nobodys_way(cloud, text):
+    copied()
+    Path("terraform/terraform.tfstate").write_text(text)
+    cloud.deploy(*NAMED, "--dry-run")
+    assert "terraform plan" in cloud.verbs
 
 
 # --- Terraform of the project's own -----------------------------------------------------------------------------------

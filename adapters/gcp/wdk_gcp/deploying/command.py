@@ -87,6 +87,7 @@ async def deploy_gcp(
     here, name = folder.absolute(), str(variables.get("name", naming.NAME))
     state = State(here / STATE / f"{name}.tfstate", state_bucket, name)
     state.backend()  # it says what is wrong with it
+    state.refuse_another(module)
     known = ["gcloud", "projects", "describe", variables["project"], "--format", "value(projectId)"]
     tools.asked(known, f"nothing was deployed or changed: the project {variables['project']} cannot be seen")
     of_app = Project(here, app or "", tuple(include or ()), requirements)

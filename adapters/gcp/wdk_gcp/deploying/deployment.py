@@ -23,6 +23,10 @@ STATE = ".wdk/gcp"
 """Where the state lies unless a bucket is named: below the folder of the project."""
 
 
+OF_TERRAFORM = "terraform.tfstate"
+"""Where Terraform keeps the state of a folder unless it is told another place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Consent:
     """What was said beforehand."""
@@ -51,6 +55,26 @@ class State:
                 f"gcloud storage cp {shlex.quote(str(self.file))} {there} && rm {shlex.quote(str(self.file))}"
             )
         return {"gcs": {"bucket": self.bucket, "prefix": self.name}}
+
+    def refuse_another(self, module: Path) -> None:
+        """Raises UsageError where `terraform apply` was typed in the module's own folder: a deployment does not know
+        what that has made, and would make it once more."""
+        other = module / OF_TERRAFORM
+        if self.bucket or self.file.exists() or not _made_something(other):
+            return
+        there, here = shlex.quote(str(other)), shlex.quote(str(self.file))
+        raise UsageError(
+            f"nothing was deployed or changed: {other} says that `terraform apply` has made this app from there, and a "
+            f"deployment, whose state is {self.file}, would make all of it once more. Let it go on with that state:\n"
+            f"mkdir -p {shlex.quote(str(self.file.parent))} && mv {there} {here}"
+        )
+
+
+def _made_something(state: Path) -> bool:
+    try:
+        return bool(json.loads(state.read_text("utf-8"))["resources"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
