@@ -300,6 +300,21 @@ def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
     assert (folder / "thesis.txt").read_text() == "mine"
 
 
+def test_two_that_build_at_once_get_in_no_way_of_each_other(tmp_path):
+    folder, files = tmp_path / "build/image", {"app/a.py": b"a", "app/b.py": b"b"}
+
+    def another():
+        context._write(folder, {"app/c.py": b"c"}, lambda: None)
+
+    assert context._write(folder, files, another) == context._digest(files)
+    assert files_of(folder) == files and [each.name for each in folder.parent.iterdir()] == ["image"]
+    blocked = tmp_path / "file"
+    blocked.write_text("")  # nobody can put a folder there
+    with pytest.raises(WorldUnavailableError, match=r"file cannot be replaced \(Not a directory\)"):
+        context._write(blocked, files, lambda: None)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["build", "file"]
+
+
 def test_a_requirement_without_a_wheel_is_said_in_the_tools_words():
     with pytest.raises(WorldUnavailableError, match=r"no wheels of all requirements for Python 3\.1\d(?s:.*)msgspec"):
         pinning.pinned(["msgspec==0.0.1"], HERE)

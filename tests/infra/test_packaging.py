@@ -372,6 +372,24 @@ def test_a_zip_that_is_too_large_names_its_largest_packages(tmp_path):
     )
 
 
+def test_two_that_build_at_once_get_in_no_way_of_each_other(tmp_path, monkeypatch):
+    path = tmp_path / "build/function.zip"
+    files = {"a.py": b"a" * 1000, "b.py": b"b" * 1000}
+
+    def another():
+        archive.replace(path, {"c.py": b"c"}, lambda: None)
+
+    made = archive.replace(path, files, another)  # which is at it while the first one writes each of its files
+    with zipfile.ZipFile(path) as opened:
+        assert {name: opened.read(name) for name in opened.namelist()} == files
+    assert (made.path, made.zipped) == (path, path.stat().st_size)
+    before = path.read_bytes()
+    monkeypatch.setattr(archive, "MOST_UNZIPPED", 1999)
+    with pytest.raises(WorldConfigurationError, match="unzipped the function has"):
+        archive.replace(path, files, lambda: None)
+    assert path.read_bytes() == before and [each.name for each in path.parent.iterdir()] == ["function.zip"]
+
+
 # --- the version ------------------------------------------------------------------------------------------------------
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from dataclasses import dataclass, replace
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.packaging import zipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 MEGABYTE = 1024 * 1024
 
@@ -33,13 +36,22 @@ class Archive:
     largest: tuple[tuple[str, int], ...]
     """Top-level names with the bytes below each, largest first."""
 
-    def at(self, path: Path) -> Archive:
-        return replace(self, path=path)
+
+def replace(path: Path, contents: Mapping[str, Path | bytes], done: Callable[[], None]) -> Archive:
+    """As `write`, in the place of what is there. Raises WorldConfigurationError for what Lambda would refuse; then that
+    stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it until it is known to be good, in a folder of its own: somebody may build at the same time.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
+        written = write(Path(beside, path.name), contents, done)
+        if (said := excess(written)) is not None:
+            raise WorldConfigurationError(said)
+        written.path.replace(path)
+    return dataclasses.replace(written, path=path)
 
 
 def write(path: Path, contents: Mapping[str, Path | bytes], done: Callable[[], None]) -> Archive:
     """Calls `done` for each file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     sizes: dict[str, int] = {}
     with zipped.opened(path) as archive:
         for name in sorted(contents):

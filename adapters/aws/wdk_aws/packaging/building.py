@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from wdk_aws.packaging import archive, contents, installing, stamp
 from wdk_cloud import bundle
-from wdk_cloud.errors import WorldConfigurationError
 from wdk_cloud.packaging.project import name_of
 from wdk_cloud.packaging.stamp import code_version
 
@@ -54,14 +53,6 @@ def build(
             contents.check(chosen, project, target)
         version = code_version(project.files, project.folder)
         chosen[bundle.FILE] = stamp.document(version, project.spec, namespaces, target, metadata.version("wdk-cloud"))
-        # Under another name until it is known to be good: a zip that Lambda would refuse is not there to be deployed.
-        unchecked = output.with_name(f"{output.name}.unchecked")
-        try:
-            with progress("writing the zip", len(chosen)) as done:
-                written = archive.write(unchecked, chosen, done)
-            if (excess := archive.excess(written)) is not None:
-                raise WorldConfigurationError(excess)
-            unchecked.replace(output)
-        finally:
-            unchecked.unlink(missing_ok=True)
-    return Built(written.at(output), len(chosen), version)
+        with progress("writing the zip", len(chosen)) as done:
+            written = archive.replace(output, chosen, done)
+    return Built(written, len(chosen), version)

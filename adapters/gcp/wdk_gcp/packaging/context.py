@@ -7,12 +7,14 @@ import json
 import re
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wdk_cloud import bundle
-from wdk_cloud.errors import WorldConfigurationError
+from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.packaging import seals
 from wdk_cloud.packaging.imports import Modules, imports_of, top_of
 from wdk_cloud.packaging.project import normalized
@@ -23,7 +25,6 @@ from wdk_gcp.packaging.wheels import OURS, wheels
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from wdk_cloud.packaging.project import Project
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 APP = "app"
 """The folder of the app in the context; in the image it is /app."""
-
-UNFINISHED = ".unfinished"
 
 MOST_FAULTS = 20
 """Lines of one error: more of them say nothing new."""
@@ -147,10 +146,11 @@ def _document(project: Project, python: str, version: str, namespaces: Sequence[
 
 
 def _write(folder: Path, contents: Mapping[str, Path | bytes], done: Callable[[], None]) -> tuple[str, int]:
-    """Beside the folder first, so that there is never half of one. Its hash and size."""
-    unfinished = folder.with_name(f"{folder.name}{UNFINISHED}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    """Beside the folder first, so that there is never half of one; somebody may build at the same time. Its hash and
+    size."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        unfinished = Path(beside, folder.name)
         for name in sorted(contents):
             content = contents[name]
             path = unfinished / name
@@ -159,9 +159,12 @@ def _write(folder: Path, contents: Mapping[str, Path | bytes], done: Callable[[]
             done()
         hashed = _digest({name: unfinished / name for name in contents})
         shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.rename(folder)
+        except OSError as error:
+            raise WorldUnavailableError(
+                f"{folder} cannot be replaced ({error.strerror}): perhaps another build was quicker; do it again"
+            ) from None
     return hashed
 
 
