@@ -128,7 +128,7 @@ def cloud(built, tmp_path, monkeypatch):
 
 
 ASKED_FIRST = ["gcloud projects describe my-project value(projectId)", "terraform init", "terraform plan"]
-ONLY_LOOKS = [*ASKED_FIRST, "terraform show wdk.tfplan"]
+ONLY_LOOKS = [*ASKED_FIRST, "terraform show"]
 
 
 def test_a_first_deployment_builds_shows_pushes_and_applies_what_was_shown(cloud):
@@ -149,7 +149,7 @@ def test_a_first_deployment_builds_shows_pushes_and_applies_what_was_shown(cloud
         "gcloud auth configure-docker europe-west1-docker.pkg.dev",
         f"docker build linux/amd64 {image} {context}",
         f"docker push {image}",
-        "terraform apply wdk.tfplan",
+        "terraform apply",
         "terraform output",
     ]
     assert (variables["project"], variables["mode"]) == ("my-project", "single")
@@ -164,6 +164,17 @@ def test_a_first_deployment_builds_shows_pushes_and_applies_what_was_shown(cloud
     assert f"state {state}; keep it" in " ".join(said.split())
     exports = re.findall(r"^export (.*)$", said, re.M)
     assert exports == ["WDK_WORLD=gcp", "WDK_GCP_PROJECT=my-project"]
+
+
+def test_what_is_carried_out_is_the_plan_that_was_shown_whatever_others_plan_meanwhile(cloud):
+    plans = []
+    for _ in range(2):
+        cloud.deploy(*NAMED, "--yes")
+        (made,) = [word.removeprefix("-out=") for call in cloud.calls for word in call if word.startswith("-out=")]
+        read = [call[-1] for call in cloud.calls if {"show", "apply"} & set(call)]
+        assert read == [made, made] and not Path(made).parent.exists()
+        plans.append(made)
+    assert plans[0] != plans[1]
 
 
 def test_the_same_image_is_not_made_twice_and_cloud_build_needs_no_docker(cloud):
@@ -206,7 +217,7 @@ def test_what_would_take_data_away_is_refused_unless_it_is_said(cloud, loss, sai
     assert "data would go, so nothing was changed" in told and loss["address"] in told and said in told
     assert cloud.verbs == ONLY_LOOKS
     cloud.deploy(*NAMED, "--yes", "--delete-data")
-    assert "terraform apply wdk.tfplan" in cloud.verbs
+    assert "terraform apply" in cloud.verbs
 
 
 def bucket(*ages, actions=("update",), before=(730,)):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wdk_cloud.cli.console import UsageError, confirm, err, out
@@ -13,7 +15,6 @@ from wdk_gcp.deploying import described, losses, tools
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from wdk_gcp.deploying.image import Builder, Image
 
@@ -92,11 +93,17 @@ class Deployment:
         """Raises CommandError or WorldConfigurationError that says what is not as it has to be, and UsageError when
         data would go; then the project is as it was."""
         self._write()
+        # Its plan is in nobody else's way: another deployment that is refused, or still asks, has one of its own.
+        with tempfile.TemporaryDirectory(prefix="wdk-plan-") as private:
+            self._run(str(Path(private, PLAN)), consent)
+
+    def _run(self, file: str, consent: Consent) -> None:
+        """With the plan in this file."""
         with progress("planning"):
             tools.asked(tools.in_folder(self.folder, "init", "-input=false", "-no-color"), "Terraform cannot begin")
-            words = tools.in_folder(self.folder, "plan", "-input=false", "-no-color", f"-out={PLAN}")
+            words = tools.in_folder(self.folder, "plan", "-input=false", "-no-color", f"-out={file}")
             text = tools.asked(words, "nothing was deployed or changed, as Terraform has no plan")
-            shown = tools.asked(tools.in_folder(self.folder, "show", "-json", PLAN), "the plan cannot be read")
+            shown = tools.asked(tools.in_folder(self.folder, "show", "-json", file), "the plan cannot be read")
         plan: dict[str, Any] = json.loads(shown)
         out.print(text, soft_wrap=True, markup=False, highlight=False)
         counts = losses.counted(plan)
@@ -110,7 +117,7 @@ class Deployment:
                 self._ask(counts)
             self.image.push(self.context, self.builder)
             again = "not all of it was deployed; `wdk deploy gcp` once more goes on where this has ended"
-            tools.shown(tools.in_folder(self.folder, "apply", "-input=false", "-no-color", PLAN), again)
+            tools.shown(tools.in_folder(self.folder, "apply", "-input=false", "-no-color", file), again)
         else:
             out.print("everything is up to date")
         self._tell()
