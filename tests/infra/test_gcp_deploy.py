@@ -13,9 +13,11 @@ import pytest
 
 from tests.infra.hcl import module
 from tests.unit.test_cli import complaint, wdk
+from wdk_cloud.cli.console import CommandError
 from wdk_gcp.deploying import described, losses, naming
 from wdk_gcp.deploying.described import MODULE
 from wdk_gcp.deploying.image import Image
+from wdk_gcp.packaging import context as contexts
 
 ROOT = Path(__file__).parents[2]
 
@@ -463,6 +465,18 @@ def test_a_build_that_ended_half_way_is_none(cloud):
 def test_without_a_build_there_has_to_be_one(cloud):
     shutil.rmtree("build")
     assert "is nothing that `wdk build gcp` has made" in cloud.deploy(*NAMED, code=2)
+
+
+def test_no_image_is_made_of_what_was_built_since(cloud):
+    cloud.deploy(*NAMED, "--dry-run")
+    before, context = cloud.calls, Path("build/gcp/image")
+    image = Image("my-project", "europe-west1", "wdk", contexts.read(context).sha256)
+    Path(context, "app/more.py").write_text("")
+    with pytest.raises(
+        CommandError, match=r"image was built anew while this deployment went on, and nothing was deployed"
+    ):
+        image.push(context, "docker")
+    assert cloud.calls == before
 
 
 def test_an_image_has_the_hash_of_what_it_is_made_of():

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from wdk_cloud.cli.console import CommandError
 from wdk_gcp.deploying import tools
+from wdk_gcp.packaging import context as contexts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +38,12 @@ class Image:
         return f"{self.host}/{self.project}/{REPOSITORY}/{self.name}:{self.sha256[:TAG]}"
 
     def push(self, context: Path, builder: Builder) -> None:
-        """Make it of the context, unless it is there. Raises CommandError."""
+        """Make it of the context, unless it is there. Raises CommandError, also for a context that was built anew: an
+        image with this hash in its name would have other content for ever."""
+        if contexts.read(context).sha256 != self.sha256:
+            raise CommandError(
+                f"{context} was built anew while this deployment went on, and nothing was deployed; deploy again"
+            )
         of_project, there = ["--project", self.project], ["--location", self.location]
         if tools.tried(["gcloud", "artifacts", "docker", "images", "describe", self.path, *of_project]):
             return
