@@ -3,6 +3,8 @@
 Most are typed as they stand by tests/e2e/test_pages.py, and on pages of a cloud by the tests that it names.
 """
 
+import ast
+import builtins
 import re
 import shutil
 import subprocess
@@ -124,3 +126,16 @@ def test_the_commands_of_an_example_do_what_its_page_says(example, tmp_path):
     folder = tmp_path / example
     shutil.copytree(ROOT / "examples" / example, folder, ignore=shutil.ignore_patterns("__pycache__", ".wdk"))
     Terminal(folder, "none").type(folder / "README.md")
+
+
+@pytest.mark.parametrize("page", ["migrating-from-celery.md", "migrating-from-durable-functions.md"])
+def test_the_code_before_a_migration_is_whole(page):
+    """It was run where these packages are, which this environment is not; here it is a program that names all it uses."""
+    (before,) = [block.text for block in blocks(ROOT / "docs" / page) if block.language == "text"]
+    nodes = list(ast.walk(ast.parse(before)))
+    bound = {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
+    bound |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    bound |= {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    assert {name.id for name in names} - bound - set(dir(builtins)) == set()
