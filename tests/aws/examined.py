@@ -11,7 +11,9 @@ import pytest
 from boto3.session import Session
 
 from wdk_aws import policies
+from wdk_aws.checkup import stacks
 from wdk_aws.clients import Clients
+from wdk_aws.packaging import marking
 from wdk_aws.settings import TEMPLATE, VARIABLES, AwsSettings
 from wdk_aws.testing.resources import create
 
@@ -27,6 +29,14 @@ def handler(event, context):
 """
 """In the place of the zip: what a function says of itself is tested apart, with the code of the function."""
 
+BUILT = marking.marked("""
+Resources:
+  Nothing:
+    Type: AWS::SQS::Queue
+    Properties: { MessageRetentionPeriod: 1209600 }
+""")
+"""The template of the stack that has made the function, as it says of itself."""
+
 WELL = {"code_version": "1.abc", "findings": [{"slug": "app", "well": True, "seen": "1 workflow", "mend": None}]}
 
 
@@ -35,6 +45,7 @@ class Deployed:
     settings: AwsSettings
     clients: SimpleNamespace
     worker: str = "doctor-worker"
+    stack: str = "doctor"
 
     @property
     def variables(self):
@@ -79,6 +90,7 @@ def deployment(ministack):
         "s3": "s3",
         "dynamodb": "dynamodb",
         "scheduler": "scheduler",
+        "cloudformation": "cloudformation",
     }
     made = SimpleNamespace(**{name: session.client(service, endpoint_url=ministack) for name, service in names.items()})
     settings = AwsSettings(
@@ -113,7 +125,10 @@ def deployment(ministack):
         Timeout=900,
         Code={"ZipFile": zipped(STUB)},
         Environment={"Variables": found.variables},
+        Tags={stacks.TAG: found.stack},
     )
+    made.cloudformation.create_stack(StackName=found.stack, TemplateBody=BUILT)
+    made.cloudformation.get_waiter("stack_create_complete").wait(StackName=found.stack, WaiterConfig={"Delay": 0.1})
     made.functions.put_function_recursion_config(FunctionName=found.worker, RecursiveLoop="Allow")
     for url in (settings.flow_queue_url, settings.step_queue_url):
         for each in (url, url + "-dead"):

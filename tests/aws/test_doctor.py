@@ -14,7 +14,7 @@ from boto3.session import Session
 from typer.testing import CliRunner
 
 from tests.aws.broken import CASES
-from tests.aws.examined import REGION, deployment, vars_of
+from tests.aws.examined import BUILT, REGION, deployment, vars_of
 from tests.infra.commands import checked, typed
 from wdk_aws import clients, inside, policies, schema, trying
 from wdk_aws.checkup import functions, rounds
@@ -114,6 +114,7 @@ def test_a_deployment_as_the_template_makes_it_is_well(here):
                 "resources themselves are not looked at"
             ),
         ),
+        ("template", "the template of the stack doctor is as wdk build has made it"),
         ("app", "1 workflow"),
     } <= found
 
@@ -173,6 +174,32 @@ def test_what_a_policy_denies_no_grant_mends(here, account, role_name, slug, who
         f"{shlex.join(arns)} --query 'EvaluationResults[].MatchedStatements'"
     )
     checked(mend)
+
+
+def test_a_template_that_was_edited_in_the_console(here, account):
+    cloudformation = here.clients.cloudformation
+
+    def deployed_as(template):
+        cloudformation.update_stack(StackName="doctor", TemplateBody=template)
+        cloudformation.get_waiter("stack_update_complete").wait(StackName="doctor", WaiterConfig={"Delay": 0.1})
+
+    deployed_as(BUILT.replace("1209600", "60"))
+    try:
+        assert wrong(account) == [
+            (
+                "template",
+                (
+                    "the template of the stack doctor was edited since wdk build made it, in the console perhaps: the next "
+                    "deployment undoes that; make the change in the project's own template.yaml"
+                ),
+                "wdk deploy aws --stack doctor --dry-run",
+            )
+        ]
+        deployed_as("Resources: { Nothing: { Type: AWS::SQS::Queue } }")  # somebody's own, which no build has marked
+        assert "template" not in {one.slug for one in rounds.Round(account, ()).all()}
+    finally:
+        deployed_as(BUILT)
+    assert wrong(account) == []
 
 
 # -- what is not there, and what cannot be looked at -------------------------------------------------------------------

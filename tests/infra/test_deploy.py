@@ -14,6 +14,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import yaml
 
 from tests.components import COMPONENTS
 from tests.infra.conftest import REGION
@@ -21,6 +22,7 @@ from tests.unit.test_cli import complaint, wdk
 from wdk_aws.deploying import changesets, losses, samconfig
 from wdk_aws.deploying.changes import Change
 from wdk_aws.deploying.samconfig import Stage
+from wdk_aws.packaging import marking
 from wdk_cloud.cli.console import CommandError, UsageError
 
 KEY = "arn:aws:kms:eu-west-1:000000000000:key/11111111-2222-3333-4444-555555555555"
@@ -140,7 +142,7 @@ def refused(client, stack, *words, code=2):
 
 
 def test_a_first_deployment_shows_what_comes_and_tells_what_a_client_needs(account):
-    written(SMALL)
+    Path("build/aws/template.yaml").write_text(marking.marked(yaml.safe_dump(SMALL)))
     asked = wdk(*DEPLOY, "--stack", "first", "--dry-run").stdout
     assert "stack first, which is new: 5 to add" in asked and "nothing was changed" in asked
     assert state(account, "first") is None
@@ -160,6 +162,8 @@ def test_a_first_deployment_shows_what_comes_and_tells_what_a_client_needs(accou
         "WDK_AWS_STEP_QUEUE_URL": outputs["StepQueueUrl"],
         "WDK_AWS_BUCKET": outputs["BucketName"],
     }
+    uploaded = account.get_template(StackName="first", TemplateStage="Original")["TemplateBody"]
+    assert marking.is_edited(uploaded) is False  # `sam` has written it anew, and `wdk doctor` reads it
     assert sorted(said.stderr.splitlines()) == sorted(f"created  {name}" for name in SMALL["Resources"])
     before = state(account, "first")
     assert wdk(*DEPLOY, "--stack", "first", "--yes").stdout.startswith("the stack first is up to date\n")

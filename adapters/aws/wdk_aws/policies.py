@@ -76,6 +76,7 @@ class Place:
             "schedule group": [self._arn("scheduler", f"schedule-group/{settings.scheduler_group or 'GROUP'}")],
             "functions": [self._arn("lambda", f"function:{name}") for name in self._functions],
             "function roles": [f"arn:{self._partition}:iam::{self._account}:role/ROLE"],
+            "stacks": [self._arn("cloudformation", "stack/STACK/*")],
             "mappings": ["*"],  # Lambda lists them all or none
             "key": [key if key.startswith("arn:") else self._arn("kms", f"key/{key}")],
         }

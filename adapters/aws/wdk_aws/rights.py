@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 Resource = Literal[
     "table", "indexes", "flow queue", "step queue", "objects", "bucket", "schedules", "scheduler role", "key",
-    "dead letters", "schedule group", "functions", "function roles", "mappings",
+    "dead letters", "schedule group", "functions", "function roles", "mappings", "stacks",
 ]  # fmt: skip
 """`objects` are those of the bucket, `schedules` those of the group; the role is the one with which Scheduler sends.
 For those of the second line check-ups ask, and nobody else."""
@@ -104,7 +104,9 @@ DOCTOR: frozenset[Use] = (
         "lambda:GetFunctionConfiguration",
         "lambda:GetFunctionRecursionConfig",
         "lambda:InvokeFunction",
+        "lambda:ListTags",
     )
+    | _on("stacks", "cloudformation:GetTemplate")
     | _on("function roles", "iam:SimulatePrincipalPolicy")
     | _on("mappings", "lambda:ListEventSourceMappings")
 )

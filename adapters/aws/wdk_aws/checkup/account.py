@@ -16,6 +16,7 @@ from wdk_cloud.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sts import STSClient
@@ -25,6 +26,10 @@ RIGHTS = "wdk iam print doctor > doctor.json"
 
 
 class Account(Clients):
+    @cached_property
+    def cloudformation(self) -> CloudFormationClient:
+        return cast("CloudFormationClient", self._made("cloudformation"))
+
     @cached_property
     def functions(self) -> LambdaClient:
         return cast("LambdaClient", self._made("lambda"))

@@ -25,6 +25,7 @@ LIST = 'aws lambda list-functions --query "Functions[].FunctionName"'
 @dataclass(frozen=True, slots=True)
 class Function:
     name: str
+    arn: str
     timeout: int
     role_arn: str
     environment: Mapping[str, str]
@@ -46,7 +47,7 @@ def find(name: str, account: Account) -> Function | None:
     except functions.exceptions.ResourceNotFoundException:
         return None
     environment = said.get("Environment", {}).get("Variables", {})
-    return Function(said["FunctionName"], said["Timeout"], said["Role"], environment)
+    return Function(said["FunctionName"], said["FunctionArn"], said["Timeout"], said["Role"], environment)
 
 
 def absent(name: str) -> Finding:

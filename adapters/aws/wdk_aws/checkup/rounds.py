@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wdk_aws.checkup import buckets, functions, queues, roles, tables
+from wdk_aws.checkup import buckets, functions, queues, roles, stacks, tables
 from wdk_aws.checkup.account import Account, looked, quoted
 from wdk_aws.policies import Place
 from wdk_aws.schedules import DEAD
@@ -107,7 +108,20 @@ class Round:
     def _of_functions(self) -> list[Finding]:
         documents: dict[str, Mapping[str, Any]] = {}
         found = [finding for function in self._functions.values() for finding in self._of(function, documents)]
+        found += self._of_stacks()
         return found + functions.one_code({name: said for name, said in documents.items() if said})
+
+    def _of_stacks(self) -> list[Finding]:
+        account, named = self._account, dict[str, None]()
+
+        def find() -> list[Finding]:
+            found = [stacks.stack_of(function, account) for function in self._functions.values()]
+            named.update(dict.fromkeys(filter(None, found)))
+            return []
+
+        found = looked("template", "WDK_FUNCTION", find)
+        looks = [partial(stacks.examine, stack, account) for stack in named]
+        return [*found, *(finding for look in looks for finding in looked("template", "WDK_FUNCTION", look))]
 
     def _of(self, function: Function, documents: dict[str, Mapping[str, Any]]) -> list[Finding]:
         account, mapped = self._account, self._mapped.get(function.name, [])

@@ -23,7 +23,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 -- as the base class declares it
 
 
-def _long_form(loader: _Loader, tag: str, node: yaml.Node) -> Data:
+def long_form(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Data:
     name = tag if tag in ("Ref", "Condition") else f"Fn::{tag}"
     value: Any
     if isinstance(node, yaml.ScalarNode):
@@ -36,7 +36,7 @@ def _long_form(loader: _Loader, tag: str, node: yaml.Node) -> Data:
     return {name: value}
 
 
-_Loader.add_multi_constructor("!", _long_form)  # pyright: ignore[reportUnknownMemberType] -- its stub is half typed
+_Loader.add_multi_constructor("!", long_form)  # pyright: ignore[reportUnknownMemberType] -- its stub is half typed
 
 
 def parse(text: str, what: str) -> Data:

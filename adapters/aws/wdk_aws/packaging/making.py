@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wdk_aws.packaging import building, sealing, ticking
+from wdk_aws.packaging import building, marking, sealing, ticking
 from wdk_aws.packaging.starting import TEMPLATE
 from wdk_cloud.cli import sources
 from wdk_cloud.cli.console import UsageError
@@ -70,7 +70,7 @@ def make(order: Order, progress: Progress = progress) -> Made:
     namespaces = sorted({each.namespace for each in apps if each.namespace})
     output = order.output / ZIP
     built = building.build(order.project, order.target, output, progress, order.extras, namespaces)
-    (order.output / DEPLOYED).write_text(sealing.sealed(text), "utf-8")
+    (order.output / DEPLOYED).write_text(sealing.sealed(marking.marked(text)), "utf-8")
     seals.unseal(order.output / SEAL)
     (order.output / VARIABLES).write_text(_variables(order.target, entries), "utf-8")
     seals.write(order.output / SEAL, [order.output / VARIABLES])
