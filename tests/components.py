@@ -154,9 +154,9 @@ def gcp_stage() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def gcp_service() -> Iterator[Any]:
     """The same on the machine's clock, for services in processes of their own."""
-    from tests.gcp.service import cloud_standing
+    from tests.gcp.service import Cloud
 
-    with cloud_standing() as cloud:
+    with Cloud() as cloud:
         yield cloud
 
 

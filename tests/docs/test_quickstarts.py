@@ -65,6 +65,7 @@ def test_the_quickstart_of_aws_goes_as_the_page_says(tmp_path):
 def test_the_quickstart_of_google_cloud_goes_as_the_page_says(tmp_path):
     said = follow(DOCS / "quickstart-gcp.md", "gcloud auth login", tmp_path)
     assert "2 passed" in said["python -m pytest -q"]
+    assert json.loads(said["wdk rehearse gcp signup you@example.com"]) == "user-you@example.com"
     assert said["wdk build gcp"].startswith("image      build/gcp/image, for Python")
     assert (tmp_path / "shop/build/gcp/image/Dockerfile").exists()
 

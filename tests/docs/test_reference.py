@@ -24,6 +24,7 @@ MODULES = [
     "wdk_aws.handler",
     "wdk_aws.testing",
     "wdk_aws.testing.rehearsal",
+    "wdk_gcp.testing.rehearsal",
     "wdk_gcp.handler",
     "wdk_gcp.testing",
 ]

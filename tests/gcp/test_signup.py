@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.gcp.service import API_TOKEN, Cloud, Service, free_port, serving
+from tests.gcp.service import API_TOKEN, Cloud, serving
 from wdk_cloud import start
 from wdk_cloud.world.opening import close_worlds
 from wdk_gcp.testing import create_resources
+from wdk_gcp.testing.containers import Container, free_port
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "signup"
 
 
 @pytest.fixture
-def signup_service(gcp_service: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+def signup_service(gcp_service: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:
     """A service for the example; this process is a client of it."""
     environment = gcp_service.environment(free_port())
     for name, value in environment.items():
@@ -31,7 +31,7 @@ def signup_service(gcp_service: Cloud, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield service
 
 
-def test_the_signup_example_runs_on_the_service(gcp_service: Cloud, signup_service: Service) -> None:
+def test_the_signup_example_runs_on_the_service(gcp_service: Cloud, signup_service: Container) -> None:
     spec = importlib.util.spec_from_file_location("workflows", EXAMPLE / "workflows.py")
     assert spec is not None and spec.loader is not None
     workflows = importlib.util.module_from_spec(spec)
@@ -47,8 +47,8 @@ def test_the_signup_example_runs_on_the_service(gcp_service: Cloud, signup_servi
     before = len(gcp_service.tasks.attempts)
     run_id, result = asyncio.run(client())
     assert result == "user-ada@example.com"
-    status, body = signup_service.ask("GET", f"api/runs/{run_id}", Authorization=f"Bearer {API_TOKEN}")
-    assert (status, json.loads(body)["status"]) == (200, "completed")
+    answer = signup_service.ask("GET", f"api/runs/{run_id}", API_TOKEN)
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
     gcp_service.tasks.idle()
     assert [(one.status, one.retry_count) for one in gcp_service.tasks.attempts[before:]] == [(200, 0), (200, 0)]
     assert signup_service.terminate() == -15

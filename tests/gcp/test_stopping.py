@@ -14,12 +14,13 @@ from time import monotonic
 
 import pytest
 
-from tests.gcp.service import API_TOKEN, PATIENCE, Cloud, Service, free_port, serving
+from tests.gcp.service import API_TOKEN, Cloud, serving
 from tests.gcp.stopping_app import long
 from wdk_cloud import Run, start
 from wdk_cloud.world.opening import close_worlds
 from wdk_gcp import routes
 from wdk_gcp.testing import create_resources
+from wdk_gcp.testing.containers import PATIENCE, Container, free_port
 from wdk_gcp.testing.serving import HttpAnswer, HttpRequest, HttpServer
 
 CLOUD_RUN_WAITS = 10.0
@@ -36,7 +37,7 @@ class Place:
         self.go = folder / "go"
         self.folder = folder
 
-    def service(self, port: int | None = None) -> AbstractContextManager[Service]:
+    def service(self, port: int | None = None) -> AbstractContextManager[Container]:
         """A process, which listens on another port than that to which tasks go if one is given."""
         return serving(self.environment, Path(__file__).parent, port=port)
 
@@ -123,7 +124,7 @@ def test_what_cannot_end_before_the_process_does_is_handed_over(place: Place) ->
     assert Counter(place.begun()[9:]) == {"after": 3}
 
 
-def followed(service: Service, run_id: str) -> tuple[HTTPConnection, HTTPResponse]:
+def followed(service: Container, run_id: str) -> tuple[HTTPConnection, HTTPResponse]:
     """The default stream of a run, live."""
     connection = HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
     path = f"/.well-known/workflow/v1/api/runs/{run_id}/streams/default"

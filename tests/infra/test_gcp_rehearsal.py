@@ -11,12 +11,12 @@ import httpx
 import pytest
 from google.cloud.tasks_v2 import types
 
-from tests.gcp.deployed import SINGLE, SPLIT, Deployed
 from tests.infra.rehearsing import APPS, SECOND, VARIABLES, Ledger, info, result, start, until
 from wdk_cloud import Workflows, client
 from wdk_cloud.world.opening import close_worlds
 from wdk_gcp.settings import VARIABLES as OF_THE_WORLD
-from wdk_gcp.testing import create_resources
+from wdk_gcp.testing.containers import ROUTES
+from wdk_gcp.testing.rehearsal import KINDS, Deployed
 
 pytestmark = [pytest.mark.xdist_group("gcp-rehearsal"), pytest.mark.timeout(180)]
 
@@ -32,12 +32,10 @@ def code(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=[SINGLE, SPLIT], ids=["single", "split"])
+@pytest.fixture(scope="module", params=KINDS)
 def deployed(request, gcp_service, code):
-    one = Deployed(gcp_service, request.param, code, VARIABLES)
-    with as_client(one):
-        create_resources()
-    with one:
+    variables = {"WDK_APP": "rehearsed:app,workflows:app", **VARIABLES}
+    with Deployed(gcp_service, code, request.param, variables) as one:
         yield one
     assert gcp_service.tasks.slowing == 0  # no answer that slows a queue
 
@@ -46,7 +44,7 @@ class as_client:
     """This process, outside of the deployment: its variables are in the environment."""
 
     def __init__(self, deployed):
-        self._environment = {"WDK_WORLD": "gcp", **deployed.environment}
+        self._environment = deployed.variables
 
     def __enter__(self):
         self._before = dict(os.environ)
@@ -70,13 +68,13 @@ def quiet(deployed):
 
 
 def queue_of(deployed, variable):
-    environment = deployed.environment
+    environment = deployed.variables
     project = environment[OF_THE_WORLD["project"]]
     return f"projects/{project}/locations/{LOCATION}/queues/{environment[OF_THE_WORLD[variable]]}"
 
 
 def printed(deployed):
-    return [line for one in deployed.services.values() for line in one.lines if not line.startswith(("{", "INFO:"))]
+    return [line for one in deployed.containers.values() for line in one.lines if not line.startswith(("{", "INFO:"))]
 
 
 def test_the_example_signup_runs(deployed):
@@ -93,7 +91,7 @@ def test_a_step_is_retried_and_one_has_a_delivery_of_its_own(deployed, ledger):
     assert result(deployed, start(deployed, "persistent", ledger.path)) == [3, "elsewhere"]
     quiet(deployed)
     assert ledger.lines() == ["attempt 1", "attempt 2", "attempt 3", "elsewhere"]
-    steps = deployed.environment["WDK_GCP_STEP_URL"]
+    steps = deployed.variables["WDK_GCP_STEP_URL"]
     attempts = deployed.cloud.tasks.attempts[before:]
     assert {one.status for one in attempts} == {200}
     own = [one for one in attempts if "/queues/step/" in one.task]
@@ -103,7 +101,7 @@ def test_a_step_is_retried_and_one_has_a_delivery_of_its_own(deployed, ledger):
 def test_a_webhook_is_answered_three_ways(deployed, ledger):
     run_id = start(deployed, "asked", ledger.path)
     plain, fixed, manual = ledger.wait_for(3)
-    assert plain.startswith(deployed.environment["WDK_PUBLIC_URL"])
+    assert plain.startswith(deployed.url("public"))
     answers = [deployed.public.post(url, content=text) for url, text in ((plain, "a"), (fixed, "b"), (manual, "c"))]
     assert [(one.status_code, one.text) for one in answers] == [(202, ""), (200, "thanks"), (201, "made c")]
     assert answers[1].headers["X-Kind"] == "fixed" and answers[2].headers["X-Made-By"] == "a step"
@@ -113,12 +111,12 @@ def test_a_webhook_is_answered_three_ways(deployed, ledger):
 
 
 def test_the_public_service_has_webhooks_and_no_more(deployed):
-    public = deployed.environment["WDK_PUBLIC_URL"]
+    public = deployed.url("public")
     asked = {
-        path: httpx.request(method, f"{public}/.well-known/workflow/v1/{path}", trust_env=False).status_code
+        path: httpx.request(method, f"{public}{ROUTES}{path}", trust_env=False).status_code
         for method, path in (("GET", "api/runs"), ("POST", "flow"), ("POST", "sweep"), ("POST", "tick"))
     }
-    split = "public" in deployed.services
+    split = "public" in deployed.containers
     assert set(asked.values()) == ({404} if split else {401}), asked
 
 
@@ -139,13 +137,13 @@ def test_a_stream_is_read_while_its_step_writes(deployed, ledger, tmp_path):
 
 
 def test_a_worker_that_is_killed_in_a_step_costs_an_attempt_and_seconds(deployed, ledger):
-    name = "turns" if "turns" in deployed.services else "all"
+    name = deployed.worker.name
     run_id = start(deployed, "mortal", ledger.path)
     began, died = ledger.wait_for(2)
-    assert int(died.split()[2]) == deployed.services[name].process.pid
+    assert int(died.split()[2]) == deployed.containers[name].process.pid
     killed = time.monotonic()
     os.kill(int(died.split()[2]), signal.SIGKILL)
-    deployed.services[name].process.wait()
+    deployed.containers[name].process.wait()
     deployed.begin(name)
     assert result(deployed, run_id, within=60) == ["before", 2, "after"]
     assert time.monotonic() - killed < 60
@@ -202,7 +200,7 @@ def test_a_second_revision_comes_in_the_middle_of_runs(deployed, tmp_path):
     waiting = start(deployed, "overtaken", old.path, "overtaken")
     hook_of(deployed, "overtaken")
     early = begun_by_newer_code(deployed, new.path)
-    worker = "turns" if "turns" in deployed.services else "all"
+    worker = deployed.worker.name
     handed_on = f"run {early} is handed on (2. time)"
     until(lambda: [line for line in deployed.documents(worker) if handed_on in line["message"]])
     assert (info(deployed, early)["status"], new.lines()) == ("running", [])

@@ -36,7 +36,7 @@ ABOUT = {
 CLOUDS = ("aws", "gcp")
 """The adapters of ours, by their extras."""
 
-FOR_EACH_CLOUD = ("build", "deploy")
+FOR_EACH_CLOUD = ("build", "deploy", "rehearse")
 """The groups in which each of them has a command that is called as its cloud is."""
 
 

@@ -14,17 +14,12 @@ from wdk_aws.packaging import archive, making, options
 from wdk_aws.packaging.making import ZIP
 from wdk_aws.testing import deployment, rehearsal
 from wdk_aws.testing.deployment import Deployed
-from wdk_cloud import admission, client
-from wdk_cloud.app import Workflow
-from wdk_cloud.cli.console import CommandError, UsageError, command, err, out
-from wdk_cloud.cli.dev import stop_signals
-from wdk_cloud.cli.jsonout import print_json
+from wdk_cloud.cli import rehearsing
+from wdk_cloud.cli.console import CommandError, UsageError, command, err
 from wdk_cloud.cli.options import AppSpec
 from wdk_cloud.cli.progress import progress
-from wdk_cloud.cli.sources import find_workflow
-from wdk_cloud.cli.start import arguments, shown_result
+from wdk_cloud.cli.rehearsing import say
 from wdk_cloud.packaging.project import Project
-from wdk_cloud.world.opening import use_world
 
 
 def add_to(program: typer.Typer) -> None:
@@ -33,13 +28,8 @@ def add_to(program: typer.Typer) -> None:
 
 @command
 async def rehearse_aws(
-    workflow: Annotated[
-        str | None, typer.Argument(metavar="[WORKFLOW]", help="A workflow to run: its id, or its function's name.")
-    ] = None,
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[ARGS]...", help="Its arguments: JSON where they parse as JSON, else text."),
-    ] = None,
+    workflow: rehearsing.WorkflowName = None,
+    args: rehearsing.WorkflowArgs = None,
     app: AppSpec = None,
     folder: options.Folder = Path(),
     extra: options.Extra = None,
@@ -47,8 +37,8 @@ async def rehearse_aws(
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="Of the template; may be repeated.")
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for the run; its sleeps are real.")] = 120,
-    keep: Annotated[bool, typer.Option("--keep", help="Stay until Ctrl-C, for your own requests.")] = False,
+    timeout: rehearsing.Timeout = 120,
+    keep: rehearsing.Keep = False,
 ) -> None:
     """Deploy the app into a stand-in for AWS on this machine, and see it work: the zip and the template as they would
     be deployed, the functions in processes of their own, with no rights but those of the template's roles.
@@ -56,34 +46,26 @@ async def rehearse_aws(
     The first time it installs ministack into .wdk/ministack; WDK_MINISTACK names an environment that has it.
     """
     project = Project(folder.absolute(), app or "")
-    apps = making.load_apps(project)
-    found = None if workflow is None else find_workflow(apps, workflow)
-    positional: list[object] = []
-    if found is not None:
-        positional, _ = arguments(found, args or [], [])
-        try:
-            admission.check_start(found, tuple(positional), {})  # before anything takes its time
-        except (TypeError, ValueError) as error:
-            raise UsageError(str(error)) from None
+    found, positional = rehearsing.wanted(making.load_apps(project), workflow, args)
     given = dict(_parameter(word) for word in parameter or [])
     if template is None and (copy := described.own(folder)) is not None:
-        _say("template", _in_place_of(copy))
+        say("template", _in_place_of(copy))
     with tempfile.TemporaryDirectory(prefix="wdk-rehearsal-") as built:
         with progress("preparing the stand-in"):
             home = rehearsal.ministack.environment()
         made = rehearsal.build(project, Path(built), progress, extra or (), template)
         target = deployment.here()
-        _say("built", f"{ZIP}, {archive.megabytes(made.archive.zipped)}, for {target.runtime} on {target.architecture}")
+        say("built", f"{ZIP}, {archive.megabytes(made.archive.zipped)}, for {target.runtime} on {target.architecture}")
         with rehearsal.ministack.running(home, Path(built)) as account:
             begin = time.monotonic()
             with closing(deployment.deploy(account, Path(built), parameters=given)) as deployed:
-                _say("deployed", f"the stack {deployed.name}, in {time.monotonic() - begin:.1f} s")
+                say("deployed", f"the stack {deployed.name}, in {time.monotonic() - begin:.1f} s")
                 await asyncio.to_thread(_look, deployed)
                 if found is not None:
-                    await _run(deployed, found, positional, timeout)
+                    await rehearsing.run_on(deployed.world(), found, positional, timeout, lambda: _show_log(deployed))
                 check(deployed)
                 if keep:
-                    await _stay(deployed)
+                    await rehearsing.stay(deployed.variables)
 
 
 def _parameter(word: str) -> tuple[str, str]:
@@ -91,10 +73,6 @@ def _parameter(word: str) -> tuple[str, str]:
     if not equals or not name:
         raise UsageError(f"--parameter takes NAME=VALUE, not {word!r}")
     return name, value
-
-
-def _say(what: str, text: str) -> None:
-    err.print(f"{what:<9} {text}", soft_wrap=True)
 
 
 def _in_place_of(copy: Path) -> str:
@@ -111,28 +89,8 @@ def _look(deployed: Deployed) -> None:
     if health.status_code != 200:
         raise CommandError(f"the receiver answers {health.status_code} to GET /health: {health.text[:500]}")
     swept = deployed.invoke({"sweep": {}})
-    _say("receiver", "answers")
-    _say("worker", f"answers; the sweep woke {swept['woken']} runs")
-
-
-async def _run(deployed: Deployed, workflow: Workflow[..., object], args: list[object], timeout: float) -> None:
-    world = deployed.world()
-    try:
-        with use_world(world):
-            run = await client.start(workflow, *args)
-            _say("started", run.run_id)
-            try:
-                print_json(shown_result(workflow, await run.return_value(timeout=timeout)))
-            except TimeoutError:
-                _show_log(deployed)
-                raise CommandError(
-                    f"run {run.run_id} has not ended after {timeout:g} s; a longer time is --timeout"
-                ) from None
-            except Exception:
-                _show_log(deployed)
-                raise
-    finally:
-        await world.close()
+    say("receiver", "answers")
+    say("worker", f"answers; the sweep woke {swept['woken']} runs")
 
 
 def _show_log(deployed: Deployed) -> None:
@@ -151,11 +109,4 @@ def check(deployed: Deployed) -> None:
         _show_log(deployed)
         said = ", ".join(f"{name} {count}" for name, count in counted.items() if count)
         raise CommandError(f"the worker's log counts what should not be: {said}")
-    _say("rights", "those of the template's roles were enough")
-
-
-async def _stay(deployed: Deployed) -> None:
-    for name, value in sorted(deployed.variables.items()):
-        out.print(f"export {name}={value}", soft_wrap=True)
-    _say("staying", "until Ctrl-C; with these variables wdk works on it from another terminal")
-    await stop_signals().wait()
+    say("rights", "those of the template's roles were enough")

@@ -78,7 +78,7 @@ async def deploy_gcp(
     refused or declined leaves nothing behind in the project.
     """
     given: dict[str, Any] = {"project": project, "location": location}
-    variables = {**_read(folder, file), **{name: value for name, value in given.items() if value}, **_parsed(var or [])}
+    variables = {**read(folder, file), **{name: value for name, value in given.items() if value}, **_parsed(var or [])}
     naming.check(variables)
     root = output / "terraform"
     module = described.folder_of(folder, terraform, root)
@@ -100,7 +100,7 @@ async def deploy_gcp(
     deployment.run(Consent(yes=yes, dry_run=dry_run, delete_data=delete_data))
 
 
-def _read(folder: Path, file: Path | None) -> dict[str, Any]:
+def read(folder: Path, file: Path | None) -> dict[str, Any]:
     path = file or folder / FILE
     if file is None and not path.exists():
         return {}
