@@ -24,6 +24,7 @@ LEFT_OUT = {
     r"make (install|check|dev|rehearse|deploy)$": "tests/infra/test_init.py calls the targets of a new project",
     r"curl( -X POST)? URL|PYTHONHASHSEED=0 python (main|progress)\.py|BASE=": "tests/e2e/test_pages.py",
     r"curl .*\$BASE": "tests/docs/test_commands.py and tests/e2e/test_pages.py",
+    r"curl .*\$WDK_GCP_WORKER_URL": "tests/infra/test_gcp_rehearsal.py asks the API of what is rehearsed",
     r"(PYTHONHASHSEED=0 uvicorn (main:site|asgi:application)|flask )|curl .*:8000/reports": "tests/e2e/test_frameworks.py",
     r'curl (--data decision=approved )?"\$\(cat link.txt\)"': "tests/e2e/test_document_review.py",
     r"PYTHONHASHSEED=0 python \w+\.py": "tests/e2e/test_seed_samples.py",
