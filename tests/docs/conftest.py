@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 BUILDER = Path(__file__).parents[2] / "docs" / "site" / "build.py"
-PATIENCE = 50
-"""Seconds; it takes five."""
+PATIENCE = 100
+"""Seconds; it takes ten of a processor."""
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(120)  # one of them may build the site, beside whatever else runs
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference.md").read_text()
 LISTED = re.findall(r"^- `([\w.]+)`$", PAGE, re.MULTILINE)

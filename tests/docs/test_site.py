@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(120)  # whichever comes first builds the site, beside whatever else runs
+
 ROOT = Path(__file__).parents[2]
 BUILDER = ROOT / "docs" / "site" / "build.py"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
