@@ -674,6 +674,33 @@ def changed(head, **fields):
     return msgspec.structs.replace(head, **fields)
 
 
+def test_a_report_tells_apart_the_calls_of_one_step_and_shows_the_hooks_between_them(capsys):
+    def hook(time, number, webhook=None):
+        return ev.HookCreated(time=time, id=f"hook#{number}", digest=f"{number}", metadata=raw(None), webhook=webhook)
+
+    again = f"{STEP.rpartition('#')[0]}#2"
+    timeline = timeline_of(
+        created(1.0),
+        ev.StepStarted(time=1.0, id=STEP, attempt=1),
+        ev.StepCompleted(time=2.0, id=STEP, attempt=1, result=raw(1)),
+        hook(2.0, 1),
+        hook(2.0, 2),
+        ev.HookConflict(time=2.0, id="hook#2", run_id="r2"),
+        ev.HookReceived(time=5.0, id="hook#1", payload=raw("yes"), key="k"),
+        hook(5.0, 3),
+        ev.HookDisposed(time=7.0, id="hook#1"),
+        created(7.0, again),
+    )
+    rows = report_of(capsys, HEAD, timeline).partition("took\n")[2].partition("\n\n")[0].splitlines()
+    assert [" ".join(row.split()) for row in rows] == [
+        "charge#1 1 completed +1 s 1 s",
+        "hook disposed +2 s 5 s 1 received",
+        "hook refused +2 s run r2 has its token",
+        "hook waiting +5 s 0 received",
+        "charge#2 waiting +7 s",
+    ]
+
+
 def test_a_report_ends_with_what_the_run_waits_for_who_holds_it_and_its_trouble(capsys):
     queued = "step//shop//ship#1"
     timeline = timeline_of(

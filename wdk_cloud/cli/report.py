@@ -8,8 +8,8 @@ from rich.text import Text
 
 from wdk_cloud.cli import tables
 from wdk_cloud.cli.console import out
-from wdk_cloud.cli.tables import error_line, plain, relative, short, span, state, value_line, when
-from wdk_cloud.cli.timeline import TimerLine
+from wdk_cloud.cli.tables import error_line, name_of, plain, relative, short, span, state, value_line, when
+from wdk_cloud.cli.timeline import HookLine, TimerLine
 from wdk_cloud.codec.errors import error_summary
 from wdk_cloud.engine import events as ev
 from wdk_cloud.hooks import hook_id
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wdk_cloud.cli.timeline import StepLine
 
 Line = tuple[str, str | Text]
+Row = tuple[str | Text, ...]
 
 ASKED = {"cancel": "end", "wake_up": "wake"}
 
@@ -89,25 +90,30 @@ def _fields(view: RunView) -> Iterator[Line]:
 
 
 def _print_timeline(view: RunView, steps: Sequence[StepLine]) -> None:
-    """A row for each attempt of a step and for each timer, in the order in which the body asked for them."""
-    timers = view.timeline.timers.values()
+    """A row for each attempt of a step, each timer and each hook, in the order in which the body asked for them."""
+    others = [*view.timeline.timers.values(), *view.timeline.hooks.values()]
     first, last = (steps[0].position, steps[-1].position) if steps else (0, 0)
     everything = len(steps) == len(view.timeline.steps)
-    shown = [timer for timer in timers if everything or first <= timer.position <= last]
+    shown = [other for other in others if everything or first <= other.position <= last]
     lines = sorted([*steps, *shown], key=lambda line: line.position)
     if not lines:
         return
     table = tables.table_of("step", "attempt", "state", "started", "took", "")
     for line in lines:
-        rows = _timer_rows(view, line) if isinstance(line, TimerLine) else _step_rows(view, line)
-        for row in rows:
-            table.add_row(*row)
+        match line:
+            case TimerLine():
+                table.add_row(*_timer_row(view, line))
+            case HookLine():
+                table.add_row(*_hook_row(view, line))
+            case _:
+                for row in _step_rows(view, line):
+                    table.add_row(*row)
     out.print()
     tables.print_table(table)
 
 
-def _step_rows(view: RunView, step: StepLine) -> Iterator[tuple[str | Text, ...]]:
-    zero, name = view.head.created_at, short(step.name)
+def _step_rows(view: RunView, step: StepLine) -> Iterator[Row]:
+    zero, name = view.head.created_at, name_of(step)
     for attempt in step.attempts:
         # Of an attempt that ran in a delivery of its own, the log knows the end only.
         begun = attempt.started_at if attempt.started_at is not None else step.created_at
@@ -126,10 +132,19 @@ def _step_rows(view: RunView, step: StepLine) -> Iterator[tuple[str | Text, ...]
         yield name, number, state(step.state), f"+{span(step.created_at - zero)}", "", ""
 
 
-def _timer_rows(view: RunView, timer: TimerLine) -> Iterator[tuple[str | Text, ...]]:
+def _timer_row(view: RunView, timer: TimerLine) -> Row:
     took = "" if timer.ended_at is None else span(timer.ended_at - timer.created_at)
     name = f"{timer.id.rpartition('#')[0]} {span(timer.due - timer.created_at)}"
-    yield name, "", state(timer.state), f"+{span(timer.created_at - view.head.created_at)}", took, ""
+    return name, "", state(timer.state), f"+{span(timer.created_at - view.head.created_at)}", took, ""
+
+
+def _hook_row(view: RunView, hook: HookLine) -> Row:
+    took = "" if hook.ended_at is None else span(hook.ended_at - hook.created_at)
+    open_until_the_end = "over" if view.timeline.end is not None else "waiting"
+    became = "disposed" if hook.ended_at is not None else open_until_the_end
+    told = f"{hook.received} received" if hook.conflict is None else f"run {plain(hook.conflict)} has its token"
+    begun = f"+{span(hook.created_at - view.head.created_at)}"
+    return hook.kind, "", state(became if hook.conflict is None else "refused"), begun, took, told
 
 
 # --- what it waits for ------------------------------------------------------------------------------------------------
@@ -154,7 +169,7 @@ def _waits(view: RunView) -> Iterator[Line]:
 def _outstanding(view: RunView) -> Iterator[Line]:
     timeline = view.timeline
     for step in timeline.open_steps():
-        yield f"step {short(step.name)}", _step_wait(view, step)
+        yield f"step {name_of(step)}", _step_wait(view, step)
     for timer in timeline.open_timers():
         yield f"timer {plain(timer.id)}", f"until {relative(timer.due, view.now)}"
     for operation in timeline.open_operations():

@@ -60,6 +60,11 @@ def short(name: str) -> str:
     return plain(rest.rpartition("//")[2] if kind in ("step", "workflow") and rest else name)
 
 
+def name_of(step: StepLine) -> str:
+    """Its name, with the number of the call where the run has several."""
+    return f"{short(step.name)}#{step.call.rpartition('#')[2]}" if step.again else short(step.name)
+
+
 def when(moment: float | datetime | None) -> str:
     if moment is None:
         return ""
@@ -173,7 +178,7 @@ def print_steps(steps: Sequence[StepLine]) -> None:
         took = "" if step.ended_at is None else span(step.ended_at - begun)
         attempt = str(step.attempts[-1].number) if step.attempts else ""
         outcome = value_line(step.result) or error_line(step.error)
-        table.add_row(short(step.name), attempt, state(step.state), when(begun), took, outcome)
+        table.add_row(name_of(step), attempt, state(step.state), when(begun), took, outcome)
     print_table(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -37,6 +38,8 @@ class StepLine:
     created_at: float
     queued: bool
     input: bytes
+    again: bool = False
+    """Whether the run has another call of this step, from which people have to tell it."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     state: StepState = "waiting"
     ended_at: float | None = None
@@ -135,6 +138,9 @@ class Timeline:
             timeline._apply(position, event)
         if timeline.end is not None:
             timeline._close()
+        calls = Counter(step.name for step in timeline.steps.values())
+        for step in timeline.steps.values():
+            step.again = calls[step.name] > 1
         return timeline
 
     def open_steps(self) -> list[StepLine]:
