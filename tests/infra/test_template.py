@@ -330,6 +330,56 @@ def test_each_alarm_has_a_number_and_its_place_in_the_docs(template):
         assert section is not None and "```console\n$ " in section[1], f"{anchor} has no first command"
 
 
+def named_by(alarm):
+    """What it watches: the metric, or those of its expression, with the resource that they are of."""
+    metrics = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", ()) if "MetricStat" in one] or [alarm]
+    found = set()
+    for metric in metrics:
+        (dimension, *_) = metric.get("Dimensions") or [{"Value": {"Ref": ""}}]
+        value = dimension["Value"]
+        of = value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0]
+        name = metric["MetricName"]
+        found.add((name if isinstance(name, str) else name["Fn::Sub"].partition("-")[0], of))
+    return frozenset(found)
+
+
+NUMBERS = {
+    frozenset(
+        {("ApproximateNumberOfMessagesVisible", "FlowQueue"), ("ApproximateAgeOfOldestMessage", "FlowQueue")}
+    ): 60,
+    frozenset({("DeadLetters", "AWS::StackName")}): 0,
+    frozenset({("ApproximateAgeOfOldestMessage", "FlowDead")}): 3600,
+    frozenset({("ApproximateAgeOfOldestMessage", "StepDead")}): 3600,
+    frozenset({("ApproximateNumberOfMessagesVisible", "TickDead")}): 0,
+    frozenset({("SweptRuns", "AWS::StackName")}): 0,
+    frozenset({("FailedRuns", "")}): 5,
+    frozenset({("Throttles", "Worker")}): 10,
+    frozenset({("Throttles", "Receiver")}): 0,
+    frozenset({("Errors", "Worker")}): 3,
+    frozenset({("Errors", "Receiver")}): 3,
+    frozenset({("TargetErrorCount", "TimerGroup")}): 0,
+    frozenset({("InvocationDroppedCount", "TimerGroup")}): 0,
+}
+"""What rings, and above which number: seconds, or how many. That of the spend is a parameter."""
+
+
+def test_what_somebody_should_look_at_rings_at_its_number(template):
+    alarms = of_type(template, "AWS::CloudWatch::Alarm").values()
+    found = {named_by(one): one["Threshold"] for one in alarms}
+    assert {watched: found.get(watched) for watched in NUMBERS} == NUMBERS
+    assert {one["ComparisonOperator"] for one in alarms} == {"GreaterThanThreshold"}
+    (spend,) = [one for one in alarms if one["Threshold"] == {"Ref": "DollarsPerDay"}]
+    assert {name for name, _ in named_by(spend)} == {
+        *("Duration", "Invocations", "NumberOfMessagesSent"),
+        *("ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"),
+    }
+    (dollars,) = [one["Expression"]["Fn::Sub"] for one in spend["Metrics"] if "Expression" in one]
+    assert {one["MetricStat"]["Period"] for one in spend["Metrics"] if "MetricStat" in one} == {3600}
+    assert dollars.startswith("24 * ("), "an hour is what is summed, and a day is what the number is of"
+    (failed,) = of_type(template, "AWS::Logs::MetricFilter").values()
+    assert failed["FilterPattern"] == "{ $.wdk_failed = * }"
+
+
 OF_CLOUD_RUN = {"OverdueDeliveries", "RefusedCallers"}
 """What no function counts: Lambda ends an invocation by itself, and nobody but the account invokes a worker."""
 

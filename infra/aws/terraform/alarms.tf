@@ -26,6 +26,17 @@ locals {
       to_alarm   = null
       threshold  = 3600
     }
+    stuck_dead_steps = {
+      says       = "A dead letter of a step that nobody takes; docs/operations.md#dead-letters"
+      namespace  = "AWS/SQS"
+      metric     = "ApproximateAgeOfOldestMessage"
+      dimensions = { QueueName = aws_sqs_queue.step_dead.name }
+      statistic  = "Maximum"
+      period     = 300
+      evaluated  = 3
+      to_alarm   = null
+      threshold  = 3600
+    }
     failed_ticks = {
       says       = "A sweep or a tick of a schedule reached no worker; docs/operations.md#failed-ticks"
       namespace  = "AWS/SQS"

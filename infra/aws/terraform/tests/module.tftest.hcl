@@ -32,7 +32,7 @@ run "by_default" {
     error_message = "Data is protected."
   }
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.alarm) == 13 && length(aws_cloudwatch_metric_alarm.spend) == 1 && length(aws_cloudwatch_metric_alarm.old_messages) == 1
+    condition     = length(aws_cloudwatch_metric_alarm.alarm) == 14 && length(aws_cloudwatch_metric_alarm.spend) == 1 && length(aws_cloudwatch_metric_alarm.old_messages) == 1
     error_message = "There are alarms."
   }
   assert {
