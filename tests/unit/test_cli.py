@@ -730,8 +730,14 @@ def test_a_report_ends_with_what_the_run_waits_for_who_holds_it_and_its_trouble(
 
 
 def test_a_lease_that_ran_out_says_that_its_holder_is_gone(capsys):
-    text = report_of(capsys, changed(HEAD, holder="m1", fence=4, until=95.0), timeline_of())
-    assert "  lease  ran out 1970-01-01 00:01:35 UTC (5 s ago); its holder is gone (message m1, fence 4)\n" in text
+    timeline = timeline_of(created(1.0), ev.StepStarted(time=2.0, id=STEP, attempt=1))
+    held = report_of(capsys, changed(HEAD, holder="m1", fence=4, until=105.0), timeline)
+    assert "  step charge  attempt 1 running\n" in held
+    text = report_of(capsys, changed(HEAD, holder="m1", fence=4, until=95.0), timeline)
+    assert "  step charge  attempt 1 was interrupted; the next worker sees to it\n" in text
+    assert (
+        "  lease        ran out 1970-01-01 00:01:35 UTC (5 s ago); its holder is gone (message m1, fence 4)\n" in text
+    )
 
 
 @pytest.mark.parametrize(

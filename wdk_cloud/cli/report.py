@@ -191,6 +191,8 @@ def _step_wait(view: RunView, step: StepLine) -> str:
     retry_at = item.retry_at if item is not None else step.retry_at
     if retry_at:
         return f"attempt {number} failed, next try {relative(retry_at, view.now)}"
+    if step.state == "running" and not step.queued and view.head.free_at(view.now):
+        return f"attempt {number} was interrupted; the next worker sees to it"
     return f"attempt {number} {step.state}" if number else ("in the queue" if step.queued else "its first attempt")
 
 
