@@ -29,8 +29,8 @@ def weighed_stage(dynamodb: str) -> tuple[Stage, Scales]:
 class Scales(Meter):
     """A meter that asks for `ReturnConsumedCapacity` in each request of a session, and compares."""
 
-    def __init__(self) -> None:
-        super().__init__(self._compare)
+    def __init__(self, *, alone: bool = False) -> None:
+        super().__init__(self._compare, alone=alone)
         self.agreed: Counter[str] = Counter()
         """Calls for which both say the same, by operation."""
         self.unsaid: Counter[str] = Counter()

@@ -25,10 +25,13 @@ NAMES = itertools.count()
 class Bench:
     """A table like that of the world, on a DynamoDB that says what it charges."""
 
-    def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch, *, alone: bool) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         session = session_of()
-        self.scales = Scales()
+        self.scales = Scales(alone=alone)
+        self.aside: list[str] = []
+        """What the meter asked, or we."""
+        session.events.register("before-call.dynamodb", lambda model, **_: self.aside.append(model.name))
         self.scales.attach(session)
         self.dynamodb: Any = session.client("dynamodb")
         self.table = f"of-the-meter-{next(NAMES)}"
@@ -42,9 +45,9 @@ class Bench:
         return call.read, call.write
 
 
-@pytest.fixture
-def bench(dynoxide: str, monkeypatch: pytest.MonkeyPatch) -> Bench:  # noqa: F811
-    return Bench(dynoxide, monkeypatch)
+@pytest.fixture(params=[False, True], ids=["beside others", "alone"])
+def bench(request: pytest.FixtureRequest, dynoxide: str, monkeypatch: pytest.MonkeyPatch) -> Bench:  # noqa: F811
+    return Bench(dynoxide, monkeypatch, alone=request.param)
 
 
 def text(size: int) -> dict[str, str]:
@@ -237,6 +240,20 @@ def test_writers_of_one_item_do_not_mislead_each_other(bench: Bench) -> None:
         thread.join()
     assert bench.scales.differences == []
     assert bench.scales.agreed == {"PutItem": 18}
+
+
+@pytest.mark.parametrize("bench", [True], ids=["alone"], indirect=True)
+def test_a_meter_that_is_alone_looks_at_an_item_before_its_first_write_only(bench: Bench) -> None:
+    update: dict[str, Any] = {"Key": KEY, "UpdateExpression": "SET z = :z"}
+    bench.units("put_item", Item={**KEY, "z": text(1500)})
+    bench.units("put_item", Item={**KEY, "z": text(2500)}, ConditionExpression="attribute_not_exists(pk)")
+    bench.units("update_item", **update, ExpressionAttributeValues={":z": text(10)}, ReturnValues="ALL_NEW")
+    assert bench.units("delete_item", Key=KEY) == (0, 1)
+    assert bench.units("put_item", Item={**KEY, "z": text(1500)}) == (0, 2)
+    assert bench.aside.count("GetItem") == 1
+    bench.scales.clear()
+    assert bench.units("put_item", Item={**KEY, "z": text(10)}) == (0, 2)
+    assert bench.aside.count("GetItem") == 2
 
 
 def test_what_no_world_uses_is_refused_instead_of_left_out(bench: Bench) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tests.aws.wire import Wire
 from tests.e2e.deploying import deployed_for_workers
 from wdk_aws import messages
 from wdk_aws.testing.environment import on_stage
 from wdk_aws.testing.functions import Function
+from wdk_aws.testing.inprocess import put_under
 from wdk_aws.testing.queues import Letter, Queue
 from wdk_aws.testing.stage import Stage
 from wdk_aws.testing.timetable import Timetable
@@ -18,6 +20,9 @@ from wdk_cloud import Workflows
 from wdk_cloud.engine.settings import Settings
 from wdk_cloud.testing.environment import WorkflowEnv
 from wdk_cloud.world.ports import Clock
+
+if TYPE_CHECKING:
+    from boto3.session import Session
 
 
 class Exact(Timetable):
@@ -31,6 +36,17 @@ class Exact(Timetable):
 
 
 class ExactStage(Stage):
+    """Everything above the network is boto3's; a request to DynamoDB goes by a shorter way than urllib3's."""
+
+    def __init__(self, dynamodb: str) -> None:
+        self._wire = Wire(dynamodb)
+        super().__init__(dynamodb)
+
+    def _session(self) -> Session:
+        session = super()._session()
+        put_under(session, "dynamodb", self._wire)
+        return session
+
     def timetable_on(self, clock: Clock) -> Timetable:
         return Exact(clock)
 
@@ -48,7 +64,7 @@ def stage_at(dynamodb: str) -> Stage:
 def scales_of(dynamodb: str) -> Any:
     from tests.aws.metering import Scales  # which needs boto3: other Pythons are tested without it
 
-    return Scales()
+    return Scales(alone=True)
 
 
 class OnLambda:

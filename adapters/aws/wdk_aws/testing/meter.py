@@ -9,7 +9,8 @@
 
 Each attempt of a request is a call of its own, as it is on the bill: those that botocore repeats by itself count as
 often as they are sent. Units follow the documented rules (`capacity.py`); where a request does not show the items
-concerned they are read aside, uncounted (`pricing.py`). Nothing of an item is kept but its key.
+concerned they are read aside, uncounted (`pricing.py`). Nothing of an item is kept but its key, unless the meter is
+told that it is alone.
 """
 
 from __future__ import annotations
@@ -96,10 +97,15 @@ class Tally:
 
 class Meter:
     """Attach it to boto3 sessions before their clients are made; safe to use from all threads. `seen` is handed each
-    call, in its thread, with the answer that it got (None: no answer)."""
+    call, in its thread, with the answer that it got (None: no answer). `alone`: all writers of the tables are in this
+    process, in the one session that it is attached to; so it looks at an item once, and keeps it until `clear()`."""
 
-    def __init__(self, seen: Callable[[Call, Mapping[str, Any] | None], None] | None = None) -> None:
+    def __init__(
+        self, seen: Callable[[Call, Mapping[str, Any] | None], None] | None = None, *, alone: bool = False
+    ) -> None:
         self._seen = seen
+        self._alone = alone
+        self._tables: list[Tables] = []
         self._adding = threading.Lock()
         self._calls: list[Call] = []
         self._locks = Locks()
@@ -108,9 +114,9 @@ class Meter:
         """Count what the clients do that this session makes from now on. `dynamodb_at` is the endpoint of DynamoDB, if
         its clients are made with one that the session does not know."""
         maker: Any = session  # its types know each service by a literal of its own
-        tables = Tables(
-            maker.client("dynamodb", endpoint_url=dynamodb_at)
-        )  # made before the hooks: nobody counts what it reads
+        aside = maker.client("dynamodb", endpoint_url=dynamodb_at)  # before the hooks: nobody counts what it reads
+        tables = Tables(aside, alone=self._alone)
+        self._tables.append(tables)
         known = f"wdk-meter-{id(self)}"
         events = session.events
         events.register("before-parameter-build", _remember, unique_id=f"{known}-params")
@@ -127,6 +133,8 @@ class Meter:
     def clear(self) -> None:
         with self._adding:
             self._calls.clear()
+        for tables in self._tables:
+            tables.forget()
 
     @contextmanager
     def part(self) -> Generator[list[Call]]:

@@ -7,6 +7,7 @@ apart for the time of a request. Writers elsewhere can come between the two look
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ class Request:
         self._params = params
         keys = sorted(tables.written(operation, params), key=name_of)
         self._held = [lock for name in dict.fromkeys(map(name_of, keys)) if _taken(lock := locks.of(name))]
-        self._olds = {name_of(key): tables.item(*key) for key in keys}
+        self._olds = {name_of(key): tables.taken(key) for key in keys}
         self._keys = keys
         if operation == "GetItem":
             keys = [(params["TableName"], params["Key"])]
@@ -86,16 +87,15 @@ class Request:
 
     def _units(self, answer: Params | None, code: str) -> Units:
         if self._operation in READS:
-            if answer is None or code:
-                return Units()
-            return Units(read=self._tables.read(self._operation, self._params, answer))
+            read = 0.0 if answer is None or code else self._tables.read(self._operation, self._params, answer)
+            return Units(read=read)
         if code == REFUSED:
+            self._tables.put_back(self._olds)
             return Units(write=sum(write_units(old, None) for old in self._olds.values()))
         if code:
             return Units()
         left = _names(self._tables, answer) if answer and answer.get("UnprocessedItems") else frozenset[str]()
-        written = 0
-        indexes: dict[str, int] = {}
+        written, indexes = 0, Counter[str]()
         for key in self._keys:
             if name_of(key) in left:
                 continue
@@ -103,16 +103,18 @@ class Request:
             if answer is None and old == new:
                 continue  # it did not come to anything, as far as one can see
             written += write_units(old, new)
-            for index in self._tables.of(key[0]).indexes:
-                if units := index_units(old, new, index):
-                    indexes[index.name] = indexes.get(index.name, 0) + units
-        return Units(write=written + sum(indexes.values()), indexes=indexes)
+            indexes.update(self._tables.in_indexes(key[0], old, new))
+            if answer is not None:
+                self._tables.put_back({name_of(key): new})
+        return Units(write=written + indexes.total(), indexes=dict(indexes))
 
     def _new(self, key: Key, answer: Params | None) -> Item | None:
         if self._operation == "PutItem" and answer is not None:
             return self._params["Item"]
         if self._operation == "UpdateItem" and answer is not None and self._params.get("ReturnValues") == "ALL_NEW":
             return answer["Attributes"]
+        if self._operation == "DeleteItem" and answer is not None:
+            return None
         return self._tables.item(*key)
 
 
@@ -123,9 +125,13 @@ Key = tuple[str, "Item"]
 class Tables:
     """What one client sees, aside: definitions of tables, and items."""
 
-    def __init__(self, aside: DynamoDBClient) -> None:
+    def __init__(self, aside: DynamoDBClient, *, alone: bool = False) -> None:
+        """`alone`: nobody writes an item who is not metered by this meter. So an item is read aside before its first
+        write, and not before each: it is kept as the last write has left it."""
         self._aside: Any = aside  # requests are handed on as they came
         self._known: dict[str, Table] = {}
+        self._alone = alone
+        self._kept: dict[str, Item | None] = {}
 
     def of(self, name: str) -> Table:
         if name not in self._known:
@@ -134,6 +140,25 @@ class Tables:
 
     def item(self, table: str, key: Item) -> Item | None:
         return self._aside.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+
+    def in_indexes(self, table: str, old: Item | None, new: Item | None) -> dict[str, int]:
+        """The write units of each index that this concerns."""
+        found = {index.name: index_units(old, new, index) for index in self.of(table).indexes}
+        return {name: units for name, units in found.items() if units}
+
+    def taken(self, key: Key) -> Item | None:
+        """The item that a request is about to write. It is not kept meanwhile: of a request that never ends nobody
+        knows what it has done."""
+        name = name_of(key)
+        return self._kept.pop(name) if name in self._kept else self.item(*key)
+
+    def put_back(self, items: Mapping[str, Item | None]) -> None:
+        """By their names, as a request has left them that was answered."""
+        if self._alone:
+            self._kept.update(items)
+
+    def forget(self) -> None:
+        self._kept.clear()
 
     def written(self, operation: str, params: Params) -> list[Key]:
         """The items that a request writes."""
