@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wdk_cloud.options import StartOptions
     from wdk_cloud.world.ports import RunQuery, Status
 
-RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+RUN_ID = r"[A-Za-z0-9_-]{1,128}"
 MAX_IDEMPOTENCY_KEY = 256
 
 LONGEST_PAGE = 1000
@@ -30,7 +30,7 @@ LONGEST_PAGE = 1000
 
 
 def check_run_id(run_id: object) -> str:
-    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+    if not isinstance(run_id, str) or not re.fullmatch(RUN_ID, run_id):
         raise ValueError(f"a run id is 1 to 128 of A-Z a-z 0-9 _ -, not {shown(run_id)}")
     return run_id
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextvars
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wdk_cloud.app import current_body
@@ -17,6 +15,7 @@ from wdk_cloud.errors import FatalError, WorkflowContextError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from datetime import timedelta
+    from random import Random
 
     from wdk_cloud.engine.replay import Body
     from wdk_cloud.engine.writers import Writers
@@ -74,7 +73,9 @@ step_context: contextvars.ContextVar[StepContext | None] = contextvars.ContextVa
 
 def step_id(run_id: str, call_id: str) -> str:
     """The public id of a step: the same for every attempt, another in every run."""
-    return "step_" + hashlib.sha256(f"{run_id}\n{call_id}".encode()).hexdigest()[:26]
+    from hashlib import sha256
+
+    return "step_" + sha256(f"{run_id}\n{call_id}".encode()).hexdigest()[:26]
 
 
 def require_body(what: str) -> Body:
@@ -134,6 +135,8 @@ def time_ns() -> int:
 
 def random() -> Random:
     """A generator of random numbers; in a body that of `random.*`, which draws the same at every replay."""
+    from random import Random
+
     body = current_body()
     return Random() if body is None else body.loop.guard.random  # noqa: S311 -- for dice, not for secrets
 

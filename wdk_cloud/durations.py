@@ -23,7 +23,7 @@ for _seconds, _words in (
 ):
     _UNITS.update(dict.fromkeys(_words.split(), _seconds))
 
-_PART = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)", re.IGNORECASE)
+_PART = r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)"
 
 LONGEST = 100 * _YEAR
 """Seconds. A wait of more than a century is a mistake in a unit; the limit also keeps every due time a valid date."""
@@ -73,8 +73,9 @@ def due(when: object, now: float, what: str = "a duration") -> float:
 def _parse(text: str, what: str) -> float:
     total, end = 0.0, 0
     stripped = text.strip()
+    parts = re.compile(_PART, re.IGNORECASE)  # at import it would cost those who never wait; re keeps it
     while end < len(stripped):
-        part = _PART.match(stripped, end)
+        part = parts.match(stripped, end)
         unit = _UNITS.get(part.group(2).lower() or "s") if part else None
         if part is None or unit is None:
             raise ValueError(f'{what} {text!r} is not understood; write for example "5s", "1h 30m" or "2 days"')

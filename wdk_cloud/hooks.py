@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
@@ -198,7 +197,9 @@ def open_hook(cls: Callable[..., H], body: Body, own: BodyHook, token: str, meta
 
 def hook_id(run_id: str, call_id: str) -> str:
     """The public id of a hook, unique across runs."""
-    return "hook_" + hashlib.sha256(f"{run_id}\n{call_id}".encode()).hexdigest()[:26]
+    from hashlib import sha256
+
+    return "hook_" + sha256(f"{run_id}\n{call_id}".encode()).hexdigest()[:26]
 
 
 def digest_of(token: str) -> str:

@@ -6,9 +6,6 @@ that receives requests. The log, the store and the workflow never see it.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +21,7 @@ TOLERANCE = 300.0
 """Seconds that the time in a signature may be off: what Stripe's and Slack's documentation recommend. It bounds for how
 long a request that somebody has overheard can be sent again."""
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
 class SignatureMismatch(Exception):
@@ -39,7 +36,7 @@ class Verify:
     variable: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.variable, str) or not _VARIABLE.fullmatch(self.variable):
+        if not isinstance(self.variable, str) or not re.fullmatch(_VARIABLE, self.variable):
             # Not shown: it may be the secret itself, given by mistake.
             raise ValueError(f"{self.provider}() takes the name of an environment variable that holds the secret")
 
@@ -115,12 +112,16 @@ _CHECKS: dict[str, Callable[[Request, bytes, float], str | None]] = {
 
 
 def _mac(secret: bytes, data: bytes) -> str:
-    return hmac.new(secret, data, hashlib.sha256).hexdigest()
+    import hmac
+
+    return hmac.new(secret, data, "sha256").hexdigest()
 
 
 def _compare(expected: str, given: list[str]) -> None:
     """In constant time, each: how long it takes tells nothing of the signature that would fit."""
-    fits = [hmac.compare_digest(expected.encode(), one.encode()) for one in given]
+    from hmac import compare_digest
+
+    fits = [compare_digest(expected.encode(), one.encode()) for one in given]
     if not any(fits):
         raise SignatureMismatch
 
@@ -131,6 +132,8 @@ def _check_time(text: str, now: float) -> None:
 
 
 def _member(request: Request, name: str) -> str | None:
+    import json
+
     try:
         found: Any = json.loads(request.body)
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_SIZE = r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*"
 
 
 def in_bytes(size: object, what: str) -> int:
@@ -16,7 +16,7 @@ def in_bytes(size: object, what: str) -> int:
         return size
     if not isinstance(size, str):
         raise TypeError(f'{what} is text such as "10 MB" or a number of bytes, not {type(size).__name__}')
-    match = _SIZE.fullmatch(size)
+    match = re.fullmatch(_SIZE, size, re.IGNORECASE)
     if match is None or match[2].lower() not in _UNITS:
         raise ValueError(f'{what} {size!r} is not understood; write it as "10 MB", "512 KiB", or in bytes')
     return int(float(match[1]) * _UNITS[match[2].lower()])

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
 
 from wdk_cloud.app import check_namespace, current_body
-from wdk_cloud.codec.known import register_extension
+from wdk_cloud.codec.extensions import register_extension
 from wdk_cloud.codec.refusal import Refusal
 from wdk_cloud.context import step_context
 from wdk_cloud.errors import WorkflowContextError

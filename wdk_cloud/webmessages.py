@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeGuard, cast
 
-from wdk_cloud.codec.known import register_extension
+from wdk_cloud.codec.extensions import register_extension
 from wdk_cloud.errors import WorkflowContextError
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 """A token of RFC 9110, section 5.6.2: what a header may be called."""
 
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_VALUE = r"[\t\x20-\x7e\x80-\xff]*"
 """Of RFC 9110, section 5.5: no line may end in it, or it could begin a header, or a body, of somebody else's."""
 
 FIRST_STATUS, LAST_STATUS = 200, 599
@@ -54,9 +53,9 @@ class Headers(Mapping[str, str]):
 def _checked(fields: Mapping[str, str] | Pairs) -> Iterator[tuple[str, str]]:
     pairs = cast("Pairs", fields.items() if isinstance(fields, Mapping) else fields)
     for name, value in pairs:
-        if not _is_text(name) or not _NAME.fullmatch(name):
+        if not _is_text(name) or not re.fullmatch(_NAME, name):
             raise ValueError(f"a header cannot be called {name!r}: letters, digits and - are what to use")
-        if not _is_text(value) or not _VALUE.fullmatch(value):
+        if not _is_text(value) or not re.fullmatch(_VALUE, value):
             raise ValueError(f"the header {name} has a value with a line break, or one that is not Latin-1 text")
         yield name.lower(), value.strip(" \t")
 
@@ -81,6 +80,8 @@ class _Message:
 
     def json(self) -> Any:
         """The body read as JSON. Raises `ValueError` for one that is none."""
+        import json
+
         return json.loads(self.body)
 
 
@@ -145,7 +146,7 @@ class Request(_Message):
         headers: Mapping[str, str] | Pairs = (),
         body: str | bytes | None = None,
     ) -> None:
-        if not _is_text(method) or not _NAME.fullmatch(method):
+        if not _is_text(method) or not re.fullmatch(_NAME, method):
             raise ValueError(f"{method!r} is no method of HTTP")
         if body is not None and not isinstance(body, str | bytes):
             raise TypeError(f"the body of a request is str or bytes, not {type(body).__name__}")

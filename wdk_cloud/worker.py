@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from wdk_cloud import encryption
 from wdk_cloud.app import Workflows, refuse_twins
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
-from wdk_cloud.ticks import Ticks
 from wdk_cloud.world.opening import current_world
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(CONCURRENCY)
         self._loop_task: asyncio.Task[None] | None = None
+        from wdk_cloud.ticks import Ticks
+
         self._ticks = Ticks(engine)
 
     @property

@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from wdk_cloud.codec import limits, values
-from wdk_cloud.codec.known import EXTENSION_TAGS, EXTENSIONS, KnownTypes, register_extension
+from wdk_cloud.codec.extensions import EXTENSION_TAGS, EXTENSIONS, register_extension
+from wdk_cloud.codec.known import KnownTypes
 from wdk_cloud.codec.limits import MAX_DEPTH
 from wdk_cloud.codec.lowering import Lowering, is_plain
 from wdk_cloud.codec.refusal import NewerFormatError

@@ -9,7 +9,7 @@ import sys
 import types
 import typing
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, cast
 
 import wdk_cloud.errors
 from wdk_cloud.codec.shapes import Shape, default_id, is_named_tuple, is_pydantic, shape_of
@@ -17,37 +17,8 @@ from wdk_cloud.codec.shapes import Shape, default_id, is_named_tuple, is_pydanti
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-T = TypeVar("T")
-
-
-class Extension(NamedTuple):
-    """A type of the engine itself, with a tag of its own: runs, streams, references to steps and workflows."""
-
-    tag: str
-    cls: type[Any]
-    to_json: Callable[[Any], object]
-    from_json: Callable[[Any], object]
-
-
-EXTENSIONS: dict[type[Any], Extension] = {}
-EXTENSION_TAGS: dict[str, Extension] = {}
-
 _OURS = wdk_cloud.errors.__name__
 _OURS_PREFIX = "wdk_cloud."
-
-
-def register_extension(cls: type[T], tag: str, to_json: Callable[[T], object], from_json: Callable[[Any], T]) -> None:
-    """Give a type of the engine, with its subclasses, a tag; what `to_json` returns may hold any value of the codec."""
-    extension = Extension("$" + tag.removeprefix("$"), cls, to_json, from_json)
-    EXTENSIONS[cls] = extension
-    EXTENSION_TAGS[extension.tag] = extension
-
-
-def extension_of(cls: type) -> Extension | None:
-    for base in cls.__mro__:
-        if base in EXTENSIONS:
-            return EXTENSIONS[base]
-    return None
 
 
 def error_id(cls: type[BaseException]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from wdk_cloud.codec.exceptions import rebuild
-from wdk_cloud.codec.known import EXTENSION_TAGS, KnownTypes
+from wdk_cloud.codec.extensions import EXTENSION_TAGS
 from wdk_cloud.codec.refusal import Refusal, shown
 from wdk_cloud.codec.tags import TAG_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from wdk_cloud.codec.known import KnownTypes
 
 _JSON_CONTAINERS = frozenset({dict, list})
 

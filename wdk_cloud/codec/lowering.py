@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from wdk_cloud.codec.exceptions import Dismantler, contents_of
-from wdk_cloud.codec.known import KnownTypes, extension_of
+from wdk_cloud.codec.extensions import extension_of
 from wdk_cloud.codec.limits import MAX_DEPTH
 from wdk_cloud.codec.refusal import Refusal
 from wdk_cloud.codec.shapes import default_id, is_named_tuple, is_pydantic
@@ -24,6 +24,8 @@ from wdk_cloud.codec.weight import Visits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from wdk_cloud.codec.known import KnownTypes
 
 _dump = msgspec.json.Encoder().encode
 
