@@ -16,7 +16,8 @@ PROJECTS := . adapters/aws adapters/gcp
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
-unexport PYTHONPATH PYTHONHOME
+# Tests start hundreds of processes: without a cache each would compile all that it loads.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
