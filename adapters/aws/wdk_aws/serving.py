@@ -110,7 +110,8 @@ class Instance:
         await self.world.open()
         # For as long as the instance lives: what steps start, and what the routes ask, is in this world.
         self._open.enter_context(use_world(self.world))
-        warn_of_hash_seed()
+        if self.role != "receiver":  # which runs no bodies
+            warn_of_hash_seed()
         self._prepared = True
 
     def _time_left(self, context: Context) -> TimeLeft:
