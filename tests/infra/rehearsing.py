@@ -36,13 +36,16 @@ async def novelty(ledger: str) -> str:
 """
 
 
+def environ():
+    """Of a `wdk` command. The installer's own settings stay: where there is a mirror, it is there."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WDK_"))}
+    return {**inherited, "WDK_MINISTACK": str(ENVIRONMENT)}
+
+
 def typed(*words, folder, code=0):
     """What a `wdk` command says, as a process of its own: the app is not imported into this one."""
-    # The installer's own settings stay: where there is a mirror, it is there.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WDK_"))}
-    environ = {**inherited, "WDK_MINISTACK": str(ENVIRONMENT)}
     done = subprocess.run(
-        [str(WDK), *map(str, words)], cwd=folder, env=environ, capture_output=True, text=True, timeout=120
+        [str(WDK), *map(str, words)], cwd=folder, env=environ(), capture_output=True, text=True, timeout=120
     )
     assert done.returncode == code, done.stderr
     return done

@@ -55,14 +55,15 @@ def command(work: Callable[P, Awaitable[None]]) -> Callable[P, None]:
             asyncio.run(main())
         except (CommandError, WorkflowError) as error:
             complain(str(error) or type(error).__name__)
-            raise typer.Exit(_code(error)) from None
+            raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 
     return run
 
 
-def _code(error: Exception) -> int:
+def exit_code(error: Exception) -> int:
+    """That of a command which such an error has ended."""
     if isinstance(error, CommandError):
         return error.code
     return WRONG_USAGE if isinstance(error, WorldConfigurationError) else FAILED

@@ -104,6 +104,11 @@ class Line:
             return {}
         return cast("dict[str, Any]", read) if isinstance(read, dict) else {}
 
+    @property
+    def of_lambda(self) -> bool:
+        """What Lambda itself writes about each invocation."""
+        return self.text.startswith(("START RequestId", "END RequestId", "REPORT RequestId"))
+
 
 class Deployed:
     """A stack of the template."""

@@ -38,6 +38,9 @@ VARIABLE = "WDK_MINISTACK"
 PLACE = Path(".wdk/ministack")
 """Where the environment is made unless the variable names one."""
 
+STAMP = "installed.json"
+"""Written when all of it is there, with what was installed."""
+
 REGION = "eu-west-1"
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
@@ -53,13 +56,14 @@ LAST_WORDS = 2000
 """Characters of its log that an error shows."""
 
 # Run by the Python of its environment. It ends with the process that started it (prctl 1, PR_SET_PDEATHSIG), where
-# there is a prctl. Four things are mended:
+# there is a prctl. Five things are mended:
 # - requests count as encrypted, whatever the connection: the bucket's policy refuses others, and it does, here too;
 # - schedules are looked at at once, not each ten seconds, by a clock that is ahead by what a file says;
 # - what a schedule sends has the time of its tick, as Scheduler puts it in;
+# - a function URL of a stack is one that leads here, with a path in the place of a host that no network knows;
 # - a request that IAM has let through to a function URL says so, as Lambda's events do.
 LAUNCH = """
-import ctypes, sys, time, types
+import ctypes, os, sys, time, types
 from datetime import datetime, timezone
 from pathlib import Path
 getattr(ctypes.CDLL(None), "prctl", lambda *_: 0)(1, 15)
@@ -70,6 +74,7 @@ iam_evaluator.pin_request_origin = lambda source_ip, secure_transport: pin(sourc
 
 from ministack.app import main
 from ministack.services import eventbridge, lambda_svc, scheduler
+from ministack.services.cloudformation import provisioners
 
 now = lambda: time.time() + float(ahead.read_text())
 scheduler.time = types.SimpleNamespace(time=now, sleep=lambda _: time.sleep(0.1))
@@ -89,6 +94,13 @@ def build_signed(url_id, account_id, *args, anonymous=False, **more):
         event["requestContext"]["authorizer"] = {"iam": {"accountId": account_id}}
     return event
 lambda_svc._build_function_url_event = build_signed
+
+attributes = provisioners._lambda_url_attributes
+def reachable(config):
+    made = attributes(config)
+    url_id = lambda_svc._function_url_id(made["FunctionUrl"])
+    return {**made, "FunctionUrl": f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}/_aws/lambda-url/{url_id}/"}
+provisioners._lambda_url_attributes = reachable
 
 main()
 """
@@ -153,11 +165,16 @@ def environment() -> Path:
             raise WorldConfigurationError(f"{VARIABLE} is {given}, and there is no bin/ministack in it")
         return Path(given).absolute()
     place = PLACE.absolute()
-    stamp = place / "installed.json"
-    if not stamp.exists() or json.loads(stamp.read_text()) != list(REQUIREMENTS):
+    if not there():
         _install(place)
-        stamp.write_text(json.dumps(REQUIREMENTS))
+        (place / STAMP).write_text(json.dumps(REQUIREMENTS))
     return place
+
+
+def there() -> bool:
+    """Whether nothing has to be installed for that."""
+    stamp = PLACE.absolute() / STAMP
+    return bool(os.environ.get(VARIABLE)) or (stamp.exists() and json.loads(stamp.read_text()) == list(REQUIREMENTS))
 
 
 def _install(place: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
@@ -80,13 +81,14 @@ async def rehearse_gcp(
             say("deployed", f"{len(deployed.kinds)} {many} ({named}), in {time.monotonic() - begin:.1f} s")
             swept = await asyncio.to_thread(deployed.sweep)
             say("worker", f"answers; the sweep woke {swept['woken']} runs")
-            if found is not None:
-                await rehearsing.run_on(deployed.world(), found, positional, timeout, lambda: _show_rest(deployed))
-            check(deployed)
             if keep:
                 say("webhooks", f"below {deployed.url('public')}")
                 say("api", f"{deployed.api.base_url} (Authorization: Bearer $WDK_API_TOKEN)")
-                await rehearsing.stay(deployed.variables)
+            async with rehearsing.staying(keep, deployed.variables):
+                if found is not None:
+                    log = partial(_show_rest, deployed)
+                    await rehearsing.run_on(deployed.world(), found, positional, timeout, log, keep=keep)
+                check(deployed)
 
 
 def _mode(file: dict[str, Any]) -> Services:
