@@ -64,8 +64,8 @@ async def run_on(
     *,
     keep: bool = False,
 ) -> None:
-    """Start it there, and print its result. When it has none, `show_log` is called and the run is shown, unless somebody
-    can `keep` looking at it; the world is closed in the end."""
+    """Start it there, and print its result. When it has none, `show_log` is called, and the run is shown unless
+    somebody can `keep` looking at it; the world is closed in the end."""
     try:
         with use_world(world):
             run = await client.start(workflow, *args)
