@@ -251,8 +251,10 @@ def press_ctrl_c(_terminal, asked):
     asked.send_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize(("answer", "said"), [(say_no, "error: nothing was changed"), (press_ctrl_c, "Aborted")])
-def test_who_says_no_leaves_nothing_behind(account, answer, said):
+@pytest.mark.parametrize(
+    ("answer", "code", "said"), [(say_no, 1, "error: nothing was changed"), (press_ctrl_c, 130, "Aborted")]
+)
+def test_who_says_no_leaves_nothing_behind(account, answer, code, said):
     """In a terminal, with a stack that is new."""
     written(SMALL)
     command = [str(Path(sys.executable).with_name("wdk")), *DEPLOY, "--stack", "declined"]
@@ -265,7 +267,7 @@ def test_who_says_no_leaves_nothing_behind(account, answer, said):
         answer(ours, asked)
         out, err = asked.communicate(timeout=50)
     os.close(ours)
-    assert asked.returncode == 1, err
+    assert asked.returncode == code, err
     assert "5 to add" in out
     assert question.endswith("Deploy this as the stack declined in eu-west-1? [y/N]:") and said in err
     assert state(account, "declined") is None

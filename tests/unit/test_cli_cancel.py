@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,28 @@ def test_on_a_terminal_it_asks_first(said, code, told):
     assert done.returncode == code, done.stderr
     assert (done.stderr + done.stdout.lstrip()).endswith(told)  # the prompt's last blank goes to stdout
     assert asked(run) is (code == 0)
+
+
+def test_no_answer_is_a_no():
+    (run,) = started("checkout")
+    done = typed("\x04", "cancel", "--status", "pending")  # Ctrl-D
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "error: 1 run is not asked to end")
+    assert not asked(run)
+
+
+def test_ctrl_c_at_a_question_ends_the_command_as_it_ends_any(shop):
+    (run,) = started("checkout")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "wdk_cloud.cli", "delete", run]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as asking:
+        assert asking.stderr.read(5) == b"Erase"
+        asking.send_signal(signal.SIGINT)
+        _, said = asking.communicate(timeout=20)
+    os.close(ours)
+    os.close(theirs)
+    assert (asking.returncode, said.splitlines()[-1]) == (130, b"Aborted.")
+    assert document("inspect", "run", run)["status"] == "pending"
 
 
 def test_erasing_asks_in_the_same_way():

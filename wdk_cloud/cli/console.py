@@ -81,13 +81,20 @@ def confirm(question: str, unchanged: str) -> None:
 
 
 def agreed(question: str) -> bool:
-    """Asks whoever sits there. Ctrl-C ends the command at once, and what it has begun is cleared away on the way out.
+    """Asks whoever sits there; the end of the input is a no. Ctrl-C ends the command at once, and what it has begun is
+    cleared away on the way out.
 
     The loop of asyncio takes the first Ctrl-C for itself and asks its task to end, which waits for an answer here.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return typer.confirm(question, err=True)
+    except typer.Abort as aborted:
+        err.print()
+        if isinstance(aborted.__context__, EOFError):
+            return False
+        err.print("Aborted.")
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGINT, before)
 
