@@ -69,6 +69,12 @@ def no_index(found):
     )
 
 
+def open_to_anybody(found):
+    found.clients.functions.add_permission(
+        FunctionName=found.worker, StatementId="open", Action="lambda:InvokeFunction", Principal="*"
+    )
+
+
 def no_right(found):
     document = allowed(policies.Place(found.settings, REGION), "s3:PutObject", "scheduler:CreateSchedule")
     found.clients.iam.put_role_policy(RoleName="doctor-worker", PolicyName="all", PolicyDocument=json.dumps(document))
@@ -152,6 +158,13 @@ CASES = {
         (
             "the policies of doctor-worker, the role of doctor-worker, do not allow what a worker needs (policies of the "
             "resources themselves are not looked at): s3:PutObject on the objects, scheduler:CreateSchedule on the schedules"
+        ),
+    ),
+    open_to_anybody: (
+        "callers",
+        (
+            "doctor-worker lets anybody in: lambda:InvokeFunction in its policy is for every account; who may invoke it can "
+            "start runs, and order steps"
         ),
     ),
     too_little_reserved: (

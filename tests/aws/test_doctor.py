@@ -176,6 +176,28 @@ def test_what_a_policy_denies_no_grant_mends(here, account, role_name, slug, who
     checked(mend)
 
 
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ({"Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "AWS_IAM"}, True),
+        ({"Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE"}, False),
+        ({"Action": "lambda:InvokeFunction", "Principal": "*", "PrincipalOrgID": "o-0123456789"}, False),
+        ({"Action": "lambda:InvokeFunction", "Principal": "*", "SourceAccount": "000000000000"}, False),
+        ({"Action": "lambda:InvokeFunction", "Principal": "scheduler.amazonaws.com"}, False),
+        ({"Action": "lambda:InvokeFunction", "Principal": "000000000000"}, False),
+    ],
+)
+def test_who_may_invoke_a_worker(here, account, statement, found):
+    """Only what is for every account, and lets in more than requests of nobody."""
+    functions = here.clients.functions
+    functions.add_permission(FunctionName=here.worker, StatementId="one", **statement)
+    try:
+        mend = "aws lambda remove-permission --function-name doctor-worker --statement-id one"
+        assert [mend for _, _, mend in wrong(account)] == [mend] * found
+    finally:
+        functions.remove_permission(FunctionName=here.worker, StatementId="one")
+
+
 def test_a_template_that_was_edited_in_the_console(here, account):
     cloudformation = here.clients.cloudformation
 

@@ -103,6 +103,7 @@ DOCTOR: frozenset[Use] = (
         "lambda:GetFunctionConcurrency",
         "lambda:GetFunctionConfiguration",
         "lambda:GetFunctionRecursionConfig",
+        "lambda:GetPolicy",
         "lambda:InvokeFunction",
         "lambda:ListTags",
     )

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wdk_aws.checkup import buckets, functions, queues, roles, stacks, tables
+from wdk_aws.checkup import buckets, callers, functions, queues, roles, stacks, tables
 from wdk_aws.checkup.account import Account, looked, quoted
 from wdk_aws.policies import Place
 from wdk_aws.schedules import DEAD
@@ -136,6 +136,7 @@ class Round:
             "rights": lambda: roles.simulated(function, place, account),
         }
         if function.works:
+            looks["callers"] = lambda: callers.examine(function, account)
             looks["recursion"] = lambda: [functions.recursion(function, account)]
             looks["concurrency"] = lambda: [functions.concurrency(function, mapped, account)]
         return [finding for slug, look in looks.items() for finding in looked(slug, "WDK_FUNCTION", look)]
