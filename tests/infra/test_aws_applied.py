@@ -7,8 +7,9 @@ from contextlib import closing
 
 import pytest
 
+from tests.infra.modules import initialized, needs_provider, terraform
 from tests.infra.rehearsing import ENVIRONMENT, build, here, result, start
-from tests.infra.test_aws_terraform import FOLDER, needs_provider, provider, terraform
+from tests.infra.test_aws_terraform import FOLDER
 from wdk_aws.testing import deployment, functionurls, ministack
 
 ASKED_FOR = "WDK_TERRAFORM_APPLY"
@@ -29,7 +30,7 @@ class Applied:
         self.public.close()
 
 
-@needs_provider
+@needs_provider("aws")
 @pytest.mark.skipif(ASKED_FOR not in os.environ, reason=f"not run here: 1 case of two minutes, {ASKED_FOR} is not set")
 @pytest.mark.timeout(400)
 def test_the_simple_example_is_applied_and_a_signup_runs(tmp_path):
@@ -45,7 +46,7 @@ def test_the_simple_example_is_applied_and_a_signup_runs(tmp_path):
         "environment": {"SIGNUP_SEED": "1"},
     }
     (example / "terraform.tfvars.json").write_text(json.dumps(given))
-    terraform(example, "init", "-backend=false", "-input=false", f"-plugin-dir={provider()}")
+    initialized(example, "aws")
     folder = tmp_path / "ministack"
     folder.mkdir()
     with ministack.running(ENVIRONMENT, folder) as account:

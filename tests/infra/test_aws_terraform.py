@@ -1,16 +1,27 @@
 """The Terraform module of AWS against the SAM template and the code it is for, and what no linter sees in one."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.infra.conftest import run
-from tests.infra.hcl import Module, module, references
+from tests.infra.hcl import Module, module
+from tests.infra.modules import (
+    check_example,
+    check_format,
+    check_readme,
+    check_variables,
+    checkov,
+    initialized,
+    needs_provider,
+    needs_terraform,
+    preconditions,
+    refusals,
+    terraform,
+    unframed,
+)
 from tests.infra.sam_in_hcl import differences
 from tests.infra.sam_words import snake
 from wdk_aws import attributes, policies, schema
@@ -211,92 +222,30 @@ def test_the_outputs_are_the_templates(template, made):
 
 
 def test_each_variable_is_explained_typed_and_used(made):
-    for name, one in made.variables.items():
-        assert one["description"] and "type" in one, name
-        for rule in one.get("validation", []):
-            assert references(rule["condition"], "var") == {name}
-    outside = "\n".join(path.read_text() for path in FOLDER.glob("*.tf") if path.name != "variables.tf")
-    assert references(outside, "var") == set(made.variables)
-    assert references(outside, "local") == set(made.locals), "a local that nobody uses, or that there is not"
-
-
-def rows(text, title):
-    section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.M)
+    check_variables(made)
 
 
 def test_the_readme_lists_each_variable_and_output_as_they_are(made):
-    text = (FOLDER / "README.md").read_text()
-    inputs = {name: (one["description"], "default" not in one) for name, one in made.variables.items()}
-    said = {name: tuple(rest.split(" | ")) for name, rest in rows(text, "Inputs")}
-    assert said == {name: (what, "yes" if needed else "") for name, (what, needed) in inputs.items()}
-    assert dict(rows(text, "Outputs")) == {name: one["description"] for name, one in made.outputs.items()}
+    check_readme(made)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_says_what_the_module_asks_for(made, name):
-    example = module(FOLDER / "examples" / name)
-    (call,) = example.modules.values()
-    needed = {one for one, body in made.variables.items() if "default" not in body}
-    assert needed <= set(call) - {"source"} <= set(made.variables)
-    assert (FOLDER / "examples" / name / call["source"]).resolve() == FOLDER
-    assert example.terraform["required_providers"] == made.terraform["required_providers"]
-    for output in example.outputs.values():
-        assert references(output["value"], "module.wdk") <= set(made.outputs)
+    check_example(made, name)
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.timeout(240)
-def test_checkov_finds_nothing_that_is_not_justified():
-    said = run("checkov/bin/checkov", "--skip-download", "--framework", "terraform", "--compact", "-d", FOLDER)
-    passed, failed, left_out = map(int, re.findall(r"(?:Passed|Failed|Skipped) checks: (\d+)", said))
-    text = "\n".join(path.read_text() for path in FOLDER.glob("*.tf"))
-    reasons = re.findall(r"#checkov:skip=(\w+):(.*)", text)
-    assert failed == 0 and passed > 60 and left_out > 0
-    assert {check for check, _ in reasons} == set(re.findall(r"Check: (\w+): .*\n\tSKIPPED", said))
-    assert [reason for _, reason in reasons if len(reason) < 20] == []
-
-
-TERRAFORM = shutil.which("terraform")
-
-needs_terraform = pytest.mark.skipif(TERRAFORM is None, reason="not run here: 1 case, terraform is not installed")
-
-MIRRORS = ("~/.terraform.d/plugins", "/usr/local/share/terraform/plugins", "/usr/share/terraform/plugins")
-"""Where Terraform looks for providers by itself: https://developer.hashicorp.com/terraform/cli/config/config-file."""
-
-
-def provider():
-    """The folder of a mirror that has the provider; nothing is fetched here."""
-    folders = [Path(one).expanduser() for one in (os.environ.get("TF_PLUGIN_CACHE_DIR", ""), *MIRRORS) if one]
-    folders += sorted(Path("/opt").glob("*"))
-    return next((one for one in folders if list(one.glob("registry.terraform.io/hashicorp/aws/*"))), None)
-
-
-needs_provider = pytest.mark.skipif(
-    TERRAFORM is None or provider() is None,
-    reason="not run here: 1 case, terraform or the provider hashicorp/aws is not here",
-)
-
-
-def terraform(folder, *words, code=0, **more):
-    home = {"PATH": str(Path(TERRAFORM).parent), "HOME": str(folder), "CHECKPOINT_DISABLE": "1"}
-    done = subprocess.run(
-        [TERRAFORM, f"-chdir={folder}", *words],
-        env={**home, "TF_IN_AUTOMATION": "1", "AWS_EC2_METADATA_DISABLED": "true", **more},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
+def test_checkov_finds_nothing_that_is_not_justified(made):
+    passed, reasons = checkov(made)
+    assert passed > 60 and reasons
 
 
 @needs_terraform
-def test_every_file_is_written_as_terraform_writes_it():
-    assert terraform(FOLDER, "fmt", "-check", "-recursive", "-list=true") == ""
+def test_every_file_is_written_as_terraform_writes_it(made):
+    check_format(made)
 
 
 WRONG = {
@@ -348,20 +297,37 @@ def test_each_validation_has_a_case(made):
     assert set(WRONG) == {name for name, one in made.variables.items() if one.get("validation")}
 
 
+ALSO_WRONG = {
+    "environment": ({"WDK_RETENTION": "1 day"}, "contains reserved keys of this module"),
+    "schedules": (
+        [{"name": "n" * 65, "workflow": "w", "expression": "rate(2 minutes)", "timezone": "UTC"}],
+        "ValidationException: Value at 'name' failed to satisfy constraint",
+    ),
+}
+
+
 @needs_terraform
-def test_what_aws_would_refuse_is_refused_before_anything_is_made(tmp_path):
+@pytest.mark.parametrize("wrong", [WRONG, ALSO_WRONG], ids=["each", "also"])
+def test_what_aws_would_refuse_is_refused_before_anything_is_made(tmp_path, wrong):
     shutil.copy(FOLDER / "variables.tf", tmp_path)
-    (tmp_path / "terraform.tfvars.json").write_text(json.dumps({name: bad for name, (bad, _) in WRONG.items()}))
-    said = terraform(tmp_path, "plan", "-no-color", "-input=false", code=1)
-    said = " ".join(re.sub(r"[│╷╵]", " ", said).split())
-    assert [name for name, (_, message) in WRONG.items() if message not in said] == []
-    assert said.count("Invalid value for variable") == len(WRONG)
+    refusals(tmp_path, wrong, **({} if "package" in wrong else {"package": "function.zip"}))
 
 
-@needs_provider
+@needs_terraform
+@pytest.mark.parametrize("given", ["subnet_ids", "security_group_ids"])
+def test_a_network_is_given_whole_or_not_at_all(made, tmp_path, given):
+    shutil.copy(FOLDER / "variables.tf", tmp_path)
+    (tmp_path / "checks.tf").write_text(preconditions(made))
+    half = {"package": "function.zip", given: [f"{given.partition('_')[0].replace('security', 'sg')}-1"]}
+    (tmp_path / "terraform.tfvars.json").write_text(json.dumps(half))
+    said = unframed(terraform(tmp_path, "plan", "-no-color", "-input=false", code=1))
+    assert "Functions in a VPC need both subnet_ids and security_group_ids." in said
+
+
+@needs_provider("aws")
 @pytest.mark.timeout(180)
 def test_the_module_is_valid_and_its_own_tests_pass(tmp_path):
     shutil.copytree(FOLDER, tmp_path / "module")
-    terraform(tmp_path / "module", "init", "-backend=false", "-input=false", f"-plugin-dir={provider()}")
-    terraform(tmp_path / "module", "validate")
-    assert "Success! 4 passed, 0 failed." in terraform(tmp_path / "module", "test", "-no-color")
+    folder = initialized(tmp_path / "module", "aws")
+    terraform(folder, "validate")
+    assert "Success! 5 passed, 0 failed." in terraform(folder, "test", "-no-color")

@@ -26,7 +26,7 @@
 | variables that AWS refuses | SAM | test_a_parameter_that_cloudformation_would_refuse |
 | variables that AWS refuses | Terraform | test_what_aws_would_refuse_is_refused_before_anything_is_made |
 | variables that Google refuses | Terraform | test_what_google_cloud_would_refuse_is_refused_before_anything_is_made |
-| a bucket's name that Google refuses | Terraform | test_a_name_that_no_bucket_may_have_is_refused_before_anything_is_made |
+| variables that Google refuses together | Terraform | test_what_variables_make_together_is_refused_before_anything_is_made |
 | a file of variables that is none | Google | test_a_file_of_variables_that_is_none_is_refused |
 | a samconfig.toml that does not say enough | SAM | test_a_samconfig_that_does_not_say_enough_is_refused |
 """

@@ -1,17 +1,28 @@
 """The Terraform module of Google Cloud against the code it is for, and what no linter sees in one."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from tests.infra.conftest import run
 from tests.infra.hcl import decoded, module, references
+from tests.infra.modules import (
+    check_example,
+    check_format,
+    check_readme,
+    check_variables,
+    checkov,
+    initialized,
+    needs_provider,
+    needs_terraform,
+    preconditions,
+    refusals,
+    terraform,
+    unframed,
+)
 from wdk_cloud import direct, telemetry
 from wdk_cloud.http.roles import Role
 from wdk_gcp import queue, rights, schema
@@ -263,39 +274,16 @@ def test_data_outlives_the_module_unless_it_is_told_otherwise(made):
 
 
 def test_each_variable_is_explained_typed_and_used(made):
-    for name, one in made.variables.items():
-        assert len(one["description"]) > 10 and "type" in one, name
-        for rule in one.get("validation", []):
-            assert references(rule["condition"], "var") == {name}
-    outside = "\n".join(path.read_text() for path in FOLDER.glob("*.tf") if path.name != "variables.tf")
-    assert [name for name in made.variables if f"var.{name}" not in outside] == []
-    assert references(outside, "var") == set(made.variables)
-    assert references(outside, "local") == set(made.locals), "a local that nobody uses, or that there is not"
-
-
-def rows(text, title):
-    section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.M)
+    check_variables(made)
 
 
 def test_the_readme_lists_each_variable_and_output_as_they_are(made):
-    text = (FOLDER / "README.md").read_text()
-    inputs = {name: (one["description"], "default" not in one) for name, one in made.variables.items()}
-    said = {name: tuple(rest.split(" | ")) for name, rest in rows(text, "Inputs")}
-    assert said == {name: (what, "yes" if needed else "") for name, (what, needed) in inputs.items()}
-    assert dict(rows(text, "Outputs")) == {name: one["description"] for name, one in made.outputs.items()}
+    check_readme(made)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_says_what_the_module_asks_for(made, name):
-    example = module(FOLDER / "examples" / name)
-    (call,) = example.modules.values()
-    needed = {one for one, body in made.variables.items() if "default" not in body}
-    assert needed <= set(call) - {"source"} <= set(made.variables)
-    assert (FOLDER / "examples" / name / call["source"]).resolve() == FOLDER
-    assert example.terraform["required_providers"] == made.terraform["required_providers"]
-    for output in example.outputs.values():
-        assert references(output["value"], "module.wdk") <= set(made.outputs)
+    check_example(made, name)
 
 
 # --- alerts -----------------------------------------------------------------------------------------------------------
@@ -330,38 +318,14 @@ def test_alerts_watch_what_the_service_counts(made):
 
 
 @pytest.mark.timeout(240)
-def test_checkov_finds_nothing_that_is_not_justified():
-    said = run("checkov/bin/checkov", "--skip-download", "--framework", "terraform", "--compact", "-d", FOLDER)
-    passed, failed, left_out = map(int, re.findall(r"(?:Passed|Failed|Skipped) checks: (\d+)", said))
-    text = "\n".join(path.read_text() for path in FOLDER.glob("*.tf"))
-    reasons = re.findall(r"#checkov:skip=\w+:(.*)", text)
-    assert failed == 0 and passed > 15 and left_out >= len(reasons) == 3
-    assert [reason for reason in reasons if len(reason) < 20] == []
-
-
-TERRAFORM = shutil.which("terraform")
-
-
-def terraform(folder, *words, code=0):
-    home = {
-        "PATH": str(Path(TERRAFORM).parent),
-        "HOME": str(folder),
-        "CHECKPOINT_DISABLE": "1",
-        "TF_IN_AUTOMATION": "1",
-    }
-    done = subprocess.run(
-        [TERRAFORM, f"-chdir={folder}", *words], env=home, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
-
-
-needs_terraform = pytest.mark.skipif(TERRAFORM is None, reason="not run here: 1 case, terraform is not installed")
+def test_checkov_finds_nothing_that_is_not_justified(made):
+    passed, reasons = checkov(made)
+    assert passed > 15 and len(reasons) == 2
 
 
 @needs_terraform
-def test_every_file_is_written_as_terraform_writes_it():
-    assert terraform(FOLDER, "fmt", "-check", "-recursive", "-list=true") == ""
+def test_every_file_is_written_as_terraform_writes_it(made):
+    check_format(made)
 
 
 STUB = """
@@ -375,17 +339,6 @@ output "all" {
   }
 }
 """
-
-BUCKET = """
-output "bucket" {
-  value = local.bucket_name
-  precondition {
-    condition     = CONDITION
-    error_message = "MESSAGE"
-  }
-}
-"""
-"""The check of the bucket's name, which asks no provider either."""
 
 
 @pytest.fixture
@@ -461,6 +414,11 @@ WRONG = {
         [{"name": "n", "workflow": "w", "schedule": "hourly", "time_zone": "UTC"}],
         "Schedule or time zone is",
     ),
+    "secrets": ({"A": "projects/p/secrets/a"}, "INVALID_ARGUMENT: a secret is named by its id"),
+    "scheduler_location": ("europe-west1-b", "NOT_FOUND: The requested location is not a region of Cloud Scheduler"),
+    "subnetwork": ("My Net", "INVALID_ARGUMENT: Invalid value for field 'subnetwork'"),
+    "notification_channels": (["a@example.com"], "INVALID_ARGUMENT: Field notification_channels"),
+    "monthly_budget": (0.5, "INVALID_ARGUMENT: the amount of a budget is"),
     "billing_account": ("1", "INVALID_ARGUMENT: a billing account is named"),
     "labels": ({"Team": "a"}, "INVALID_ARGUMENT: Label keys and values can only contain"),
 }
@@ -470,56 +428,61 @@ def test_each_validation_has_a_case(made):
     assert set(WRONG) == {name for name, one in made.variables.items() if one.get("validation")}
 
 
-@needs_terraform
-def test_a_name_that_no_bucket_may_have_is_refused_before_anything_is_made(made, pure):
-    bucket = only(made, "google_storage_bucket")
-    (rule,) = bucket["lifecycle"][0]["precondition"]
-    assert bucket["name"] == "${local.bucket_name}" and f'"{naming.FORBIDDEN}"' in rule["condition"]
-    stub = BUCKET.replace("CONDITION", rule["condition"][2:-1]).replace("MESSAGE", rule["error_message"])
-    (pure / "bucket.tf").write_text(stub)
-    for given, name in FORBIDDEN_BUCKETS:
-        said = " ".join(re.sub(r"[│╷╵]", " ", said_of(pure, code=1, **given)).split())
-        assert f"invalid: Use of this bucket name is restricted: '{name}'. None begins with goog" in said
-    said_of(pure, name="google-sync", bucket="sync-of-mine")
+RESTRICTED = "invalid: Use of this bucket name is restricted: '{}'. None begins with goog"
 
+MEMORY = "Invalid value specified for container memory. For {} CPU, memory must be between {}Mi and {}Mi inclusive."
 
-FORBIDDEN_BUCKETS = [
-    ({"name": "google-sync"}, "my-project-google-sync"),
-    ({"name": "g0ogle"}, "my-project-g0ogle"),
-    ({"project": "goose-goog", "bucket": "goog-1"}, "goog-1"),
-    ({"project": "google-like-app"}, "google-like-app-wdk"),
+TOGETHER = [
+    ({"name": "google-sync"}, RESTRICTED.format("my-project-google-sync")),
+    ({"name": "g0ogle"}, RESTRICTED.format("my-project-g0ogle")),
+    ({"bucket": "goog-1"}, RESTRICTED.format("goog-1")),
+    ({"project": "google-like-app"}, RESTRICTED.format("google-like-app-wdk")),
+    ({"memory": "8Gi"}, MEMORY.format(1, 512, 4096)),
+    ({"memory": "4097Mi"}, MEMORY.format(1, 512, 4096)),
+    ({"cpu": "4"}, MEMORY.format(4, 2048, 16384)),
+    ({"cpu": "8", "memory": "33Gi"}, MEMORY.format(8, 4096, 32768)),
+    ({"environment": {"A": "1", "B": "2"}, "secrets": {"B": "b"}}, "Environment variable name is duplicated: B."),
 ]
+"""What no variable does alone."""
 
 
 @needs_terraform
-def test_what_google_cloud_would_refuse_is_refused_before_anything_is_made(pure):
-    said = " ".join(
-        re.sub(r"[│╷╵]", " ", said_of(pure, code=1, **{name: bad for name, (bad, _) in WRONG.items()})).split()
+def test_what_variables_make_together_is_refused_before_anything_is_made(made, pure):
+    assert (
+        f'"{naming.FORBIDDEN}"' in only(made, "google_storage_bucket")["lifecycle"][0]["precondition"][0]["condition"]
     )
-    assert [name for name, (_, message) in WRONG.items() if message not in said] == []
-    assert said.count("Invalid value for variable") == len(WRONG)
+    (pure / "checks.tf").write_text(preconditions(made))
+    for given, said in TOGETHER:
+        assert said in unframed(said_of(pure, code=1, **given))
+    for given in (
+        {"name": "google-sync", "bucket": "sync-of-mine"},
+        {"cpu": "2", "memory": "8Gi", "environment": {"A": "1"}, "secrets": {"B": "b"}},
+    ):
+        said_of(pure, **given)
 
 
-MIRRORS = (
-    os.environ.get("TF_PLUGIN_CACHE_DIR", ""),
-    "~/.terraform.d/plugins",
-    "/usr/local/share/terraform/plugins",
-    "/usr/share/terraform/plugins",
-)
-"""Where providers may lie on a machine: https://developer.hashicorp.com/terraform/cli/config/config-file. Nothing is
-fetched here."""
+A_TICK = {"name": "n", "workflow": "w", "schedule": "0 * * * *", "time_zone": "UTC"}
+
+ALSO_WRONG = {
+    "environment": ({"X_GOOGLE_A": "1"}, "The following reserved env names were provided"),
+    "schedules": ([{**A_TICK, "name": "a b"}], "INVALID_ARGUMENT: Job name must be formatted"),
+}
 
 
-def provider():
-    """The folder of a mirror that has Google's provider."""
-    folders = (Path(one).expanduser() for one in MIRRORS if one)
-    return next((one for one in folders if list(one.glob("registry.terraform.io/hashicorp/google/*"))), None)
+@needs_terraform
+@pytest.mark.parametrize("wrong", [WRONG, ALSO_WRONG], ids=["each", "also"])
+def test_what_google_cloud_would_refuse_is_refused_before_anything_is_made(pure, wrong):
+    refusals(pure, wrong, **{name: value for name, value in GIVEN.items() if name not in wrong})
 
 
-@pytest.mark.skipif(
-    TERRAFORM is None or provider() is None, reason="not run here: 1 case, the provider hashicorp/google is not here"
-)
+@needs_terraform
+@pytest.mark.parametrize("name", ["WDK_RETENTION", "WDK_PUBLIC_URL", "WDK_GCP_BUCKET", "WDK_ROLE", "PYTHONHASHSEED"])
+def test_what_the_module_sets_is_set_by_nobody_else(pure, name):
+    for variable in ("environment", "secrets"):
+        refusals(pure, {variable: ({name: "a"}, "or a variable that this module sets")}, **GIVEN)
+
+
+@needs_provider("google")
 def test_the_module_is_valid_for_the_google_provider(tmp_path):
     shutil.copytree(FOLDER, tmp_path / "module")
-    terraform(tmp_path / "module", "init", "-backend=false", "-input=false", f"-plugin-dir={provider()}")
-    terraform(tmp_path / "module", "validate")
+    terraform(initialized(tmp_path / "module", "google"), "validate")

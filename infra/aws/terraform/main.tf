@@ -82,8 +82,8 @@ resource "aws_lambda_function" "worker" {
 
   lifecycle {
     precondition {
-      condition     = length(var.subnet_ids) == 0 || length(var.security_group_ids) > 0
-      error_message = "Functions in a VPC need security_group_ids beside subnet_ids."
+      condition     = (length(var.subnet_ids) == 0) == (length(var.security_group_ids) == 0)
+      error_message = "Functions in a VPC need both subnet_ids and security_group_ids."
     }
   }
 }

@@ -210,6 +210,11 @@ variable "environment" {
     condition     = alltrue([for name in keys(var.environment) : can(regex("^[a-zA-Z][a-zA-Z0-9_]+$", name)) && !startswith(name, "AWS_")])
     error_message = "InvalidParameterValueException: Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification: names have letters, digits and underscores and do not begin with AWS_."
   }
+
+  validation {
+    condition     = alltrue([for name in keys(var.environment) : !startswith(name, "WDK_AWS_") && !contains(["POWERTOOLS_SERVICE_NAME", "PYTHONHASHSEED", "WDK_PUBLIC_URL", "WDK_RETENTION", "WDK_ROLE", "WDK_WORLD"], name)])
+    error_message = "The environment contains reserved keys of this module, which sets them itself: WDK_AWS_*, WDK_PUBLIC_URL, WDK_RETENTION, WDK_ROLE, WDK_WORLD, PYTHONHASHSEED, POWERTOOLS_SERVICE_NAME."
+  }
 }
 
 variable "schedules" {
@@ -220,6 +225,11 @@ variable "schedules" {
   validation {
     condition     = alltrue([for tick in var.schedules : can(regex("^(cron\\(\\S+ \\S+ \\S+ \\S+ \\S+ \\S+\\)|rate\\((1 (minute|hour|day)|([2-9]|[1-9][0-9]+) (minutes|hours|days))\\))$", tick.expression))])
     error_message = "ValidationException: Invalid Schedule Expression. It is cron(…) with six fields or rate(…), as rate(5 minutes)."
+  }
+
+  validation {
+    condition     = alltrue([for tick in var.schedules : can(regex("^[0-9a-zA-Z-_.]{1,64}$", tick.name))])
+    error_message = "ValidationException: Value at 'name' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[0-9a-zA-Z-_.]+$; and have length less than or equal to 64."
   }
 }
 

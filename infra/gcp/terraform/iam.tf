@@ -132,8 +132,9 @@ resource "google_cloud_run_v2_service_iam_member" "api" {
   member   = each.value
 }
 
+# Senders of webhooks have no account with Google. Only the service with the role "public" is open; in the mode "single" it
+# verifies the queues' tokens itself.
 resource "google_cloud_run_v2_service_iam_member" "public" {
-  #checkov:skip=CKV_GCP_102:Senders of webhooks have no account with Google; only the service with the role "public" is open, and in the mode "single" it verifies the queues' tokens itself.
   for_each = { for name, service in local.services : name => service if service.public }
 
   project  = var.project

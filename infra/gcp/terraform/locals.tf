@@ -36,6 +36,13 @@ locals {
   turns_at_once = max(1, 4 * var.max_instances.turns - (var.mode == "split" ? 4 : 8 + local.steps_at_once))
   steps_at_once = var.mode == "split" ? var.max_instances.steps : max(1, var.max_instances.turns)
 
+  # Cloud Run gives an instance so many megabytes for its CPUs, at least and at most.
+  megabytes        = tonumber(regex("^[0-9]+", var.memory)) * (endswith(var.memory, "Gi") ? 1024 : 1)
+  megabytes_of_cpu = { 1 = [512, 4096], 2 = [512, 8192], 4 = [2048, 16384], 6 = [4096, 24576], 8 = [4096, 32768] }
+
+  # Variables that would be set twice.
+  set_twice = setintersection(keys(var.environment), keys(var.secrets))
+
   scheduler_location = coalesce(var.scheduler_location, var.location)
 
   apis = concat(

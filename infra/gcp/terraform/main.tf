@@ -129,6 +129,18 @@ resource "google_cloud_run_v2_service" "service" {
     google_service_account_iam_member.caller,
     google_storage_bucket_iam_member.objects,
   ]
+
+  lifecycle {
+    precondition {
+      condition     = local.megabytes >= local.megabytes_of_cpu[var.cpu][0] && local.megabytes <= local.megabytes_of_cpu[var.cpu][1]
+      error_message = "Invalid value specified for container memory. For ${var.cpu} CPU, memory must be between ${local.megabytes_of_cpu[var.cpu][0]}Mi and ${local.megabytes_of_cpu[var.cpu][1]}Mi inclusive."
+    }
+
+    precondition {
+      condition     = length(local.set_twice) == 0
+      error_message = "Environment variable name is duplicated: ${join(", ", local.set_twice)}. It is in environment and in secrets."
+    }
+  }
 }
 
 resource "google_secret_manager_secret_iam_member" "worker" {

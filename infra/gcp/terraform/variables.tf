@@ -35,6 +35,11 @@ variable "scheduler_location" {
   description = "Region of the jobs of Cloud Scheduler, where `location` has none."
   type        = string
   default     = ""
+
+  validation {
+    condition     = var.scheduler_location == "" || can(regex("^[a-z]+-[a-z]+[0-9]+$", var.scheduler_location))
+    error_message = "NOT_FOUND: The requested location is not a region of Cloud Scheduler, as europe-west1 is one."
+  }
 }
 
 variable "name" {
@@ -152,8 +157,8 @@ variable "environment" {
   default     = {}
 
   validation {
-    condition     = alltrue([for name in keys(var.environment) : !startswith(name, "WDK_GCP_") && !contains(["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "PYTHONHASHSEED", "WDK_ROLE", "WDK_WORLD"], name)])
-    error_message = "The following reserved env names were provided: PORT, K_SERVICE, K_REVISION, K_CONFIGURATION; or a variable that this module sets: WDK_GCP_*, WDK_ROLE, WDK_WORLD, PYTHONHASHSEED."
+    condition     = alltrue([for name in keys(var.environment) : !can(regex("^$|=|^X_GOOGLE_|^WDK_GCP_", name)) && !contains(["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "PYTHONHASHSEED", "WDK_PUBLIC_URL", "WDK_RETENTION", "WDK_ROLE", "WDK_WORLD"], name)])
+    error_message = "The following reserved env names were provided: PORT, K_SERVICE, K_REVISION, K_CONFIGURATION, X_GOOGLE_*; or a variable that this module sets: WDK_GCP_*, WDK_PUBLIC_URL, WDK_RETENTION, WDK_ROLE, WDK_WORLD, PYTHONHASHSEED."
   }
 }
 
@@ -161,6 +166,16 @@ variable "secrets" {
   description = "Environment variables of those services whose values are secrets of Secret Manager: the variable, and the secret's id."
   type        = map(string)
   default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.secrets) : !can(regex("^$|=|^X_GOOGLE_|^WDK_GCP_", name)) && !contains(["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "PYTHONHASHSEED", "WDK_PUBLIC_URL", "WDK_RETENTION", "WDK_ROLE", "WDK_WORLD"], name)])
+    error_message = "The following reserved env names were provided: PORT, K_SERVICE, K_REVISION, K_CONFIGURATION, X_GOOGLE_*; or a variable that this module sets: WDK_GCP_*, WDK_PUBLIC_URL, WDK_RETENTION, WDK_ROLE, WDK_WORLD, PYTHONHASHSEED."
+  }
+
+  validation {
+    condition     = alltrue([for secret in values(var.secrets) : can(regex("^[A-Za-z0-9_-]{1,255}$", secret))])
+    error_message = "INVALID_ARGUMENT: a secret is named by its id, 1 to 255 letters, digits, hyphens and underscores, and is one of this project."
+  }
 }
 
 variable "payload_key" {
@@ -189,6 +204,11 @@ variable "subnetwork" {
   description = "A subnetwork through which services reach private addresses. Empty: none."
   type        = string
   default     = ""
+
+  validation {
+    condition     = var.subnetwork == "" || can(regex("^(https://www\\.googleapis\\.com/compute/v1/)?(projects/[^/]+/regions/[^/]+/subnetworks/)?[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.subnetwork))
+    error_message = "INVALID_ARGUMENT: Invalid value for field 'subnetwork': it is the name of one in the services' region, or projects/PROJECT/regions/REGION/subnetworks/NAME."
+  }
 }
 
 variable "api_members" {
@@ -210,6 +230,11 @@ variable "schedules" {
   validation {
     condition     = alltrue([for tick in var.schedules : can(regex("^\\S+ \\S+ \\S+ \\S+ \\S+$", tick.schedule))])
     error_message = "INVALID_ARGUMENT: Schedule or time zone is invalid. A schedule has five fields: minute, hour, day of the month, month, day of the week."
+  }
+
+  validation {
+    condition     = alltrue([for tick in var.schedules : can(regex("^[A-Za-z0-9_-]{1,400}$", tick.name))])
+    error_message = "INVALID_ARGUMENT: Job name must be formatted: projects/PROJECT/locations/LOCATION/jobs/JOB, and JOB has letters, digits, hyphens and underscores, 500 at most together with the name of the module."
   }
 }
 
@@ -235,6 +260,11 @@ variable "notification_channels" {
   description = "Notification channels of Cloud Monitoring that alerts go to. Empty: they are only seen in the console."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for channel in var.notification_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
+    error_message = "INVALID_ARGUMENT: Field notification_channels had an invalid value: a channel is named projects/PROJECT/notificationChannels/ID."
+  }
 }
 
 variable "billing_account" {
@@ -252,6 +282,11 @@ variable "monthly_budget" {
   description = "Of that budget, in whole units of the account's currency."
   type        = number
   default     = 100
+
+  validation {
+    condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "INVALID_ARGUMENT: the amount of a budget is a whole number of units, 1 or more."
+  }
 }
 
 variable "labels" {

@@ -97,6 +97,16 @@ run "a_vpc_needs_security_groups" {
   expect_failures = [aws_lambda_function.worker]
 }
 
+run "security_groups_need_a_vpc" {
+  command = plan
+
+  variables {
+    security_group_ids = ["sg-1"]
+  }
+
+  expect_failures = [aws_lambda_function.worker]
+}
+
 run "a_retention_that_is_none" {
   command = plan
 
