@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 from google.cloud.firestore_admin_v1 import types
 
 from tests.gcp.admin import AdminServer
@@ -302,6 +303,29 @@ def test_the_command_looks_at_what_the_variables_name(deployment: Deployment, mo
     assert f"{FLOW}: running, tried for ever" in said and "WDK_GCP_DATABASE" in said
     deployment.clients.tasks.pause_queue(name=FLOW)
     assert "gcloud tasks queues resume flow" in " ".join(wdk("doctor", code=1).stdout.split())
+
+
+def test_a_stand_in_that_has_ended_is_named_with_what_leads_to_it(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with the variables of a rehearsal that is over."""
+
+    def nobody() -> Any:
+        raise ServiceUnavailable("failed to connect to all addresses")
+
+    place = Place(GcpSettings(project=PROJECT), deployment.clients, nobody, deployment.said)
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
+    (google,) = examined(place)
+    assert "Google Cloud has an internal error (WDK_GCP_DATABASE" in google.seen
+    assert google.mend == "gcloud auth application-default login"
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
+    (ended,) = examined(place)
+    assert ended.seen == (
+        "it cannot be looked at: no answer from 127.0.0.1:1, which FIRESTORE_EMULATOR_HOST names as the stand-in for what "
+        "WDK_GCP_DATABASE names; it is tried again. If that has ended, start another one (wdk rehearse gcp --keep) or "
+        "unset FIRESTORE_EMULATOR_HOST"
+    )
+    assert ended.mend == "unset FIRESTORE_EMULATOR_HOST"
 
 
 def test_the_check_up_knows_each_variable() -> None:

@@ -55,7 +55,7 @@ async def start(
     except (TypeError, ValueError, SerializationError) as error:
         raise UsageError(str(error)) from None
     async with open_world(world) as opened:
-        by = "its function works on it" if opened.receiver is None else "a worker has to run: wdk dev"
+        by = "what is deployed works on it" if opened.receiver is None else "a worker has to run: wdk dev"
         try:
             run = await client.start(ready, *positional, **named)
         except ValueError as error:  # a delay that ends more than a century after the world's present

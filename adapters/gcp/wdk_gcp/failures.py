@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from google.api_core import exceptions
 from google.auth import exceptions as auth
 
 from wdk_cloud.errors import ThrottleError, WorldConfigurationError, WorldUnavailableError
+from wdk_gcp.clients import FIRESTORE_VARIABLE, STORAGE_VARIABLE, TASKS_VARIABLE
+from wdk_gcp.settings import VARIABLES
 
 if TYPE_CHECKING:
     from wdk_cloud.errors import WorkflowError
@@ -20,6 +23,20 @@ _FOREIGN = (exceptions.Unauthorized,)
 _DENIED = (exceptions.Forbidden,)
 _ABSENT = (exceptions.NotFound,)
 _REFUSED = (exceptions.FailedPrecondition,)
+
+_STAND_INS = {
+    VARIABLES["database"]: FIRESTORE_VARIABLE,
+    VARIABLES["flow_queue"]: TASKS_VARIABLE,
+    VARIABLES["step_queue"]: TASKS_VARIABLE,
+    VARIABLES["bucket"]: STORAGE_VARIABLE,
+}
+"""The variables that lead to something else than Google Cloud, by those that name what is asked for there."""
+
+
+def stand_in(setting: str) -> str:
+    """The variable that leads to a stand-in for what `setting` names; "" where Google Cloud itself is asked."""
+    variable = _STAND_INS.get(setting, "")
+    return variable if os.environ.get(variable) else ""
 
 
 def is_denied(error: WorkflowError) -> bool:
@@ -35,7 +52,7 @@ def translated(error: Exception, setting: str) -> WorkflowError | None:
         found = translated(cause, setting) if isinstance(cause, Exception) else None
         if found is None and _status_of(cause) == HTTPStatus.TOO_MANY_REQUESTS:
             found = ThrottleError(f"Google Cloud asks for fewer requests ({setting}); it is tried again")
-        return found or WorldUnavailableError(f"Google Cloud did not answer in time, asked for {setting}; tried again")
+        return found or _silent(setting, f"Google Cloud did not answer in time, asked for {setting}; tried again")
     if isinstance(error, exceptions.GoogleAPICallError):
         return _answered(error, setting)
     if isinstance(error, auth.TransportError):
@@ -48,7 +65,7 @@ def translated(error: Exception, setting: str) -> WorkflowError | None:
             "(gcloud auth application-default login, or the service account of its service)"
         )
     if _is_of_the_network(error):
-        return WorldUnavailableError(f"Google Cloud did not answer, tried for {setting}: {error}; it is tried again")
+        return _silent(setting, f"Google Cloud did not answer, tried for {setting}: {error}; it is tried again")
     return None
 
 
@@ -76,9 +93,23 @@ def _answered(error: exceptions.GoogleAPICallError, setting: str) -> WorkflowErr
             f"what {setting} names cannot do that ({said}, {error.message}); it has to be a database in native mode "
             "with the indexes of wdk_gcp.schema, or a queue that is not disabled"
         )
+    if isinstance(error, exceptions.ServiceUnavailable):
+        return _silent(setting, f"Google Cloud has an internal error ({said}); it is tried again")
     if isinstance(error, _UNAVAILABLE):
         return WorldUnavailableError(f"Google Cloud has an internal error ({said}); it is tried again")
     return None
+
+
+def _silent(setting: str, said: str) -> WorldUnavailableError:
+    """With what is `said` of Google Cloud, unless it is somebody else who does not answer: a stand-in that has ended,
+    and whose variable is still set."""
+    variable = stand_in(setting)
+    if not variable:
+        return WorldUnavailableError(said)
+    return WorldUnavailableError(
+        f"no answer from {os.environ[variable]}, which {variable} names as the stand-in for what {setting} names; it "
+        f"is tried again. If that has ended, start another one (wdk rehearse gcp --keep) or unset {variable}"
+    )
 
 
 def _status_of(error: object) -> int:

@@ -12,6 +12,7 @@ from wdk_cloud.cli.checkup import hash_seed
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.findings import Doctor, Finding
 from wdk_gcp.clients import FIRESTORE_VARIABLE, Clients
+from wdk_gcp.failures import stand_in
 from wdk_gcp.settings import DEFAULT_DATABASE, VARIABLES, GcpSettings
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def _looked(place: Place, slug: str, look: Look) -> list[Finding]:
     try:
         return place.clients.ask_now(setting, look)
     except (WorldConfigurationError, WorldUnavailableError) as error:
-        return [Finding(slug, f"it cannot be looked at: {error}", "gcloud auth application-default login")]
+        variable = stand_in(setting)
+        mend = f"unset {variable}" if variable else "gcloud auth application-default login"
+        return [Finding(slug, f"it cannot be looked at: {error}", mend)]
     except Exception as error:
         return [Finding(slug, f"it cannot be looked at: {type(error).__name__}: {error}", "gcloud auth list")]
 
