@@ -32,6 +32,7 @@ LEFT_OUT = {
     r"PYTHONHASHSEED=0 uvicorn wdk_gcp\.handler:app": "tests/gcp/test_signup.py",
     r"aws |output\(\)|export \w+=\$\(aws": "asks an account; tests/infra/test_operations.py compares it with the API and the template",
     r"gcloud ": "asks a project; tests/infra/test_operations.py compares what it names with the module",
+    r"wdk init shop --cloud (aws|gcp)$": "tests/docs/test_quickstarts.py",
     r"wdk (deploy|build) (aws|gcp)": "tests/infra/test_deploy.py, tests/infra/test_gcp_deploy.py and those of what they build",
     r"wdk doctor --world gcp": "asks a project; tests/gcp/test_checkup.py",
     r"export \$\(terraform": "tests/infra/test_operations.py",
