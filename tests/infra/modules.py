@@ -20,16 +20,18 @@ MIRRORS = ("~/.terraform.d/plugins", "/usr/local/share/terraform/plugins", "/usr
 """Where Terraform looks for providers by itself: https://developer.hashicorp.com/terraform/cli/config/config-file."""
 
 
-def provider(name):
-    """The folder of a mirror that has the provider; nothing is fetched here."""
+def provider(*names):
+    """The folder of a mirror that has these providers; nothing is fetched here."""
     folders = [Path(one).expanduser() for one in (os.environ.get("TF_PLUGIN_CACHE_DIR", ""), *MIRRORS) if one]
     folders += sorted(Path("/opt").glob("*"))
-    return next((one for one in folders if list(one.glob(f"registry.terraform.io/hashicorp/{name}/*"))), None)
+    wanted = [f"registry.terraform.io/hashicorp/{name}/*" for name in names]
+    return next((one for one in folders if all(list(one.glob(each)) for each in wanted)), None)
 
 
-def needs_provider(name):
-    reason = f"not run here: 1 case, terraform or the provider hashicorp/{name} is not here"
-    return pytest.mark.skipif(TERRAFORM is None or provider(name) is None, reason=reason)
+def needs_provider(*names):
+    told = " or ".join(f"the provider hashicorp/{name}" for name in names)
+    reason = f"not run here: 1 case, terraform or {told} is not here"
+    return pytest.mark.skipif(TERRAFORM is None or provider(*names) is None, reason=reason)
 
 
 def terraform(folder, *words, code=0, **more):
@@ -46,9 +48,9 @@ def terraform(folder, *words, code=0, **more):
     return done.stdout + done.stderr
 
 
-def initialized(folder, name):
-    """With the provider of a mirror."""
-    terraform(folder, "init", "-backend=false", "-input=false", f"-plugin-dir={provider(name)}")
+def initialized(folder, *names):
+    """With the providers of a mirror."""
+    terraform(folder, "init", "-backend=false", "-input=false", f"-plugin-dir={provider(*names)}")
     return folder
 
 

@@ -307,6 +307,38 @@ def test_each_alert_has_a_number_and_its_place_in_the_docs(made):
     assert made.locals["operations"] == "docs/gcp-operations.md"
 
 
+NUMBERS = {
+    "failed-runs": 5,
+    "swept-runs": 0,
+    "foreign-messages": 0,
+    "refused-callers": 0,
+    "overdue-deliveries": 0,
+    "missing-code": 0,
+    "failed-ticks": 0,
+    "old-messages": 60_000,
+    "full-queues": 100_000,
+    "refused-messages": 10,
+    "service-errors": 3,
+}
+"""How many, above which somebody should look; of old messages it is milliseconds."""
+
+
+def test_alerts_ring_above_their_numbers(made):
+    alerts = made.locals["counted"] | made.locals["watched"]
+    assert {name: one["threshold"] for name, one in alerts.items()} == NUMBERS
+    for policy in made.of_type("google_monitoring_alert_policy").values():
+        ((condition,),) = [one["condition_threshold"] for one in policy["conditions"]]
+        assert condition["comparison"] == "COMPARISON_GT"
+        assert condition["threshold_value"] == "${each.value.threshold}"
+
+
+def test_an_alert_on_a_metric_of_ours_waits_until_cloud_monitoring_knows_it(made):
+    (wait,) = made.of_type("time_sleep").values()
+    assert "google_logging_metric.counted" in wait["triggers"], "a metric that comes later is waited for, too"
+    alerts = made.of_type("google_monitoring_alert_policy")
+    assert alerts["counted"]["depends_on"] == ["${time_sleep.until_metrics_are_known}"]
+
+
 def test_alerts_watch_what_the_service_counts(made):
     counted = set(re.findall(r'wdk_count="(\w+)"', json.dumps(made.locals["counted"]).replace('\\"', '"')))
     # Nothing is given up by a queue that tries for ever; what keeps coming back is seen by its delay.
@@ -482,7 +514,7 @@ def test_what_the_module_sets_is_set_by_nobody_else(pure, name):
         refusals(pure, {variable: ({name: "a"}, "or a variable that this module sets")}, **GIVEN)
 
 
-@needs_provider("google")
+@needs_provider("google", "time")
 def test_the_module_is_valid_for_the_google_provider(tmp_path):
     shutil.copytree(FOLDER, tmp_path / "module")
-    terraform(initialized(tmp_path / "module", "google"), "validate")
+    terraform(initialized(tmp_path / "module", "google", "time"), "validate")

@@ -98,6 +98,15 @@ resource "google_logging_metric" "counted" {
   depends_on = [google_project_service.api]
 }
 
+# Cloud Monitoring does not know a metric in its first moments, refuses an alert on it ("could take up to 10 minutes"), and
+# the provider does not try again: https://github.com/hashicorp/terraform-provider-google/issues/11102
+resource "time_sleep" "until_metrics_are_known" {
+  count = var.alerts ? 1 : 0
+
+  create_duration = "90s"
+  triggers        = { for name, metric in google_logging_metric.counted : name => metric.id }
+}
+
 resource "google_monitoring_alert_policy" "counted" {
   for_each = var.alerts ? local.counted : {}
 
@@ -125,6 +134,8 @@ resource "google_monitoring_alert_policy" "counted" {
   documentation {
     content = "${each.value.says}. ${local.operations}#${each.key}"
   }
+
+  depends_on = [time_sleep.until_metrics_are_known]
 }
 
 resource "google_monitoring_alert_policy" "watched" {

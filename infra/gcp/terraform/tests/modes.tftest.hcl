@@ -6,6 +6,8 @@ mock_provider "google" {
   }
 }
 
+mock_provider "time" {}
+
 variables {
   project  = "my-project"
   location = "europe-west1"
