@@ -47,14 +47,17 @@ class Image:
         of_project, there = ["--project", self.project], ["--location", self.location]
         if tools.tried(["gcloud", "artifacts", "docker", "images", "describe", self.path, *of_project]):
             return
+        enable = ["gcloud", "services", "enable"]
         repository = ["gcloud", "artifacts", "repositories"]
         if not tools.tried([*repository, "describe", REPOSITORY, *there, *of_project]):
             what = "no repository for the image could be made, and nothing was deployed"
-            tools.asked(["gcloud", "services", "enable", "artifactregistry.googleapis.com", *of_project], what)
+            tools.asked([*enable, "artifactregistry.googleapis.com", *of_project], what)
             made = ["create", REPOSITORY, "--repository-format", "docker", "--description", "Images of wdk-cloud"]
             tools.asked([*repository, *made, *there, *of_project], what)
         failed = "the image was not made, and nothing was deployed"
         if builder == "cloud":
+            # It would ask whether to enable this, and nobody is asked there.
+            tools.asked([*enable, "cloudbuild.googleapis.com", *of_project], failed)
             submitted = ["gcloud", "builds", "submit", str(context), "--tag", self.path]
             tools.shown([*submitted, "--region", self.location, *of_project], failed)
             return
