@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-NAMESPACE = r"[a-z][a-z0-9-]{0,31}"
+NAMESPACE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 def current_body() -> Body | None:
@@ -39,7 +39,7 @@ def current_body() -> Body | None:
 
 def check_namespace(namespace: object) -> str:
     """Raises `ValueError` for what cannot be the name of a namespace."""
-    if not isinstance(namespace, str) or not re.fullmatch(NAMESPACE, namespace):
+    if not isinstance(namespace, str) or not NAMESPACE.fullmatch(namespace):
         raise ValueError(
             f"a namespace is 1 to 32 lower case letters, digits and dashes and begins with a letter: {namespace!r}"
         )
