@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 import typer
+from rich.console import Console
+from rich.text import Text
 from typer.testing import CliRunner
 
 import wdk_cloud.cli
@@ -759,6 +762,17 @@ def test_a_lease_that_ran_out_says_that_its_holder_is_gone(capsys):
 )
 def test_a_length_of_time_has_at_most_two_units(seconds, shown):
     assert tables.span(seconds) == shown
+
+
+def test_a_terminal_that_is_narrow_is_shown_every_id_and_time_whole(monkeypatch):
+    shown = io.StringIO()
+    narrow = Console(file=shown, width=40, force_terminal=True, color_system=None)
+    monkeypatch.setattr(tables, "out", narrow)
+    table = tables.table_of("run", "created (UTC)", "state", "error")
+    table.add_row("wrun_s9b1tnrej8jc52vz01m8mfnn8x", "2026-11-29 20:24:19", Text("completed"), "")
+    tables.print_table(table)
+    _, row = shown.getvalue().splitlines()
+    assert row.split("  ")[:3] == ["wrun_s9b1tnrej8jc52vz01m8mfnn8x", "2026-11-29 20:24:19", "completed"]
 
 
 def test_no_text_of_a_run_reaches_the_terminal_as_a_command():

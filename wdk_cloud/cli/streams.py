@@ -59,7 +59,7 @@ async def streams(
     table = tables.table_of("stream", "chunks", "state")
     for name, info in found:
         table.add_row(tables.plain(name), str(info.tail_index + 1), "closed" if info.closed else "open")
-    out.print(table)
+    tables.print_table(table)
     tables.print_more(more)
 
 

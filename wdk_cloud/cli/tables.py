@@ -133,7 +133,10 @@ def table_of(*columns: str) -> Table:
 
 def print_table(table: Table) -> None:
     """As wide as the terminal, but never cut: a narrower one wraps the lines itself. In a file no line ends blank."""
-    least = Measurement.get(out, out.options.update(max_width=10_000), table).minimum
+    endless = out.options.update(max_width=10_000)
+    for column in table.columns[:-1]:  # what has a blank in it, as a time has, counts as one word
+        column.min_width = max(Measurement.get(out, endless, each).maximum for each in (column.header, *column.cells))
+    least = Measurement.get(out, endless, table).minimum
     known = out.is_terminal or "COLUMNS" in os.environ
     wide = Wide(table, max(least, out.width if known else WIDTH_OF_A_FILE))
     if out.is_terminal:
