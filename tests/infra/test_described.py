@@ -87,6 +87,7 @@ def test_each_copy_of_the_module_is_known_as_one(tmp_path):
     assert described.own(tmp_path) is None
 
 
+@pytest.mark.timeout(120)  # two commands, each a process that imports an app and boto3
 def test_a_rehearsal_says_through_which_template_it_goes_and_what_of_ones_own_it_does_not_rehearse(
     project, monkeypatch
 ):
