@@ -30,6 +30,7 @@ async def serve() -> None:
     await world.open()
     with use_world(world):
         async with worker(app):
+            say("serving")
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await world.close()
 
