@@ -139,6 +139,20 @@ def test_a_wrong_word_is_said_before_anything_is_built(project, words, said):
     assert said in done.stderr and "built" not in done.stderr
 
 
+def test_code_that_wants_a_variable_is_said_once_and_at_once(project, monkeypatch):
+    """It is there for the build, which imports the code, and not on Cloud Run."""
+    monkeypatch.setenv("PATH_OF_MAIL", "here")
+    source = """import os\nfrom wdk_cloud import Workflows\n\napp = Workflows()\nos.environ["PATH_OF_MAIL"]\n"""
+    (project / "needy.py").write_text(source)
+    done = typed("rehearse", "gcp", "--app", "needy:app", "--mode", "single", folder=project, code=2)
+    lines = done.stderr.splitlines()
+    (told,) = [line for line in lines if line.startswith("all ")]
+    assert "needy cannot be imported: KeyError: 'PATH_OF_MAIL'" in told
+    assert lines[-3] == "error: the service all does not serve; it has written:"
+    assert told.endswith(lines[-2]) and "Traceback" not in done.stderr
+    assert lines[-1].startswith("Nothing of your environment reaches it: what the app needs there is given with --env")
+
+
 def test_variables_that_cannot_be_are_said_before_anything_is_built(project):
     (project / "gcp.tfvars.json").write_text('{"mode": "both"}')
     done = typed("rehearse", "gcp", "--app", "workflows:app", folder=project, code=2)

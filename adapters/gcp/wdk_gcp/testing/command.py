@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast, get_args
 import typer
 
 from wdk_cloud.cli import rehearsing
-from wdk_cloud.cli.console import CommandError, UsageError, command, err
+from wdk_cloud.cli.console import CommandError, UsageError, command
 from wdk_cloud.cli.options import AppSpec
 from wdk_cloud.cli.progress import progress
 from wdk_cloud.cli.rehearsing import say
@@ -22,13 +22,8 @@ from wdk_gcp.packaging import command as building
 from wdk_gcp.packaging.command import Extra, Include, Requirements
 from wdk_gcp.packaging.context import APP
 from wdk_gcp.settings import Services
-from wdk_gcp.testing.rehearsal import Cloud, Deployed, document_of
-
-LOUD = frozenset(("WARNING", "ERROR", "CRITICAL"))
-"""Lines of the log that are shown as they come."""
-
-SERVERS = "INFO:"
-"""What lines of the server begin with, until the log is set up."""
+from wdk_gcp.testing.containers import LOUD, shown
+from wdk_gcp.testing.rehearsal import Cloud, Deployed
 
 
 def add_to(program: typer.Typer) -> None:
@@ -74,8 +69,9 @@ async def rehearse_gcp(
         begin = time.monotonic()
         with ExitStack() as stack:
             with progress("starting the services"):
-                cloud = stack.enter_context(Cloud())
-                deployed = stack.enter_context(Deployed(cloud, built.folder / APP, chosen, variables, _tell))
+                deployed = stack.enter_context(
+                    Deployed(stack.enter_context(Cloud()), built.folder / APP, chosen, variables, _tell)
+                )
             named = ", ".join(deployed.kinds)
             many = "service" if len(deployed.kinds) == 1 else "services"
             say("deployed", f"{len(deployed.kinds)} {many} ({named}), in {time.monotonic() - begin:.1f} s")
@@ -115,13 +111,8 @@ def _variable(word: str) -> tuple[str, str]:
 
 def _tell(name: str, line: str) -> None:
     """What the app prints, and what the log warns of, as it comes."""
-    said = document_of(line)
-    if said is None and not line.startswith(SERVERS):
-        say(name, line)
-    elif said is not None and said["severity"] in LOUD:
-        say(name, f"{said['severity'].lower()}: {said['message']}")
-        if "stack_trace" in said:
-            err.print(said["stack_trace"], soft_wrap=True)
+    if text := shown(line):
+        say(name, text)
 
 
 def _show_rest(deployed: Deployed) -> None:

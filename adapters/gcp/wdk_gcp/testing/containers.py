@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -11,7 +12,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
@@ -30,7 +31,21 @@ PATIENCE = 60.0
 """Seconds for a process to serve, or to end; it takes two, and thirty where others want the machine, too."""
 
 LOOK_EVERY = 0.05
-"""Seconds between two looks whether it serves."""
+"""Seconds between two looks whether anybody listens."""
+
+ANSWERED = 1.0
+"""Seconds until one that has answered, and is not well, is asked again."""
+
+LOUD = frozenset(("WARNING", "ERROR", "CRITICAL"))
+"""Lines of the log that somebody is told of."""
+
+SERVERS = "INFO:"
+"""What lines of the server begin with, until the log is set up."""
+
+NEEDS = (
+    "\nNothing of your environment reaches it: what the app needs there is given with --env NAME=VALUE, or in "
+    "`environment` of gcp.tfvars.json"
+)
 
 KEPT = ("PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables of this process that an image has, too, or whose place it has something of its own for. No others: what an
@@ -54,17 +69,29 @@ class Container:
         return httpx.request(method, url, headers=headers, timeout=PATIENCE, trust_env=False)
 
     def until_healthy(self) -> None:
-        """Raises WorldConfigurationError with what it has written."""
-        deadline = monotonic() + PATIENCE
+        """Raises WorldConfigurationError with what it has written, as soon as it has said that there is no code of the
+        app that it could run: that does not come by itself here."""
+        deadline, missing = monotonic() + PATIENCE, False
         while monotonic() < deadline and self.process.poll() is None:
+            pause = LOOK_EVERY
             try:
                 if self.ask("GET", "health").status_code == 200:
                     return
+                pause = ANSWERED  # else it would say the same again before its first words are read here
             except httpx.TransportError:
                 pass
-            threading.Event().wait(LOOK_EVERY)
-        wrote = "\n".join(self.lines) or "nothing"
-        raise WorldConfigurationError(f"the service {self.name} does not serve; it has written:\n{wrote}")
+            threading.Event().wait(pause)
+            missing = any(said.get("wdk_count") == "MissingCode" for said in self.documents())
+            if missing:
+                break
+        wrote = "\n".join(text for line in self.lines if (text := shown(line))) or "nothing"
+        raise WorldConfigurationError(
+            f"the service {self.name} does not serve; it has written:\n{wrote}{NEEDS * missing}"
+        )
+
+    def documents(self) -> list[dict[str, Any]]:
+        """What it has logged."""
+        return [found for line in list(self.lines) if (found := document_of(line)) is not None]
 
     def terminate(self) -> int:
         """SIGTERM, as Cloud Run sends it; the exit code."""
@@ -75,6 +102,29 @@ class Container:
         for line in self.process.stdout or ():
             self.lines.append(line.rstrip())
             self._told(self.lines[-1])
+
+
+def document_of(line: str) -> dict[str, Any] | None:
+    """What a line of a service's log says; None for text that the app has printed."""
+    if not line.startswith("{"):
+        return None
+    try:
+        read: Any = json.loads(line)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", read) if isinstance(read, dict) and "severity" in read else None
+
+
+def shown(line: str) -> str:
+    """What somebody is told of a line: what the app has printed, and what the log warns of with the end of its
+    traceback; "" for all else."""
+    said = document_of(line)
+    if said is None:
+        return "" if line.startswith(SERVERS) else line
+    if said["severity"] not in LOUD:
+        return ""
+    trace = str(said.get("stack_trace", "")).strip().splitlines()
+    return ": ".join((said["severity"].lower(), said["message"], *trace[-1:]))
 
 
 def free_port() -> int:

@@ -10,7 +10,6 @@ docs/rehearsal.md says what it proves and what it does not.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import tempfile
@@ -18,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 
 import httpx
 
@@ -267,23 +266,12 @@ class Deployed:
 
     def documents(self, name: str) -> list[dict[str, Any]]:
         """What the service of that `name` has logged."""
-        return [found for line in self.containers[name].lines if (found := document_of(line)) is not None]
+        return self.containers[name].documents()
 
     def counted(self, metric: str) -> int:
         """The sum of `metric`, a count, in all logs: there the alerts take them from."""
         documents = [one for name in self.containers for one in self.documents(name)]
         return sum(int(one.get("wdk_value", 0)) for one in documents if one.get("wdk_count") == metric)
-
-
-def document_of(line: str) -> dict[str, Any] | None:
-    """What a line of a service's log says; None for text that the app has printed."""
-    if not line.startswith("{"):
-        return None
-    try:
-        read: Any = json.loads(line)
-    except ValueError:
-        return None
-    return cast("dict[str, Any]", read) if isinstance(read, dict) and "severity" in read else None
 
 
 @contextmanager
