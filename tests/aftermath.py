@@ -42,11 +42,12 @@ class Aftermath:
     async def check(self, canonical: Canonical, run: Run) -> bool:
         """Whether a death took the last attempt of one of its steps, or of one of its children's."""
         children, lost = self.children[run.run_id], False
+        logs: dict[str, Sequence[ev.AnyEvent]] = {}
         for run_id in (*[link.run_id for link in await chain_of(run)], *children):
-            events = check_one_history(*await read_log(self.world, run_id))
+            logs[run_id] = events = check_one_history(*await read_log(self.world, run_id))
             check_notes(run_id, events, self.notes[run_id])
             lost = lost_its_last_attempt(events) or lost
-        assert len(children) == CHILDREN.get(canonical.name, 0) or lost
+        assert len(children) == CHILDREN.get(canonical.name, 0) or lost, f"{run} has the children {children}: {logs}"
         await check_end(canonical, run, lost)
         await check_streams(canonical, self.world, run.run_id, complete=not lost)
         return lost
