@@ -14,7 +14,11 @@ import pytest
 
 from tests.unit.test_cli import complaint, wdk
 from wdk_aws.packaging import building, contents
+from wdk_aws.packaging.archive import Archive
 from wdk_aws.packaging.binaries import fault, is_compiled
+from wdk_aws.packaging.building import Built
+from wdk_aws.packaging.command import print_made
+from wdk_aws.packaging.making import Made
 from wdk_aws.packaging.target import Target
 from wdk_cloud.errors import WorldConfigurationError, WorldUnavailableError
 from wdk_cloud.packaging.project import Project
@@ -223,6 +227,14 @@ def test_a_requirement_without_a_wheel_for_the_function_is_said_in_the_installer
         WorldUnavailableError, match=r"no wheels of all requirements for python3\.13 on arm64(?s:.*)msgspec"
     ):
         building.build(wrong, ARM, tmp_path / "function.zip", silently)
+
+
+def test_a_project_with_terraform_is_told_of_the_values_in_place_of_the_template(capsys):
+    archive = Archive(Path("build/aws/function.zip"), "0" * 64, 1, 2, ())
+    print_made(Made(Built(archive, 3, "1.release"), ARM, []), with_terraform=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "values    build/aws/built.tfvars.json, with 0 schedules; for terraform -var-file"
+    assert [line.split()[0] for line in lines if "template" in line] == []
 
 
 def test_the_command_says_what_it_made_and_what_is_wrong(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What a deployment says before it does anything, and that it has done nothing: against ministack."""
 
 import os
+import sys
 
 import boto3
 import pytest
@@ -470,4 +471,19 @@ def test_the_bucket_for_the_zip_is_not_there():
     ]
     assert found(Plan("app", TEMPLATE, bucket="Zips"))[0][1].startswith(
         "the bucket for the zip, 'Zips', is not made of"
+    )
+
+
+def test_a_worker_of_this_machine_that_lacks_settings_says_so_before_it_serves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in [name for name in os.environ if name.startswith("WDK_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "idle_app.py").write_text(
+        "from wdk_cloud import Workflows\napp = Workflows()\n\n@app.workflow\nasync def idle() -> None: ...\n"
+    )
+    said = wdk("aws", "serve", "--app", "idle_app:app", "--port", "0", code=2).stderr
+    assert said == (
+        "error: WDK_AWS_TABLE is not set, and this process needs it; set it to the name of the DynamoDB table of this "
+        "world: `wdk deploy aws` and `wdk rehearse aws --keep` say what to export\n"
     )

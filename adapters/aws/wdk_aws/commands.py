@@ -59,6 +59,8 @@ async def serve(
 
     apps = load_apps(app)
     check_workflows(apps)
+    settings = AwsSettings.from_environment()
+    table, _ = settings.needed("table"), settings.needed("flow_queue_url")  # or it is told before anything is served
     listener = listen(port)
     set_up_output()
     stop = stop_signals()  # before anything says that it serves: whoever reads that may stop it at once
@@ -68,7 +70,7 @@ async def serve(
         async with answering(listener, apps, ()):
             for what, text in (listener.lines(listener.url) if listener is not None else {}).items():
                 err.print(f"{what:<10} {text}", soft_wrap=True)
-            err.print(f"{'serving':<10} aws, table {instance.world.settings.needed('table')}", soft_wrap=True)
+            err.print(f"{'serving':<10} aws, table {table}", soft_wrap=True)
             await Poller(instance).run(stop)
             err.print("stopping; runs go on when this, or a function, serves again")
     finally:

@@ -48,7 +48,8 @@ class AwsSettings:
         value: str = getattr(self, name)
         if not value:
             raise WorldConfigurationError(
-                f"{VARIABLES[name]} is not set, and this process needs it; set it to the {_WHAT[name]} of this world"
+                f"{VARIABLES[name]} is not set, and this process needs it; set it to the {_WHAT[name]} of this world: "
+                "`wdk deploy aws` and `wdk rehearse aws --keep` say what to export"
             )
         return value
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from wdk_aws.deploying import described
 from wdk_aws.packaging import archive, making, options
 from wdk_aws.packaging.making import ARCHITECTURE, HERE, Made, Order
 from wdk_aws.packaging.target import Target
@@ -44,10 +45,10 @@ async def build_aws(
     if as_json:
         print_json(_document(made))
         return
-    print_made(made)
+    print_made(made, with_terraform=described.own(folder) is not None)
 
 
-def print_made(made: Made) -> None:
+def print_made(made: Made, *, with_terraform: bool = False) -> None:
     written = made.built.archive
     largest = ", ".join(f"{name} {archive.megabytes(size)}" for name, size in written.largest[:SHOWN])
     zipped, unzipped = archive.megabytes(written.zipped), archive.megabytes(written.unzipped)
@@ -60,6 +61,9 @@ def print_made(made: Made) -> None:
         "version": made.built.code_version,
         "template": f"{made.template}, with {len(made.entries)} entries for schedules",
     }
+    if with_terraform:  # which takes no template
+        del lines["template"]
+        lines["values"] = f"{made.variables}, with {len(made.entries)} schedules; for terraform -var-file"
     for what, text in lines.items():
         out.print(f"{what:<8}  {text}", soft_wrap=True)
     if (heavy := archive.heaviness(written)) is not None:

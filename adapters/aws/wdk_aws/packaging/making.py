@@ -59,6 +59,10 @@ class Made:
     def template(self) -> Path:
         return self.built.archive.path.with_name(DEPLOYED)
 
+    @property
+    def variables(self) -> Path:
+        return self.built.archive.path.with_name(VARIABLES)
+
 
 def make(order: Order, progress: Progress = progress) -> Made:
     """Raises UsageError or WorldConfigurationError that says what is wrong; then the zip is the one of before."""
