@@ -259,7 +259,7 @@ def test_names_are_those_below_the_project_and_are_written_in_utf_8(tmp_path):
     folder = written(tmp_path, {"shop.py": "", "prix/été.json": "{}"})
     assert sorted(Project(folder, "shop:app", include=(".",)).files) == ["prix/été.json", "shop.py"]
     (folder / os.fsdecode(b"caf\xe9.txt")).write_text("")
-    with pytest.raises(WorldConfigurationError, match=r"^the name 'caf\\udce9\.txt' of a file is not written in UTF-8"):
+    with pytest.raises(WorldConfigurationError, match=r"^the name of the file 'caf\\udce9\.txt' is not written in UTF-8"):
         _ = Project(folder, "shop:app").files
 
 
@@ -270,7 +270,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "iterdir", denied)  # whoever runs the tests may be root, whom no mode keeps out
-    with pytest.raises(WorldConfigurationError, match=r"^the folder \S+ cannot be read: Permission denied; it lies in"):
+    with pytest.raises(WorldConfigurationError, match=r"^the folder \S+ cannot be read: Permission denied; move it"):
         _ = Project(folder, "shop:app").files
 
 

@@ -102,7 +102,9 @@ def _name_of(path: Path) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise WorldConfigurationError(f"the name {name!r} of a file is not written in UTF-8; rename it") from None
+        raise WorldConfigurationError(
+            f"the name of the file {name!r} is not written in UTF-8; give it one that is"
+        ) from None
     return name
 
 
@@ -117,7 +119,7 @@ def _listed(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError as error:
         raise WorldConfigurationError(
-            f"the folder {folder} cannot be read: {error.strerror}; it lies in the project, whose files are packed"
+            f"the folder {folder} cannot be read: {error.strerror}; move it out of the project, whose files are packed"
         ) from None
 
 
