@@ -259,7 +259,9 @@ def test_names_are_those_below_the_project_and_are_written_in_utf_8(tmp_path):
     folder = written(tmp_path, {"shop.py": "", "prix/été.json": "{}"})
     assert sorted(Project(folder, "shop:app", include=(".",)).files) == ["prix/été.json", "shop.py"]
     (folder / os.fsdecode(b"caf\xe9.txt")).write_text("")
-    with pytest.raises(WorldConfigurationError, match=r"^the name of the file 'caf\\udce9\.txt' is not written in UTF-8"):
+    with pytest.raises(
+        WorldConfigurationError, match=r"^the name of the file 'caf\\udce9\.txt' is not written in UTF-8"
+    ):
         _ = Project(folder, "shop:app").files
 
 
