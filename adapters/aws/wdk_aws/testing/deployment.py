@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from platform import machine
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
@@ -21,9 +20,8 @@ from wdk_aws.packaging.target import Target
 from wdk_aws.settings import VARIABLES, AwsSettings
 from wdk_aws.testing import functionurls, ministack
 from wdk_aws.world import AwsWorld
-from wdk_cloud import client
 from wdk_cloud.errors import WorldConfigurationError
-from wdk_cloud.world.opening import use_world
+from wdk_cloud.testing.rehearsed import Rehearsed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,10 +30,6 @@ if TYPE_CHECKING:
     import httpx
 
     from wdk_aws.testing.ministack import Account
-    from wdk_cloud.app import Workflow
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 CODE = "wdk-rehearsal-code"
 """The bucket that zips are deployed from."""
@@ -44,9 +38,6 @@ STACK = "wdk-app"
 
 WITHIN = 60.0
 """Seconds for a stack; it takes one or two."""
-
-ENDS_WITHIN = 120.0
-"""Seconds for a run, unless the caller says otherwise. Sleeps are real here."""
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at what the stand-in can only be asked for."""
@@ -110,7 +101,7 @@ class Line:
         return self.text.startswith(("START RequestId", "END RequestId", "REPORT RequestId"))
 
 
-class Deployed:
+class Deployed(Rehearsed):
     """A stack of the template."""
 
     def __init__(self, account: Account, name: str) -> None:
@@ -141,8 +132,8 @@ class Deployed:
     def close(self) -> None:
         """Close the clients `public` and `api`. The stack stays."""
         for name in ("public", "api"):
-            if name in self.__dict__:
-                self.__dict__.pop(name).close()
+            if name in vars(self):
+                vars(self).pop(name).close()
 
     def world(self) -> AwsWorld:
         """That of a client outside, with all rights; close it after use."""
@@ -156,21 +147,6 @@ class Deployed:
         if answer.get("FunctionError"):
             raise WorldConfigurationError(f"the worker of {self.name} failed: {body.decode(errors='replace')}")
         return json.loads(body)
-
-    def run(self, workflow: Workflow[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a run of `workflow`, which the function works on. Raises as `Run.return_value`, `TimeoutError`
-        after two minutes."""
-        return asyncio.run(self.arun(workflow, *args, **kwargs))
-
-    async def arun(self, workflow: Workflow[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `run` of this `workflow`, in a coroutine."""
-        world = self.world()
-        try:
-            with use_world(world):
-                run = await client.start(workflow, *args, **kwargs)
-                return await run.return_value(timeout=ENDS_WITHIN)
-        finally:
-            await world.close()
 
     def lines(self, output: str = "WorkerLogs") -> list[Line]:
         """Of the log, oldest first; those of an invocation come when it has ended. `output` names it: the worker's, or

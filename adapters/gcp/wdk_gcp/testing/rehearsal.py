@@ -9,21 +9,19 @@ docs/rehearsal.md says what it proves and what it does not.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import tempfile
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import httpx
 
-from wdk_cloud import client
 from wdk_cloud.packaging.project import Project
-from wdk_cloud.world.opening import use_world
+from wdk_cloud.testing.rehearsed import Rehearsed
 from wdk_gcp import schema
 from wdk_gcp.callers import CERTIFICATES_VARIABLE
 from wdk_gcp.clients import FIRESTORE_VARIABLE, STORAGE_VARIABLE, TASKS_VARIABLE, Clients
@@ -43,21 +41,13 @@ from wdk_gcp.world import GcpWorld
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from wdk_cloud.app import Workflow
-
     Told = Callable[[str, str], None]
     """Gets the name of a service, and a line that it has written."""
 
 __all__ = ["Cloud", "Deployed", "rehearsed"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 PROJECT = "wdk-rehearsal"
 INVOKER = "queues@wdk-rehearsal.iam.gserviceaccount.com"
-
-ENDS_WITHIN = 120.0
-"""Seconds for a run, unless the caller says otherwise. Sleeps are real here."""
 
 API_TOKEN = "WDK_API_TOKEN"  # noqa: S105 -- the name of a variable
 
@@ -111,7 +101,7 @@ class Cloud:
         }
 
 
-class Deployed:
+class Deployed(Rehearsed):
     """The services of one image, each a process, while it is entered as a context. Raises WorldConfigurationError, with
     what a service has written, when it does not serve."""
 
@@ -215,11 +205,10 @@ class Deployed:
         said |= {"WDK_PUBLIC_URL": self.url("public"), "WDK_ROLE": kind.role, "PYTHONHASHSEED": kind.seed}
         if kind.role != "receiver":
             said = {**self._variables, **said}
-        # Cloud Run holds back what is above the concurrency of an instance; uvicorn would answer it with 503.
         running = self._running[name] = ExitStack()
-        started = containers.running(
-            name, self._ports[name], self.folder, said, told=lambda line: self._told(name, line)
-        )
+        # With no limit of concurrency: Cloud Run holds back what is above one, and uvicorn would answer it with 503.
+        told = partial(self._told, name)
+        started = containers.running(name, self._ports[name], self.folder, said, told=told)
         container = self.containers[name] = running.enter_context(started)
         return container
 
@@ -248,21 +237,6 @@ class Deployed:
         """As Cloud Scheduler asks for it; what the service that works on runs answers. Raises httpx.HTTPStatusError."""
         token = self.cloud.tasks.signer.token(AUDIENCE, INVOKER)
         return self.worker.ask("POST", "sweep", token).raise_for_status().json()
-
-    def run(self, workflow: Workflow[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a run of `workflow`, called with `args` and `kwargs`, which the services work on. Raises as
-        `Run.return_value`, and `TimeoutError` after two minutes."""
-        return asyncio.run(self.arun(workflow, *args, **kwargs))
-
-    async def arun(self, workflow: Workflow[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `run`, with its `workflow`, `args` and `kwargs`, in a coroutine."""
-        world = self.world()
-        try:
-            with use_world(world):
-                run = await client.start(workflow, *args, **kwargs)
-                return await run.return_value(timeout=ENDS_WITHIN)
-        finally:
-            await world.close()
 
     def documents(self, name: str) -> list[dict[str, Any]]:
         """What the service of that `name` has logged."""
