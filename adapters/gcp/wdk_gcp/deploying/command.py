@@ -13,7 +13,7 @@ from wdk_gcp.deploying import described, naming, tools
 from wdk_gcp.deploying.deployment import STATE, Consent, Deployment, State
 from wdk_gcp.deploying.image import Builder, Image
 from wdk_gcp.packaging import command as building
-from wdk_gcp.packaging.command import Extra, ImagePython, Include, Output, Requirements
+from wdk_gcp.packaging.command import Extra, Folder, ImagePython, Include, Output, Requirements
 
 FILE = "gcp.tfvars.json"
 """Values of the module's variables, beside the app, so that each deployment is like the last."""
@@ -25,47 +25,49 @@ def add_to(program: typer.Typer) -> None:
     )
 
 
+GoogleProject = Annotated[
+    str | None, typer.Option("--gcp-project", metavar="ID", envvar="WDK_GCP_PROJECT", help="Google's project.")
+]
+Location = Annotated[
+    str | None, typer.Option("--location", metavar="REGION", envvar="WDK_GCP_LOCATION", help="Of the services.")
+]
+VariableFile = Annotated[
+    Path | None,
+    typer.Option("--var-file", metavar="FILE", help=f"Variables of the module, in JSON; {FILE} unless named."),
+]
+Variables = Annotated[
+    list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable; before that of the file.")
+]
+Terraform = Annotated[
+    Path | None, typer.Option("--terraform", metavar="FOLDER", help="A copy of the module; terraform/ unless named.")
+]
+MadeBy = Annotated[Builder, typer.Option("--builder", help="Who makes the image: Docker here, or Cloud Build.")]
+StateBucket = Annotated[
+    str, typer.Option("--state-bucket", metavar="NAME", help="Where Terraform's state lies; a file here, if none.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether to do what is shown.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
+DeleteData = Annotated[
+    bool, typer.Option("--delete-data", help="Also what takes runs away, or what opens their payloads.")
+]
+Build = Annotated[bool, typer.Option("--build/--no-build", help="Build first, or deploy what lies in --output.")]
+
+
 @command
 async def deploy_gcp(
     app: AppSpec = None,
-    folder: Annotated[
-        Path, typer.Option("--project", metavar="FOLDER", help="Where the app's code lies; this folder unless named.")
-    ] = Path(),
-    project: Annotated[
-        str | None, typer.Option("--gcp-project", metavar="ID", envvar="WDK_GCP_PROJECT", help="Google's project.")
-    ] = None,
-    location: Annotated[
-        str | None, typer.Option("--location", metavar="REGION", envvar="WDK_GCP_LOCATION", help="Of the services.")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--var-file", metavar="FILE", help=f"Variables of the module, in JSON; {FILE} unless named."),
-    ] = None,
-    var: Annotated[
-        list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable; before that of the file.")
-    ] = None,
-    terraform: Annotated[
-        Path | None,
-        typer.Option(
-            "--terraform",
-            metavar="FOLDER",
-            help="A copy of the module; terraform/ unless named.",
-        ),
-    ] = None,
-    builder: Annotated[
-        Builder, typer.Option("--builder", help="Who makes the image: Docker here, or Cloud Build.")
-    ] = "docker",
-    state_bucket: Annotated[
-        str, typer.Option("--state-bucket", metavar="NAME", help="Where Terraform's state lies; a file here, if none.")
-    ] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to do what is shown.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
-    delete_data: Annotated[
-        bool, typer.Option("--delete-data", help="Also what takes runs away, or what opens their payloads.")
-    ] = False,
-    build: Annotated[
-        bool, typer.Option("--build/--no-build", help="Build first, or deploy what lies in --output.")
-    ] = True,
+    folder: Folder = Path(),
+    project: GoogleProject = None,
+    location: Location = None,
+    file: VariableFile = None,
+    var: Variables = None,
+    terraform: Terraform = None,
+    builder: MadeBy = "docker",
+    state_bucket: StateBucket = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    delete_data: DeleteData = False,
+    build: Build = True,
     python: ImagePython = None,
     requirements: Requirements = None,
     extra: Extra = None,

@@ -28,6 +28,9 @@ MEGABYTE = 1024 * 1024
 
 Python = Literal["3.11", "3.12", "3.13", "3.14"]
 
+Folder = Annotated[
+    Path, typer.Option("--project", metavar="FOLDER", help="Where the app's code lies; this folder unless named.")
+]
 ImagePython = Annotated[Python | None, typer.Option("--python", help="The image's Python; this one's unless named.")]
 Requirements = Annotated[
     Path | None,
@@ -49,9 +52,7 @@ def add_to(program: typer.Typer) -> None:
 @command
 async def build_gcp(
     app: AppSpec = None,
-    folder: Annotated[
-        Path, typer.Option("--project", metavar="FOLDER", help="Where the app's code lies; this folder unless named.")
-    ] = Path(),
+    folder: Folder = Path(),
     python: ImagePython = None,
     requirements: Requirements = None,
     extra: Extra = None,

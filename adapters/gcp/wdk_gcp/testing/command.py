@@ -19,7 +19,7 @@ from wdk_cloud.packaging.project import Project
 from wdk_cloud.telemetry import Count
 from wdk_gcp.deploying import command as deploying
 from wdk_gcp.packaging import command as building
-from wdk_gcp.packaging.command import Extra, Include, Requirements
+from wdk_gcp.packaging.command import Extra, Folder, Include, Requirements
 from wdk_gcp.packaging.context import APP
 from wdk_gcp.settings import Services
 from wdk_gcp.testing.containers import LOUD, shown
@@ -35,9 +35,7 @@ async def rehearse_gcp(
     workflow: rehearsing.WorkflowName = None,
     args: rehearsing.WorkflowArgs = None,
     app: AppSpec = None,
-    folder: Annotated[
-        Path, typer.Option("--project", metavar="FOLDER", help="Where the app's code lies; this folder unless named.")
-    ] = Path(),
+    folder: Folder = Path(),
     mode: Annotated[
         Services | None,
         typer.Option("--mode", help=f"Three services, or one; that of {deploying.FILE} unless named, else split."),
