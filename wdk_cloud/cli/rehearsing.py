@@ -72,19 +72,16 @@ async def run_on(
             say("started", run.run_id)
             try:
                 print_json(shown_result(workflow, await run.return_value(timeout=timeout)))
-            except TimeoutError:
+            except Exception as error:
                 show_log()
                 if not keep:
                     await _show(world, run.run_id)
+                if not isinstance(error, TimeoutError):
+                    raise
                 raise CommandError(
                     f"run {run.run_id} has not ended after {timeout:g} s; a longer time is --timeout, and with --keep "
                     "somebody can answer what it waits for"
                 ) from None
-            except Exception:
-                show_log()
-                if not keep:
-                    await _show(world, run.run_id)
-                raise
     finally:
         await world.close()
 
