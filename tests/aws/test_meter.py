@@ -119,8 +119,8 @@ def test_a_read_is_charged_for_all_that_it_looks_at(bench: Bench) -> None:
 
 
 def test_an_item_of_which_a_part_is_read_is_charged_whole(bench: Bench) -> None:
-    """ "Item size, not the data that is returned": guide, "Read consumption". dynoxide charges a get for what it returns, so
-    that here they differ; what our meter says is what the call costs all the same."""
+    """So DynamoDB's rules have it: the item's size decides, not what is returned of it. dynoxide goes by what it returns, so
+    that gets with a projection are not drawn below; what our meter says of one stands here."""
     bench.units("put_item", Item={**KEY, "z": text(10), "y": text(5000)})
     asked = {"Key": KEY, "ProjectionExpression": "z"}
     for more, whole, part in (({}, 1, 0.5), ({"ConsistentRead": True}, 2, 1)):

@@ -63,6 +63,7 @@ def files_of(path):
 def test_two_builds_have_one_hash(arm, tmp_path):
     again = built(tmp_path, ARM, "other.zip")
     assert again.archive.path != arm.archive.path
+    assert files_of(again.archive.path) == files_of(arm.archive.path)
     assert (again.archive.sha256, again.code_version) == (arm.archive.sha256, arm.code_version)
     assert (tmp_path / "out/other.zip").read_bytes() == arm.archive.path.read_bytes()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["other.zip"]
