@@ -145,9 +145,9 @@ def gcp_failing() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def gcp_stage() -> Iterator[Any]:
     """The same once more, with deliveries on the loop of whoever is served: each test begins with empty ones."""
-    from wdk_gcp.testing.stage import Stage
+    from tests.gcp.wire import ShortStage
 
-    with Stage() as stage:
+    with ShortStage() as stage:
         yield stage
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import grpc
@@ -57,6 +57,14 @@ class Method:
     streaming: bool = False
 
 
+class Context(Protocol):
+    """The part of gRPC's that is needed here."""
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
+
+    def send_initial_metadata(self, initial_metadata: Any) -> None: ...
+
+
 class GrpcServer:
     """Serves the methods of one gRPC service while it is entered as a context."""
 
@@ -78,6 +86,7 @@ class GrpcServer:
         # A port is this server's alone, and the size of a request is for the service to judge.
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
         self._server = grpc.server(self._threads, options=options)
+        self.methods = methods
         handlers = {name: self._handler(name, method) for name, method in methods.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         self.address = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
@@ -91,16 +100,17 @@ class GrpcServer:
 
     def _handler(self, name: str, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
         def unary(request: Any, context: grpc.ServicerContext) -> Any:
-            return self._answered(name, method, request, context)
+            return self.answered(name, method, request, context)
 
         def streaming(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            yield from self._answered(name, method, request, context)
+            yield from self.answered(name, method, request, context)
 
         if method.streaming:
             return grpc.unary_stream_rpc_method_handler(streaming, method.read, method.write)
         return grpc.unary_unary_rpc_method_handler(unary, method.read, method.write)
 
-    def _answered(self, name: str, method: Method, request: Any, context: grpc.ServicerContext) -> Any:
+    def answered(self, name: str, method: Method, request: Any, context: Context) -> Any:
+        """What the method answers; refusals and costs go to the context."""
         with self._counting:
             self.calls[name] += 1
         fault = self.mischief.draw(name, (*BEFORE, "lost"))
@@ -119,14 +129,14 @@ class GrpcServer:
             _abort(context, _CODES[fault], f"the answer to {name} is lost on purpose")
         return answer
 
-    def _say_cost(self, context: grpc.ServicerContext, *, lost: bool) -> None:
+    def _say_cost(self, context: Context, *, lost: bool) -> None:
         if self._charged is not None:
             charged = self._charged()
             if not lost:
                 context.send_initial_metadata(((CHARGED, charged),))
 
 
-def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:
+def _abort(context: Context, code: grpc.StatusCode, message: str) -> NoReturn:
     context.abort(code, message)
     raise AssertionError  # abort() raises
 
