@@ -53,6 +53,9 @@ class Crowd:
         self.told = [folder / f"told-{number}" for number in range(CLIENTS)]
         self.living: dict[int, str] = {}
         """Pids, and what each was asked to do."""
+        self._acted: set[str] = set()
+        """The runs that have had what a client does to them: a second attempt of the step begins too, and by then the
+        hook may be gone while its run goes on."""
         self._nursery = nursery
         self._read = 0
 
@@ -78,7 +81,8 @@ class Crowd:
             if note.moment == "begun" and note.step_name in WHEN_TO_ACT:
                 run = get_run(note.run_id)
                 act = WHEN_TO_ACT[note.step_name].get((await run.info()).workflow_name)
-                if act is not None:
+                if act is not None and run.run_id not in self._acted:
+                    self._acted.add(run.run_id)
                     await act.do(run)
 
     def _new_notes(self) -> list[Note]:
