@@ -15,6 +15,7 @@ from google.cloud.tasks_v2 import CloudTasksClient
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcTransport
 
 from wdk_gcp.settings import GcpSettings
+from wdk_gcp.testing.mischief import Mischief
 from wdk_gcp.testing.serving import GrpcServer
 from wdk_gcp.testing.stage import PROJECT, InlineClients, Stage
 
@@ -22,8 +23,8 @@ from wdk_gcp.testing.stage import PROJECT, InlineClients, Stage
 class ShortStage(Stage):
     """Its clients of Firestore and Cloud Tasks ask without a connection."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, mischief: Mischief | None = None) -> None:
+        super().__init__(mischief)
         self.clients = InlineClients(
             GcpSettings(project=PROJECT), firestore=self._firestore, tasks=self._tasks, storage=self.storage.client
         )

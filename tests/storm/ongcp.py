@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.faults import Dead
+from tests.gcp.wire import ShortStage
 from tests.storm.answers import Line, Requests, StormClients, without_pauses
 from tests.storm.campaign import MOST_VIOLATIONS, Tally
 from tests.storm.execution import Execution, carry_out
@@ -84,7 +85,7 @@ class Sky:
 def stage_standing() -> Iterator[Stage]:
     """Servers that draw what they do wrong from the line of the execution that is carried out."""
     requests = Requests()
-    with Stage(requests) as stage, without_pauses(requests):
+    with ShortStage(requests) as stage, without_pauses(requests):
         yield stage
 
 
