@@ -1,6 +1,9 @@
 """Loaded in every process of a test session, xdist's master included: which of them calls the roll."""
 
+import gc
+import sys
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,31 @@ def pytest_configure(config: pytest.Config) -> None:
         roll = RollCall()
         config.stash[LEDGERS] = roll.folder
         config.pluginmanager.register(roll)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The garbage collector would look through a million objects of the tests again and again, ten seconds while they are
+    collected and a second now and then in the midst of them; they stay until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A module that a test has written and loaded goes with it: the next one of that name is another one."""
+    before = set(sys.modules)
+    try:
+        return (yield)
+    finally:
+        folder = getattr(item, "funcargs", {}).get("tmp_path")
+        for name in set(sys.modules) - before if folder is not None else ():
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}/"):
+                del sys.modules[name]
 
 
 ON_ACCOUNT = pytest.StashKey[set[str]]()

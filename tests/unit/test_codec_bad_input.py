@@ -144,9 +144,9 @@ WRAPPINGS = pytest.mark.parametrize(
 @WRAPPINGS
 def test_a_structure_10_000_deep_is_refused_at_once(wrap: Any) -> None:
     value = deep(wrap, 10_000)
-    begun = time.process_time()
+    begun = time.thread_time()  # other threads of this process are as busy as other tests have left them
     error = refusal(value)
-    assert time.process_time() - begun < 2
+    assert time.thread_time() - begun < 2
     assert f"is nested more than {MAX_DEPTH} levels deep, or contains itself; pass a flatter value" in str(error)
     assert error.path.startswith("order")
     assert len(str(error)) < 3000
