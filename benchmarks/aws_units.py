@@ -138,7 +138,7 @@ BUDGETS: dict[str, dict[str, float]] = {
     "beyond": {"write": 0, "read": 0, "messages": 1, "invocations": 1},
     "hook": {"write": 9, "messages": 1},
 }
-"""DESIGN.md, section 8: at most so much of each."""
+"""At most so much of each; the report shows them beside what was counted."""
 
 PER_QUEUED = {"write": 3.2, "read": 1.6, "messages": 1.3}
 TURNS = 12

@@ -152,7 +152,7 @@ BUDGETS: dict[str, dict[str, int]] = {
     "ten": {"writes": 17, "reads": 4, "tasks": 1, "deliveries": 1},
     "further": {"writes": 1, "reads": 0, "tasks": 0},
 }
-"""DESIGN.md, section 8: at most so much of each."""
+"""At most so much of each; the report shows them beside what was counted."""
 
 OBJECTS = 25
 

@@ -97,7 +97,7 @@ class Engines:
 
 
 async def _without_code(engine: Engine, namespace: str, delivery: Delivery) -> bool:
-    """PROTOCOL.md 7b. A step is put off; after as long a time as a run it fails, for only its run waits for it."""
+    """docs/protocol.md 7b. A step is put off; after as long a time as a run it fails, for only its run waits for it."""
     from wdk_cloud.engine import delivery as deliveries
     from wdk_cloud.engine import step, trouble
 

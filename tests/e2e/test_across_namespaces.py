@@ -1,4 +1,4 @@
-"""API.md 1 and 3: handles on the runs of an app with a namespace."""
+"""Handles on the runs of an app with a namespace."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""API.md 1: arguments of steps are bound, encoded and numbered when the call is made."""
+"""Arguments of steps are bound, encoded and numbered when the call is made."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""API.md 1: plain asyncio is durable in a body."""
+"""Plain asyncio is durable in a body."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""API.md 1: `set_attributes` and `remove_attributes`, plain text labels on the run."""
+"""`set_attributes` and `remove_attributes`, plain text labels on the run."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""API.md 1 and 3: child workflows, awaited in line and started from a body as runs of their own."""
+"""Child workflows, awaited in line and started from a body as runs of their own."""
 
 import asyncio
 from typing import Any

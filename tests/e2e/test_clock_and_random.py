@@ -1,4 +1,4 @@
-"""API.md 1: clocks and randomness in a body are the same at every replay, and untouched elsewhere."""
+"""Clocks and randomness in a body are the same at every replay, and untouched elsewhere."""
 
 import datetime as calendar
 import email.utils

@@ -1,4 +1,4 @@
-"""API.md 1: code that changes while a run is in the middle, and code that is not there."""
+"""Code that changes while a run is in the middle, and code that is not there."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`continue_as_new`: a run ends and its workflow goes on as a run of its own (API.md, section 1)."""
+"""`continue_as_new`: a run ends and its workflow goes on as a run of its own."""
 
 import asyncio
 

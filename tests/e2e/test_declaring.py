@@ -1,4 +1,4 @@
-"""API.md 1: the registry, workflows and their ids."""
+"""The registry, workflows and their ids."""
 
 import asyncio
 import inspect

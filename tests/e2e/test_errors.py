@@ -1,4 +1,4 @@
-"""API.md 2: errors that a step may raise, and how the body sees them."""
+"""Errors that a step may raise, and how the body sees them."""
 
 import asyncio
 import zipfile

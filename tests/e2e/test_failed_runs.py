@@ -1,4 +1,4 @@
-"""API.md 3: what `return_value` says of a run that failed."""
+"""What `return_value` says of a run that failed."""
 
 import pytest
 

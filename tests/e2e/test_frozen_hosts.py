@@ -1,4 +1,4 @@
-"""API.md 1, beside libraries that freeze or move the host's clock: a body keeps its own time, the host has the other."""
+"""Beside libraries that freeze or move the host's clock: a body keeps its own time, the host has the other."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""API.md 1: what ordinary Python a body may use, and what it is refused; each idiom is a case of its own."""
+"""What ordinary Python a body may use, and what it is refused; each idiom is a case of its own."""
 
 import asyncio
 import base64
@@ -491,7 +491,7 @@ WORKS: dict[str, tuple[Callable[[], Any], object]] = {
     "formatted traceback": (formatted_traceback, ["ValueError: formatted\n", True]),
     "logged exception": (logged_exception, True),
     "warned": (warned, ["careful"]),
-    "formatted warning": (formatted_warning, '"""API.md 1:'),
+    "formatted warning": (formatted_warning, '"""What ordi'),
     "pydantic model": (pydantic_model, ['{"at":"2026-01-01T00:00:00Z","lines":["tea"],"total":"9.90"}', 2026]),
     "pydantic model made in the body": (pydantic_model_made_in_the_body, [{"count": 3}, [1]]),
     "dataclass": (dataclass, [{"x": 1, "y": 2, "tags": []}, True, 1]),

@@ -1,4 +1,4 @@
-"""API.md 3: `list_runs`, newest first, one page at a time. What it refuses is in `test_bad_input`."""
+"""`list_runs`, newest first, one page at a time. What it refuses is in `test_bad_input`."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any

@@ -1,4 +1,4 @@
-"""API.md 1: `get_step_metadata` and `get_workflow_metadata`."""
+"""`get_step_metadata` and `get_workflow_metadata`."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

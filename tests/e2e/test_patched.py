@@ -1,4 +1,4 @@
-"""API.md 1: `patched`, a change of code while runs are alive."""
+"""`patched`, a change of code while runs are alive."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""API.md 3: `get_run` and the methods of `Run`, from outside and in a body."""
+"""`get_run` and the methods of `Run`, from outside and in a body."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""API.md 1: what a body may not open, what it may, its output, its `finally` blocks, and bodies that never go on."""
+"""What a body may not open, what it may, its output, its `finally` blocks, and bodies that never go on."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""API.md 1: `schedule=` on the worlds `memory` and `local`, on a clock that the test moves, and in a real process."""
+"""`schedule=` on the worlds `memory` and `local`, on a clock that the test moves, and in a real process."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""API.md 1: `sleep`, and `asyncio.sleep` in a body."""
+"""`sleep`, and `asyncio.sleep` in a body."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""API.md 3: `start`, from outside and in a body, and what `with_options` of a workflow gives it."""
+"""`start`, from outside and in a body, and what `with_options` of a workflow gives it."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""API.md 1: `@app.step` and its options, `with_options`, steps outside a workflow."""
+"""`@app.step` and its options, `with_options`, steps outside a workflow."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""API.md 1: plain functions as steps. `test_steps` has what they share with `async def` ones."""
+"""Plain functions as steps. `test_steps` has what they share with `async def` ones."""
 
 import asyncio
 import threading

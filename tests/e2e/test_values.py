@@ -1,4 +1,4 @@
-"""API.md 1: values, and `serializable` and `register_serializable`."""
+"""Values, and `serializable` and `register_serializable`."""
 
 import asyncio
 import dataclasses

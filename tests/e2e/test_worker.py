@@ -1,4 +1,4 @@
-"""API.md 6: `async with worker(app)` and `use_world`."""
+"""`async with worker(app)` and `use_world`."""
 
 import asyncio
 import importlib

@@ -1,4 +1,4 @@
-"""The rules of the turn protocol and of DESIGN.md 3, each left out by a patch of a few lines: the storm must find it.
+"""The rules of docs/protocol.md and those behind it, each left out by a patch of a few lines: the storm must find it.
 
 A patch reads as one: the lines of a function as they are, and as they would be without the rule. It is refused unless
 the old ones are found exactly once, so that none goes stale unnoticed. The mutated function is compiled anew and its
@@ -220,9 +220,9 @@ PROTOCOL = {
         ),
     ),
 }
-"""The rows of PROTOCOL.md's table, and two halves of rows that stand in two places."""
+"""The rows of the table in docs/protocol.md, and two halves of rows that stand in two places."""
 
-DESIGN = {
+BEHIND = {
     "1: the time of an event is never before its predecessor's": (
         Patch(
             "engine.turn_state:TurnState.now",
@@ -299,7 +299,7 @@ DESIGN = {
         Patch(f"{_STORE}.claim_step", "item.end is not None or live or", "item.end is not None or"),
     ),
 }
-"""The rules of DESIGN.md 3, by their numbers."""
+"""What the protocol stands on."""
 
 TOKENS = {
     "tokens are claimed before anything that follows is announced or begun": (
@@ -392,7 +392,7 @@ TOKENS = {
         ),
     ),
 }
-"""PROTOCOL.md, "Tokens", and what the modules that keep to it say besides."""
+"""docs/protocol.md, "Tokens", and what the modules that keep to it say besides."""
 
 STREAMS = {
     "a step is recorded when its chunks are durable": (
@@ -449,6 +449,6 @@ STREAMS = {
         Patch("engine.follower:Follower._chunks", "if index >= self.index", "if index >= 0"),
     ),
 }
-"""DESIGN.md 6, and what the modules about streams say besides."""
+"""docs/streams.md and decision 015, and what the modules about streams say besides."""
 
-MUTATIONS = [Mutation(rule, patches) for rule, patches in (PROTOCOL | DESIGN | TOKENS | STREAMS).items()]
+MUTATIONS = [Mutation(rule, patches) for rule, patches in (PROTOCOL | BEHIND | TOKENS | STREAMS).items()]

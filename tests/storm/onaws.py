@@ -57,7 +57,7 @@ class Sky:
     @property
     def leaves_to_the_sweep(self) -> bool:
         """Besides a start whose message is lost: a message that the queue itself hands out twice, without counting it,
-        the one time to a receiver that dies (PROTOCOL.md, "Assumed and not assumed")."""
+        the one time to a receiver that dies (docs/protocol.md, "Assumed and not assumed")."""
         return self.loses_the_start or self.mischief.duplicate > 0
 
 

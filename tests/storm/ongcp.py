@@ -77,7 +77,7 @@ class Sky:
     @property
     def leaves_to_the_sweep(self) -> bool:
         """Besides a start whose message is lost: a task that comes twice at once, neither of them counted, the one time
-        to a receiver that dies (PROTOCOL.md, "Assumed and not assumed")."""
+        to a receiver that dies (docs/protocol.md, "Assumed and not assumed")."""
         return self.loses_the_start or self.duplicate > 0
 
 

@@ -1,4 +1,4 @@
-"""PROTOCOL.md, steps 0 to 3 and 8: what a message does to a run, by the state that it finds."""
+"""docs/protocol.md, steps 0 to 3 and 8: what a message does to a run, by the state that it finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PROTOCOL.md 7b: a run that this process cannot go on with always has one message on its way, and can be cancelled."""
+"""Handing on: a run that this process cannot go on with always has one message on its way, and can be cancelled."""
 
 from __future__ import annotations
 

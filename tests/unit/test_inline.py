@@ -1,4 +1,4 @@
-"""Inline steps: how many at once, and what becomes of those that a death interrupted (DESIGN.md 3.5)."""
+"""Inline steps: how many at once, and what becomes of those that a death interrupted (docs/protocol.md)."""
 
 from __future__ import annotations
 

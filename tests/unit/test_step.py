@@ -1,4 +1,4 @@
-"""PROTOCOL.md, "A worker that receives a step message": the claim in all its branches, retries, ends and nudges."""
+"""docs/protocol.md, "A message for a step": the claim in all its branches, retries, ends and nudges."""
 
 from __future__ import annotations
 
@@ -521,7 +521,7 @@ def test_of_two_ends_the_first_one_counts_and_both_are_acknowledged() -> None:
     run(test)
 
 
-# -- interruptions (DESIGN.md 3.5) ------------------------------------------------------------------------------------
+# -- interruptions -----------------------------------------------------------------------------------------------------
 
 
 async def dies(bench: Bench, delivery: Delivery, times: int) -> None:

@@ -1,4 +1,4 @@
-"""PROTOCOL.md, steps 3 to 9 and the end of a run: what a turn writes and sends, in which order, and what a turn of
+"""docs/protocol.md, steps 3 to 9 and the end of a run: what a turn writes and sends, in which order, and what a turn of
 another process makes of what it left."""
 
 from __future__ import annotations

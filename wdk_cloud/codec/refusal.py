@@ -9,7 +9,7 @@ _SHOWN_SEGMENTS = 8
 
 
 class NewerFormatError(SerializationError):
-    """A record of a newer format than this code knows: it fails nothing, the run is handed on (DESIGN.md rule 8)."""
+    """A record of a newer format than this code knows: it fails nothing, the run is handed on."""
 
 
 class Refusal(Exception):

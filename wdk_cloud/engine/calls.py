@@ -1,7 +1,7 @@
 """What a body calls: numbered when made, matched with the log, recorded when it is new.
 
-The half of a `Body` that faces the code of a workflow; the other half, in replay.py, faces the log. LOOP.md's rules
-about ids and differences are in `_ask` and `_wait`.
+The half of a `Body` that faces the code of a workflow; the other half, in replay.py, faces the log. How calls are
+numbered, and what is a difference, is in `_ask` and `_wait`.
 """
 
 from __future__ import annotations

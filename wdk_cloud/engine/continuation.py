@@ -1,4 +1,4 @@
-"""Too little time is left in this delivery: a `continue` goes out before the release (PROTOCOL.md, step 7)."""
+"""Too little time is left in this delivery: a `continue` goes out before the release (docs/protocol.md, step 7)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from wdk_cloud.engine.turn import Turn
 
 MAX_CONTINUES = 100
-"""Continuations in a row without growth of the log; after these the run ends with RUNTIME_ERROR (DESIGN.md 6)."""
+"""Continuations in a row without growth of the log; after these the run ends with RUNTIME_ERROR (docs/protocol.md)."""
 
 
 async def leave(turn: Turn) -> bool:

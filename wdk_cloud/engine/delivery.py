@@ -1,6 +1,6 @@
 """A message arrives for a run: exchanged if it was received before, then the lease is taken or its holder is told.
 
-PROTOCOL.md, "A worker that receives a message for a run", steps 0 to 2. `deliver` returns whether to acknowledge;
+docs/protocol.md, "A message for a run", steps 0 to 2. `deliver` returns whether to acknowledge;
 False leaves the message with the provider, which brings it back.
 """
 

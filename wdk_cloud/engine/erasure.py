@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wdk_cloud.world.ports import World
 
 PATIENCE = 60.0
-"""Real seconds for which a deletion lets the holder of the run end it, so that its steps hear of it (DESIGN.md 6)."""
+"""Real seconds for which a deletion lets the holder of the run end it, so that its steps hear of it."""
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at a run that is held: a holder that dies gives no notice."""

@@ -24,7 +24,7 @@ SUSPICION = 30.0
 crash in C). Longer it may not: it may end only when one of those ends that wait behind it."""
 
 INTERRUPTIONS_UNCHARGED = 4
-"""A step that was interrupted beside others is charged a try from the fifth time on (DESIGN.md 3.5)."""
+"""A step that was interrupted beside others is charged a try from the fifth time on (docs/protocol.md)."""
 
 
 class InlineSteps:

@@ -2,7 +2,7 @@
 
 A `Body` is given the events of its run. It runs the body on a deterministic loop, delivers one completion per rest, in
 log order, and collects what the body asks for that the log does not hold yet. How a recorded call and a made one are
-matched, what is kept and what is a difference: LOOP.md's rules, in `_deliver`, `check` and, for the call, in calls.py.
+matched, what is kept and what is a difference is in `_deliver`, `check` and, for the call, in calls.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tuning variables of API.md 6, read once and checked."""
+"""The tuning variables, which docs/local.md lists, read once and checked."""
 
 from __future__ import annotations
 

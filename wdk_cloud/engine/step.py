@@ -1,5 +1,5 @@
-"""A message for a queue-dispatched step: claimed, run, and its end told to the run (PROTOCOL.md, "A worker that
-receives a step message")."""
+"""A message for a queue-dispatched step: claimed, run, and its end told to the run (docs/protocol.md, "A message
+for a step")."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def _may_be_deployed(engine: Engine, message: Message, order: StepOrder) -> bool
 
 
 async def hand_on(engine: Engine, message: Message, reason: trouble.HandOn) -> bool:
-    """PROTOCOL.md 7b for a step: nothing is claimed, so no attempt is counted; a copy comes back later. The head is its
+    """docs/protocol.md 7b: nothing is claimed, so no attempt is counted; a copy comes back later. The head is its
     holder's, so why stands only in the log of this process."""
     count = message.count + 1
     log.error("run %s: step %s is handed on (%s. time): %s", message.run_id, message.step_id, count, reason)
@@ -216,7 +216,7 @@ def _over_already(engine: Engine, message: Message, order: StepOrder, item: Step
 
 def _tries(engine: Engine, item: StepItem) -> int:
     """Attempts before this one that count. In a process that serves many deliveries at once another step may have
-    brought it down; an interruption is then charged from the fifth on (DESIGN.md 3.5), but `max_retries=0` never
+    brought it down; an interruption is then charged from the fifth on (docs/protocol.md), but `max_retries=0` never
     begins twice."""
     failures = item.attempt - 1 - item.interrupted
     if engine.world.receiver is None:

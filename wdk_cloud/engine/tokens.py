@@ -1,4 +1,4 @@
-"""The tokens of hooks: claimed after the log has the hook, freed after the log has its end (PROTOCOL.md, "Tokens").
+"""The tokens of hooks (docs/protocol.md): claimed after the log has the hook, freed after the log has its end.
 
 A token whose owner has ended is free. So nothing depends on its being freed: whoever meets one reads the head of the
 owner, and takes it over, asking that it still is the one seen.

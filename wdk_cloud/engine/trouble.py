@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("wdk_cloud")
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 900.0
-"""Seconds until a run that was handed on is tried again: doubled each time up to 15 minutes (PROTOCOL.md 7b)."""
+"""Seconds until a run that was handed on is tried again: doubled each time up to 15 minutes (docs/protocol.md 7b)."""
 
 
 class HandOn(Exception):
@@ -65,7 +65,7 @@ async def verdict(turn: Turn, error: NondeterminismError) -> ev.RunFailed:
 
 
 async def hand_on(turn: Turn, reason: HandOn) -> bool:
-    """PROTOCOL.md 7b: note why, send a `continue` unless one is on its way, release, acknowledge."""
+    """docs/protocol.md 7b: note why, send a `continue` unless one is on its way, release, acknowledge."""
     now = turn.engine.world.clock.now()
     before = turn.hold.head.trouble
     if before is None or before.interrupt:

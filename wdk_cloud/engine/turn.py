@@ -1,6 +1,6 @@
 """One delivery: what is new goes into the body, what comes out of it into the log, and then out into the world.
 
-PROTOCOL.md, "A worker that receives a message for a run", steps 3 to 9, call by call. The order of the calls is what
+docs/protocol.md, "A message for a run", steps 3 to 9, call by call. The order of the calls is what
 keeps a run correct when the process dies between any two of them; change it there and in the model first.
 """
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("wdk_cloud")
 
 MAX_STALLS = 10
-"""Leases taken over unreleased since the log last grew; after more than these the run fails (DESIGN.md 3.7)."""
+"""Leases taken over unreleased since the log last grew; after more than these the run fails (docs/protocol.md)."""
 
 LONG = 0.8
-"""The part of WDK_MAX_EVENTS at which a run's log is warned about: once, by whoever writes past it (API.md 6)."""
+"""The part of WDK_MAX_EVENTS at which a run's log is warned about: once, by whoever writes past it."""
 
 
 class WarmRun(NamedTuple):

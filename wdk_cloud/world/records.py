@@ -16,7 +16,7 @@ MessageKind = Literal["wake", "timer", "continue", "step", "sweep"]
 """What a message is for: to look, that a time has come, to go on, an order, to send again what is outstanding."""
 
 RETIRED_KEPT = 16
-"""How many exchanged messages a record remembers; PROTOCOL.md, "Records"."""
+"""How many exchanged messages a record remembers; docs/protocol.md, "Records"."""
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,7 +32,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The record of a run that every conditional write asks. PROTOCOL.md explains each lease field."""
+    """The record of a run that every conditional write asks. docs/protocol.md explains each lease field."""
 
     run_id: str
     birth: str

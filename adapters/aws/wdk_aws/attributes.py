@@ -17,7 +17,7 @@ RECEIVES = 1_000
 DAY = 86_400.0
 
 LEAST_DAYS = 60
-"""For which an object is kept at least: twice the retention, where that is more (DESIGN.md 6, "Retention")."""
+"""For which an object is kept at least: twice the retention, where that is more (docs/retention.md)."""
 
 
 def object_days(retention: float) -> int:

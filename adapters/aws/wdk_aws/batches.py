@@ -1,6 +1,6 @@
 """A batch of SQS: each message becomes a delivery to the engine, and those that failed are told.
 
-A batch has one message unless somebody sets another size (DESIGN.md 6); of several, all are worked on side by side, and
+A batch has one message unless somebody sets another size; of several, all are worked on side by side, and
 each comes back or not by itself.
 """
 

@@ -164,7 +164,7 @@ class Deliveries:
             return False
 
     async def _come_back(self, one: Received) -> bool:
-        """PROTOCOL.md, "Cloud Tasks": what is not acknowledged is sent again, a lease later."""
+        """docs/protocol.md, "Cloud Tasks": what is not acknowledged is sent again, a lease later."""
         self._instance.telemetry.count("ReturnedMessages")
         return await self._send_again(one, self._instance.settings.lease)
 

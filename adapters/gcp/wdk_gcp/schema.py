@@ -102,7 +102,7 @@ or did not take it. So it is tried for ever, the first time after a second, and 
 DAY = 86_400.0
 
 LEAST_DAYS = 60
-"""For which an object is kept at least: twice the retention, where that is more (DESIGN.md 6, "Retention")."""
+"""For which an object is kept at least: twice the retention, where that is more (docs/retention.md)."""
 
 
 def object_days(retention: float) -> int:
