@@ -48,13 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """The garbage collector would look through a million objects of the tests again and again, ten seconds while they are
-    collected and a second now and then in the midst of them; they stay until the end."""
+    """The garbage collector would look through a million objects of the tests again and again while they are collected,
+    for ten seconds in all; they stay until the end."""
     gc.disable()
     try:
         return (yield)
     finally:
-        gc.freeze()
         gc.enable()
 
 

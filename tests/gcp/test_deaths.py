@@ -8,6 +8,7 @@ all of them.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
@@ -133,6 +134,13 @@ def a_death_at_every_request(stage: Stage, canonical: Canonical) -> int:
         return True, shape
 
     return no_death_shows(canonical, undisturbed, disturbed)
+
+
+@pytest.fixture(autouse=True)
+def _connections_of_the_dead_go_here() -> Iterator[None]:
+    """Not when the garbage is collected in another test, which would be charged with them."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -39,6 +40,13 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def _connections_of_the_dead_go_here() -> Iterator[None]:
+    """Not when the garbage is collected in another test, which would be charged with them."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
