@@ -1,5 +1,7 @@
 """Beside libraries that freeze or move the host's clock: a body keeps its own time, the host has the other."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -127,3 +129,32 @@ def test_both_libraries_at_once_are_borne(play: Play) -> None:
         finished = play(body)
     check(finished, executions, steps, play)
     assert steps == [[HOST_YEAR] * CLOCKS]
+
+
+LOADED_LATE = """
+import asyncio, datetime, freezegun
+from wdk_cloud import Workflows, start
+from wdk_cloud.testing import workflow_env
+
+app = Workflows()
+
+@app.workflow
+async def body() -> int:
+    return datetime.datetime.now().year
+
+async def year() -> int:
+    async with workflow_env("memory", app) as env:
+        run = await start(body)
+        await env.run_until_blocked()
+        return await run.return_value()
+
+with freezegun.freeze_time("1985-10-26", real_asyncio=True):
+    print(asyncio.run(year()), datetime.datetime.now().year, end=" ")
+print(asyncio.run(year()), datetime.datetime.now().year > 2024)
+"""
+
+
+def test_the_engine_may_be_loaded_while_the_host_is_frozen() -> None:
+    """What it guards then is the clock of the standard library, not the one that freezegun has put in its place."""
+    done = subprocess.run([sys.executable, "-c", LOADED_LATE], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("2026 1985 2026 True\n", "")

@@ -186,11 +186,16 @@ def _seed(loop: BodyLoop, bound: Callable[..., None], a: Any = None, version: in
     bound(int.from_bytes(loop.guard.bytes(32), "big") if a is None else a, version)
 
 
+def _genuine(cls: type) -> type:
+    """The class of the standard library: this module may be loaded while freezegun has put one of its own there."""
+    return next(base for base in cls.__mro__ if base.__module__ == "datetime")
+
+
 def _guard_datetime() -> None:
     try:
-        _put_clock(datetime.datetime, "now", _now)
-        _put_clock(datetime.datetime, "utcnow", _utcnow)
-        _put_clock(datetime.date, "today", _today)
+        _put_clock(_genuine(datetime.datetime), "now", _now)
+        _put_clock(_genuine(datetime.datetime), "utcnow", _utcnow)
+        _put_clock(_genuine(datetime.date), "today", _today)
     except Exception:
         logger.warning(
             "datetime.now() cannot be guarded on this interpreter: in a workflow body use wdk_cloud.now() instead, "
